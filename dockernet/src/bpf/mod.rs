@@ -1,0 +1,1 @@
+//! The kernel half: load, resolve offsets, attach, drain, count.

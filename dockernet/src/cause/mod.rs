@@ -1,0 +1,1 @@
+//! Evidence in, finding out: one file per family of causes.

@@ -1,0 +1,14 @@
+//! What this host is: namespaces, links, routes, settings, firewall, listeners, container engine.
+//!
+//! Everything here reads and nothing changes the machine. Nothing here loads a kernel module.
+
+pub mod docker;
+pub mod engine_files;
+pub mod firewall;
+pub mod link;
+pub mod listeners;
+pub mod neighbour;
+pub mod netns;
+pub mod resolver;
+pub mod route;
+pub mod sysctl;

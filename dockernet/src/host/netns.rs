@@ -1,0 +1,100 @@
+//! Entering network namespaces, and telling them apart.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    sync::Arc,
+    thread,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use nix::sched::{CloneFlags, setns};
+
+use crate::model::NetnsKey;
+
+/// An open network namespace: it lives at least as long as this handle.
+#[derive(Clone, Debug)]
+pub struct NetnsHandle {
+    file: Arc<File>,
+    inum: u32,
+}
+
+impl NetnsHandle {
+    /// Opens a namespace file such as `/proc/1234/ns/net` or `/run/netns/blue`.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let inum = u32::try_from(file.metadata()?.ino()).map_err(io::Error::other)?;
+        Ok(Self {
+            file: Arc::new(file),
+            inum,
+        })
+    }
+
+    /// The namespace of the calling thread.
+    pub fn current() -> io::Result<Self> {
+        Self::open("/proc/thread-self/ns/net")
+    }
+
+    /// Inode number, as `readlink /proc/PID/ns/net` shows it.
+    #[must_use]
+    pub fn inum(&self) -> u32 {
+        self.inum
+    }
+
+    /// Borrowed descriptor.
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Runs `work` inside the namespace, on a thread of its own (a thread cannot be trusted to come back).
+    ///
+    /// `/proc/sys/net`, `/proc/thread-self/net`, sockets and child processes of `work` see that namespace.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        thread::scope(|scope| {
+            thread::Builder::new()
+                .name("netns".into())
+                .spawn_scoped(scope, || {
+                    setns(self.as_fd(), CloneFlags::CLONE_NEWNET)
+                        .with_context(|| format!("entering network namespace {}", self.inum))?;
+                    Ok(work())
+                })
+                .context("starting a thread for a network namespace")?
+                .join()
+                .map_err(|_| anyhow!("the thread in network namespace {} panicked", self.inum))?
+        })
+    }
+
+    /// Its key: the cookie where the kernel has one (5.14+), else the inode number.
+    pub fn key(&self) -> Result<NetnsKey> {
+        let cookie = self.run(cookie_here)?;
+        Ok(NetnsKey(cookie.unwrap_or_else(|_| u64::from(self.inum))))
+    }
+}
+
+/// `SO_NETNS_COOKIE` of the calling thread's namespace (5.14+, net/core/sock.c).
+pub fn cookie_here() -> io::Result<u64> {
+    // Any socket knows its namespace; AF_UNIX needs neither an address nor a module.
+    let socket = std::os::unix::net::UnixDatagram::unbound()?;
+    const SO_NETNS_COOKIE: libc::c_int = 71;
+    let mut cookie = 0_u64;
+    let mut length = libc::socklen_t::try_from(size_of::<u64>()).map_err(io::Error::other)?;
+    // SAFETY: `socket` is open, and the buffer is as long as `length` says.
+    let status = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if status == 0 {
+        Ok(cookie)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

@@ -1,0 +1,1 @@
+//! Who owns an address, an interface, a namespace: live, with tombstones.

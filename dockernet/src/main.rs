@@ -1,0 +1,2 @@
+//! `dockernet-trace`.
+fn main() {}

@@ -1,0 +1,112 @@
+//! One dropped packet, or many alike.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::{Cause, ContainerRef, Endpoint, Packet, Rule};
+
+/// Whose network namespace it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetnsOwner {
+    /// The namespace taken as the host.
+    Host,
+    /// A container's.
+    Container,
+    /// Any other, or not known.
+    #[default]
+    Other,
+}
+
+/// The network namespace a packet died in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Netns {
+    /// Inode number, as in `/proc/PID/ns/net`.
+    pub inum: u32,
+    /// Whose it is.
+    pub owner: NetnsOwner,
+    /// Which container's.
+    pub container: Option<ContainerRef>,
+}
+
+/// One direction of a conntrack entry. Ports are ids for ICMP echo.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Tuple {
+    /// Source address.
+    pub src: IpAddr,
+    /// Source port.
+    pub src_port: Option<u16>,
+    /// Destination address.
+    pub dst: IpAddr,
+    /// Destination port.
+    pub dst_port: Option<u16>,
+}
+
+/// What NAT does to a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum NatKind {
+    /// Destination changed.
+    #[serde(rename = "dnat")]
+    Dnat,
+    /// Source changed.
+    #[serde(rename = "snat")]
+    Snat,
+    /// Both changed.
+    #[serde(rename = "dnat+snat")]
+    Both,
+}
+
+/// A flow's NAT, as the packet's conntrack entry holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Nat {
+    /// What is changed.
+    pub kind: NatKind,
+    /// Before NAT, in the direction of the first packet.
+    pub original: Tuple,
+    /// What the answer looks like on the wire before it is translated back.
+    pub reply: Tuple,
+}
+
+/// One `drop` line.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Drop {
+    /// Wall-clock time, RFC 3339 with nanoseconds, UTC.
+    pub time: jiff::Timestamp,
+    /// Same for all packets of a flow, both directions, before and after NAT.
+    pub flow: Option<String>,
+    /// Kernel reason without its prefix, e.g. `NETFILTER_DROP`; null where the kernel gives none.
+    pub reason: Option<String>,
+    /// Function that freed the packet.
+    pub location: Option<String>,
+    /// Netfilter hook: `prerouting`, `input`, `forward`, `output`, `postrouting` or `bridge-…`.
+    pub hook: Option<String>,
+    /// Kernel stack, innermost first.
+    pub stack: Option<Vec<String>>,
+    /// Where it died.
+    pub netns: Netns,
+    /// `skb->dev`'s name.
+    pub device: Option<String>,
+    /// `skb->skb_iif`'s name.
+    pub ingress_device: Option<String>,
+    /// The packet; null for findings that have none.
+    pub packet: Option<Packet>,
+    /// NAT of its flow.
+    pub nat: Option<Nat>,
+    /// Where it came from (before NAT).
+    pub source: Endpoint,
+    /// Where it was going (after NAT).
+    pub destination: Endpoint,
+    /// The published port it came through: `0.0.0.0:10001->80/tcp`.
+    pub published: Option<String>,
+    /// The rule that dropped it.
+    pub rule: Option<Rule>,
+    /// Why.
+    pub cause: Cause,
+    /// Name of the benign noise, if it is that.
+    pub noise: Option<&'static str>,
+    /// Whether an `--ignore` declared it deliberate.
+    pub expected: bool,
+    /// How many packets this line stands for.
+    pub count: u64,
+}

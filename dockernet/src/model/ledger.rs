@@ -1,0 +1,52 @@
+//! The first and the last line of a run.
+
+use serde::Serialize;
+
+/// First line: what runs and what it can see.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Ready {
+    /// Version of the JSON contract.
+    pub schema: u32,
+    /// Version of the tool.
+    pub version: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Engine's version; null while none answers.
+    pub docker: Option<String>,
+    /// Where the engine was asked.
+    pub docker_host: Option<String>,
+    /// Containers known so far.
+    pub containers: usize,
+    /// Kernel programs and their tier, e.g. `kfree_skb:tp_btf`.
+    pub programs: Vec<String>,
+    /// What this kernel or these privileges do not give, one sentence each.
+    pub degraded: Vec<String>,
+}
+
+/// What became of every dropped packet.
+///
+/// `observed` = `shown` + `filtered` + `out_of_scope` + `benign` + `expected` + `lost`, always.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Ledger {
+    /// Whether this is the last line of the run.
+    #[serde(rename = "final")]
+    pub is_final: bool,
+    /// Seconds since `ready`.
+    pub seconds: f64,
+    /// Dropped packets counted in the kernel.
+    pub observed: u64,
+    /// Sum of `count` over the drop lines.
+    pub shown: u64,
+    /// Refused by a filter of the user's.
+    pub filtered: u64,
+    /// Outside `--scope`.
+    pub out_of_scope: u64,
+    /// Known noise.
+    pub benign: u64,
+    /// Declared deliberate by `--ignore`.
+    pub expected: u64,
+    /// Counted, but their detail never reached user space.
+    pub lost: u64,
+    /// The drop program's recursion misses; null where the kernel does not tell (before 5.12).
+    pub missed: Option<u64>,
+}

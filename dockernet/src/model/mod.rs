@@ -1,0 +1,18 @@
+//! What the rooms hand to each other. The serialised form of these types is the JSON contract.
+
+mod cause;
+mod drop;
+mod endpoint;
+mod inventory;
+mod ledger;
+mod packet;
+
+pub use cause::{Cause, Confidence, Fix, Impact, Rule};
+pub use drop::{Drop, Nat, NatKind, Netns, NetnsOwner, Tuple};
+pub use endpoint::{ContainerRef, Endpoint, EndpointKind};
+pub use inventory::{
+    Attachment, Container, Link, LinkKind, NetnsInfo, NetnsKey, Network, NetworkMode, Owner,
+    Published, State, Subnet,
+};
+pub use ledger::{Ledger, Ready};
+pub use packet::{Icmp, Packet};

@@ -1,0 +1,2 @@
+//! Developer and set-up commands.
+fn main() {}
