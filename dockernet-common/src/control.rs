@@ -1,0 +1,26 @@
+//! What user space tells the programs while they run.
+
+/// The one element of the control map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// Bumped at every drain: token buckets refill when they see a new epoch.
+    pub epoch: u32,
+    /// Selects the count map by its lowest bit. A map is read out and cleared only while it is not selected.
+    pub generation: u32,
+    /// Samples per key, CPU and epoch.
+    pub key_burst: u32,
+    /// Samples per CPU and epoch over all keys; the first of a key is always taken.
+    pub cpu_burst: u32,
+    /// Addresses of kernel functions that `dst->input` may hold: they tell the netfilter hook. 0 = unknown.
+    pub ip_forward: u64,
+    /// See `ip_forward`.
+    pub ip6_forward: u64,
+    /// See `ip_forward`.
+    pub ip_local_deliver: u64,
+    /// See `ip_forward`.
+    pub ip6_input: u64,
+}
+
+const _: () = assert!(size_of::<Control>() == 48);
+crate::pod!(Control);

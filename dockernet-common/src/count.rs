@@ -1,0 +1,110 @@
+//! What is counted in the kernel: every dropped packet, exactly.
+
+/// Drops are counted per this key. Endpoint ids come from user space; 0 is anybody else.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CountKey {
+    /// Address of the function that freed the packet.
+    pub location: u64,
+    /// `net->net_cookie`, the inode number on kernels without it; 0 = unknown.
+    pub netns: u64,
+    /// `enum skb_drop_reason`; 0 on kernels without reasons.
+    pub reason: u32,
+    /// `skb->dev`, 0 if there is none.
+    pub ifindex: u32,
+    /// Endpoint id of the source address.
+    pub source: u32,
+    /// Endpoint id of the destination address, else of the container that publishes the destination port.
+    pub destination: u32,
+    /// [`hook`] inferred from the skb, for netfilter drops only.
+    pub hook: u8,
+    /// [`nat`] bits of the conntrack entry.
+    pub nat: u8,
+    /// IP protocol number, 0 if none.
+    pub protocol: u8,
+    /// Always zero.
+    pub pad: [u8; 5],
+}
+
+const _: () = assert!(size_of::<CountKey>() == 40);
+
+/// Values of [`CountKey::hook`].
+pub mod hook {
+    /// Not a netfilter drop, or not inferred.
+    pub const NONE: u8 = 0;
+    /// `NF_INET_PRE_ROUTING`
+    pub const PREROUTING: u8 = 1;
+    /// `NF_INET_LOCAL_IN`
+    pub const INPUT: u8 = 2;
+    /// `NF_INET_FORWARD`
+    pub const FORWARD: u8 = 3;
+    /// `NF_INET_LOCAL_OUT`
+    pub const OUTPUT: u8 = 4;
+    /// `NF_INET_POST_ROUTING`
+    pub const POSTROUTING: u8 = 5;
+    /// Set beside one of the others: called from the bridge by `br_netfilter`.
+    pub const BRIDGE: u8 = 0x10;
+}
+
+/// Bits of [`CountKey::nat`].
+pub mod nat {
+    /// The packet carries a conntrack entry.
+    pub const TRACKED: u8 = 1;
+    /// Its source is translated (`IPS_SRC_NAT`).
+    pub const SNAT: u8 = 2;
+    /// Its destination is translated (`IPS_DST_NAT`).
+    pub const DNAT: u8 = 4;
+}
+
+/// One key's counters on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CountRow {
+    /// Dropped packets.
+    pub packets: u64,
+    /// Their `skb->len` summed up.
+    pub bytes: u64,
+    /// How many of them were sent up the ring in detail.
+    pub sampled: u64,
+    /// Epoch of `tokens`.
+    pub epoch: u32,
+    /// Samples left in this epoch.
+    pub tokens: u32,
+}
+
+const _: () = assert!(size_of::<CountRow>() == 32);
+
+/// One CPU's totals.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Dropped packets seen, filtered ones included.
+    pub observed: u64,
+    /// Of these: refused by the filter in the kernel.
+    pub filtered: u64,
+    /// Of these: counted here only, because the count map was full.
+    pub other: u64,
+    /// Samples that found the ring full. Their packets are counted.
+    pub ring_full: u64,
+    /// Things freed as dropped that are no packets (AF_UNIX and netlink buffers): not in `observed`.
+    pub non_packets: u64,
+    /// Epoch of `tokens`.
+    pub epoch: u32,
+    /// Samples left on this CPU in this epoch.
+    pub tokens: u32,
+}
+
+const _: () = assert!(size_of::<Totals>() == 48);
+
+/// A published port.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PortKey {
+    /// IP protocol number.
+    pub protocol: u16,
+    /// Port, host byte order.
+    pub port: u16,
+}
+
+const _: () = assert!(size_of::<PortKey>() == 4);
+crate::pod!(CountKey, CountRow, Totals, PortKey);

@@ -1,0 +1,61 @@
+//! What the user asked to see, in the form that the kernel half tests.
+
+/// How many reasons a filter can name.
+pub const MAX_REASONS: usize = 8;
+/// How many interfaces a filter can name.
+pub const MAX_DEVICES: usize = 4;
+
+/// Which of the tests are on.
+pub mod test {
+    /// `protocol`
+    pub const PROTOCOL: u32 = 1;
+    /// `port`, source or destination, before or after NAT
+    pub const PORT: u32 = 2;
+    /// `address`/`mask`, source or destination, before or after NAT
+    pub const ADDRESS: u32 = 4;
+    /// `reasons`
+    pub const REASON: u32 = 8;
+    /// `devices`, ingress or current
+    pub const DEVICE: u32 = 16;
+    /// `netns`
+    pub const NETNS: u32 = 32;
+}
+
+/// A packet must pass every test that is on. Those it fails are counted as filtered.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Bits of [`test`].
+    pub tests: u32,
+    /// IP protocol number.
+    pub protocol: u16,
+    /// Port, host byte order.
+    pub port: u16,
+    /// Address, IPv4 as `::ffff:a.b.c.d`.
+    pub address: [u8; 16],
+    /// Which of its bits count.
+    pub mask: [u8; 16],
+    /// `net->net_cookie` (inode number without it).
+    pub netns: u64,
+    /// Reason numbers, the unused ones repeat the first.
+    pub reasons: [u32; MAX_REASONS],
+    /// Interface names, zero-padded, the unused ones repeat the first.
+    pub devices: [[u8; 16]; MAX_DEVICES],
+}
+
+const _: () = assert!(size_of::<Filter>() == 144);
+crate::pod!(Filter);
+
+impl Filter {
+    /// Lets everything through.
+    pub const ALL: Self = Self {
+        tests: 0,
+        protocol: 0,
+        port: 0,
+        address: [0; 16],
+        mask: [0; 16],
+        netns: 0,
+        reasons: [0; MAX_REASONS],
+        devices: [[0; 16]; MAX_DEVICES],
+    };
+}

@@ -1,0 +1,26 @@
+//! Names that both halves must spell alike.
+
+/// The drop program on `tp_btf/kfree_skb` (5.5+).
+pub const KFREE_SKB_BTF: &str = "dockernet_kfree_skb";
+/// The drop program on `tracepoint/skb/kfree_skb`, for kernels or privileges that refuse `tp_btf`.
+pub const KFREE_SKB_TRACEPOINT: &str = "dockernet_kfree_skb_tp";
+
+/// Ring buffer of [`DropRecord`](crate::record::DropRecord)s.
+pub const EVENTS: &str = "DOCKERNET_EVENTS";
+/// Counts of even generations, [`CountKey`](crate::count::CountKey) → [`CountRow`](crate::count::CountRow).
+pub const COUNTS_EVEN: &str = "DOCKERNET_EVEN";
+/// Counts of odd generations.
+pub const COUNTS_ODD: &str = "DOCKERNET_ODD";
+/// One [`Totals`](crate::count::Totals) per CPU.
+pub const TOTALS: &str = "DOCKERNET_TOTAL";
+/// One [`Control`](crate::control::Control), written by user space.
+pub const CONTROL: &str = "DOCKERNET_CTRL";
+/// Address (IPv4 as `::ffff:a.b.c.d`) → endpoint id.
+pub const ENDPOINTS: &str = "DOCKERNET_ADDR";
+/// [`PortKey`](crate::count::PortKey) → endpoint id of the container that publishes it.
+pub const PUBLISHED: &str = "DOCKERNET_PORT";
+
+/// Read-only global: [`Offsets`](crate::offsets::Offsets).
+pub const OFFSETS_GLOBAL: &str = "OFFSETS";
+/// Read-only global: [`Filter`](crate::filter::Filter).
+pub const FILTER_GLOBAL: &str = "FILTER";
