@@ -18,6 +18,12 @@ fn main() -> Result<()> {
     let manifest = env::var("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR not set")?;
     println!("cargo:rerun-if-changed={manifest}/../dockernet-common/src");
     let toolchain = env::var("DOCKERNET_BPF_TOOLCHAIN");
+    if toolchain.is_ok() {
+        // A released compiler builds `core` for the bpf target only with this set. For the kernel half's build alone:
+        // set for all of cargo, it would rebuild every crate that looks at it.
+        // SAFETY: a build script has one thread.
+        unsafe { env::set_var("RUSTC_BOOTSTRAP", "1") };
+    }
     aya_build::build_ebpf(
         [Package {
             name: "dockernet-ebpf",

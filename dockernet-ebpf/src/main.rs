@@ -1,9 +1,72 @@
-//! Kernel half of dockernet.
+//! Kernel half of dockernet: attach points and map access. What can be decided elsewhere is decided in
+//! `dockernet-common` (pure) or in user space.
 #![no_std]
 #![no_main]
+
+mod count;
+mod filter;
+mod maps;
+mod mem;
+mod sample;
+mod skb;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    macros::{btf_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, TracePointContext},
+};
+use dockernet_common::offsets::ABSENT;
+
+use crate::{
+    count::Freed,
+    maps::offsets,
+    mem::{Direct, Probe},
+};
+
+/// `tp_btf/kfree_skb`, 5.5+: the skb arrives as a typed pointer, so fields are plain loads.
+#[btf_tracepoint(function = "kfree_skb")]
+fn dockernet_kfree_skb(ctx: BtfTracePointContext) -> i32 {
+    let reason = if offsets!(has_reason) == 1 { ctx.arg::<u32>(2) } else { 0 };
+    // The verifier refuses to look at arguments the tracepoint does not have.
+    let rx_sk: *const u8 = if offsets!(has_rx_sk) == 1 { ctx.arg(3) } else { core::ptr::null() };
+    count::drop::<Direct>(Freed {
+        ctx: ctx.as_ptr(),
+        skb: ctx.arg(0),
+        location: ctx.arg(1),
+        reason,
+        rx_sk,
+    });
+    0
+}
+
+/// `tracepoint/skb/kfree_skb`: everywhere else. Field offsets come from the event's format file.
+#[tracepoint(category = "skb", name = "kfree_skb")]
+fn dockernet_kfree_skb_tp(ctx: TracePointContext) -> u32 {
+    let reason = if offsets!(tp_reason) == ABSENT { 0 } else { field(&ctx, offsets!(tp_reason)) };
+    let rx_sk = if offsets!(tp_rx_sk) == ABSENT { 0_u64 } else { field(&ctx, offsets!(tp_rx_sk)) };
+    count::drop::<Probe>(Freed {
+        ctx: ctx.as_ptr(),
+        skb: field::<u64>(&ctx, offsets!(tp_skb)) as *const u8,
+        location: field(&ctx, offsets!(tp_location)),
+        reason,
+        rx_sk: rx_sk as *const u8,
+    });
+    0
+}
+
+#[inline(always)]
+fn field<T: Copy + Default>(ctx: &TracePointContext, offset: u32) -> T {
+    // SAFETY: the context is readable memory; the offset comes from the event's own format file.
+    unsafe { ctx.read_at::<T>(offset as usize) }.unwrap_or_default()
+}
 
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
+
+/// `bpf_probe_read_kernel` and `bpf_get_stack` are for GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

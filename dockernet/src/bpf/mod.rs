@@ -1,1 +1,10 @@
-//! The kernel half: load, resolve offsets, attach, drain, count.
+//! The kernel half: load, resolve offsets, attach, drain, count. Bytes in, events and numbers out.
+
+pub mod btf;
+pub mod clock;
+pub mod format;
+pub mod load;
+pub mod offsets;
+pub mod reasons;
+pub mod symbols;
+pub mod tracer;

@@ -1,0 +1,145 @@
+//! Every dropped packet is counted here, exactly; some of them are sampled in detail.
+
+use core::ffi::c_void;
+
+use dockernet_common::{
+    count::{CountKey, CountRow, PortKey, Totals},
+    offsets::ABSENT,
+    packet::FlowKey,
+};
+
+use crate::{
+    filter,
+    maps::{
+        DOCKERNET_ADDR, DOCKERNET_CTRL, DOCKERNET_EVEN, DOCKERNET_ODD, DOCKERNET_PORT,
+        DOCKERNET_TOTAL, offsets,
+    },
+    mem::Mem,
+    sample,
+    skb::Skb,
+};
+
+/// `BPF_NOEXIST`
+const NOEXIST: u64 = 1;
+
+/// What the tracepoint was given.
+pub(crate) struct Freed {
+    pub(crate) ctx: *mut c_void,
+    pub(crate) skb: *const u8,
+    pub(crate) location: u64,
+    pub(crate) reason: u32,
+    pub(crate) rx_sk: *const u8,
+}
+
+#[inline(always)]
+pub(crate) fn drop<M: Mem>(freed: Freed) {
+    let Some(totals) = DOCKERNET_TOTAL.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: a per-CPU value. Programs run with migration disabled and do not nest (the recursion guard), so
+    // nothing else touches it.
+    let totals = unsafe { &mut *totals };
+    let skb = Skb::<M>::new(freed.skb);
+    let Some(place) = skb.place(freed.rx_sk) else {
+        totals.non_packets += 1;
+        return;
+    };
+    totals.observed += 1;
+    let flow = skb.flow().unwrap_or(FlowKey::EMPTY);
+    if !filter::passes(&skb, &place, &flow, freed.reason) {
+        totals.filtered += 1;
+        return;
+    }
+    let netfilter = offsets!(netfilter_drop) != ABSENT && freed.reason == offsets!(netfilter_drop);
+    let key = CountKey {
+        location: freed.location,
+        netns: place.cookie,
+        reason: freed.reason,
+        ifindex: place.ifindex,
+        source: endpoint(&flow.src),
+        destination: destination(&flow),
+        hook: if netfilter { skb.hook(&place) } else { 0 },
+        nat: skb.nat(),
+        protocol: flow.protocol,
+        pad: [0; 5],
+    };
+    let Some(row) = row(&key) else {
+        totals.other += 1;
+        return;
+    };
+    // SAFETY: a per-CPU value, as above.
+    let row = unsafe { &mut *row };
+    if wanted(row, totals) {
+        if sample::emit(&skb, &place, &key, freed.ctx) {
+            // Before `packets`: user space takes `packets - sampled` for what the ring did not carry, and a reader
+            // in between must not take this packet for one of those.
+            // SAFETY: an in-bounds field of a valid row.
+            unsafe { (&raw mut row.sampled).write_volatile(row.sampled + 1) };
+            row.tokens -= 1;
+            totals.tokens = totals.tokens.saturating_sub(1);
+        } else {
+            totals.ring_full += 1;
+        }
+    }
+    row.bytes += u64::from(skb.len());
+    // SAFETY: an in-bounds field of a valid row.
+    unsafe { (&raw mut row.packets).write_volatile(row.packets + 1) };
+}
+
+/// Token buckets per key and per CPU, refilled when user space starts a new epoch: no clock on this path.
+#[inline(always)]
+fn wanted(row: &mut CountRow, totals: &mut Totals) -> bool {
+    let Some(control) = DOCKERNET_CTRL.get(0) else {
+        return false;
+    };
+    if row.epoch != control.epoch {
+        row.epoch = control.epoch;
+        row.tokens = control.key_burst;
+    }
+    if totals.epoch != control.epoch {
+        totals.epoch = control.epoch;
+        totals.tokens = control.cpu_burst;
+    }
+    row.tokens > 0 && (row.sampled == 0 || totals.tokens > 0)
+}
+
+/// The key's row on this CPU in the current generation's map; `None` if that is full.
+#[inline(always)]
+fn row(key: &CountKey) -> Option<*mut CountRow> {
+    let odd = DOCKERNET_CTRL.get(0)?.generation & 1 == 1;
+    let map = if odd { &DOCKERNET_ODD } else { &DOCKERNET_EVEN };
+    if let Some(row) = map.get_ptr_mut(key) {
+        return Some(row);
+    }
+    const FRESH: CountRow = CountRow {
+        packets: 0,
+        bytes: 0,
+        sampled: 0,
+        epoch: 0,
+        tokens: 0,
+    };
+    // Another CPU may have been first: either way the row is there now, unless the map is full.
+    let _exists_or_full = map.insert(key, FRESH, NOEXIST);
+    map.get_ptr_mut(key)
+}
+
+#[inline(always)]
+fn endpoint(address: &[u8; 16]) -> u32 {
+    // SAFETY: user space replaces values whole; a u32 is read at once.
+    unsafe { DOCKERNET_ADDR.get(address) }.copied().unwrap_or(0)
+}
+
+/// Before DNAT the packet still carries the published port.
+#[inline(always)]
+fn destination(flow: &FlowKey) -> u32 {
+    let id = endpoint(&flow.dst);
+    if id != 0 || flow.dst_port == 0 {
+        return id;
+    }
+    let key = PortKey {
+        protocol: u16::from(flow.protocol),
+        port: flow.dst_port,
+    };
+    // SAFETY: as above.
+    unsafe { DOCKERNET_PORT.get(key) }.copied().unwrap_or(0)
+}

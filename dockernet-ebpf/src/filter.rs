@@ -1,0 +1,142 @@
+//! The user's filter. Each test compiles to nothing where it is off: `FILTER` is a constant to the verifier.
+
+use dockernet_common::{
+    conntrack::RawTuple,
+    filter::{Filter, MAX_DEVICES, MAX_REASONS, test},
+    packet::FlowKey,
+};
+
+use crate::{
+    maps::{FILTER, offsets},
+    mem::{Mem, Probe},
+    skb::{Place, Skb},
+};
+
+macro_rules! filter {
+    ($field:ident $($index:tt)*) => {
+        // SAFETY: a plain static, read through a valid reference.
+        unsafe { core::ptr::read_volatile(&raw const FILTER.$field $($index)*) }
+    };
+}
+
+#[inline(always)]
+pub(crate) fn passes<M: Mem>(skb: &Skb<M>, place: &Place, flow: &FlowKey, reason: u32) -> bool {
+    let tests = filter!(tests);
+    if tests == 0 {
+        return true;
+    }
+    // A namespace that could not be told is never filtered out.
+    if tests & test::NETNS != 0 && place.cookie != 0 && place.cookie != filter!(netns) {
+        return false;
+    }
+    if tests & test::PROTOCOL != 0 && u16::from(flow.protocol) != filter!(protocol) {
+        return false;
+    }
+    if tests & test::REASON != 0 && !any_reason(reason) {
+        return false;
+    }
+    if tests & test::DEVICE != 0 && !any_device(place) {
+        return false;
+    }
+    if tests & (test::PORT | test::ADDRESS) == 0 {
+        return true;
+    }
+    if ends_match(tests, &flow.src, flow.src_port) || ends_match(tests, &flow.dst, flow.dst_port) {
+        return true;
+    }
+    let conntrack = skb.conntrack();
+    !conntrack.is_null()
+        && (tuple_matches(tests, conntrack, offsets!(ct_original))
+            || tuple_matches(tests, conntrack, offsets!(ct_reply)))
+}
+
+#[inline(always)]
+fn any_reason(reason: u32) -> bool {
+    let mut index = 0;
+    while index < MAX_REASONS {
+        if reason == filter!(reasons[index]) {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+#[inline(always)]
+fn any_device(place: &Place) -> bool {
+    if place.dev.is_null() {
+        return false;
+    }
+    let name: [u64; 2] = Probe::load(place.dev, offsets!(dev_name));
+    let mut index = 0;
+    while index < MAX_DEVICES {
+        let wanted: [u64; 2] = words(filter!(devices[index]));
+        // What lies behind the terminating zero is not always zero: a renamed device keeps its old tail.
+        if same_name(name, wanted) {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+/// Compares up to and including the terminating zero of `wanted`.
+#[inline(always)]
+fn same_name(name: [u64; 2], wanted: [u64; 2]) -> bool {
+    let first = name_mask(wanted[0]);
+    if (name[0] ^ wanted[0]) & first != 0 {
+        return false;
+    }
+    first != u64::MAX || (name[1] ^ wanted[1]) & name_mask(wanted[1]) == 0
+}
+
+/// All bytes up to and including the first zero byte.
+#[inline(always)]
+fn name_mask(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let zeroes = word.to_le().wrapping_sub(ONES) & !word.to_le() & (ONES << 7);
+    // From the lowest marker down: everything below it and itself.
+    let mask = zeroes ^ zeroes.wrapping_sub(1);
+    mask.to_le()
+}
+
+#[inline(always)]
+fn words(name: [u8; 16]) -> [u64; 2] {
+    // SAFETY: same size, any bytes are a value.
+    unsafe { core::mem::transmute(name) }
+}
+
+#[inline(always)]
+fn tuple_matches(tests: u32, conntrack: *const u8, offset: u32) -> bool {
+    let tuple: RawTuple = Probe::load(conntrack, offset);
+    const AF_INET: u16 = 2;
+    let v4 = tuple.family == AF_INET;
+    ends_match(tests, &mapped(v4, tuple.src), u16::from_be_bytes(tuple.src_port))
+        || ends_match(tests, &mapped(v4, tuple.dst), u16::from_be_bytes(tuple.dst_port))
+}
+
+#[inline(always)]
+fn mapped(v4: bool, address: [u8; 16]) -> [u8; 16] {
+    if !v4 {
+        return address;
+    }
+    let [a, b, c, d, ..] = address;
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
+
+/// One end has the port and the address, as far as they are asked for.
+#[inline(always)]
+fn ends_match(tests: u32, address: &[u8; 16], port: u16) -> bool {
+    if tests & test::PORT != 0 && port != filter!(port) {
+        return false;
+    }
+    if tests & test::ADDRESS == 0 {
+        return true;
+    }
+    let wanted = words(filter!(address));
+    let mask = words(filter!(mask));
+    let address = words(*address);
+    (address[0] ^ wanted[0]) & mask[0] == 0 && (address[1] ^ wanted[1]) & mask[1] == 0
+}
+
+const _: () = assert!(size_of::<Filter>() % 8 == 0);

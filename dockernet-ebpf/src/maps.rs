@@ -1,0 +1,45 @@
+//! Maps and globals. Their names are in `dockernet_common::names`; user space resizes what is worth resizing.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+};
+use dockernet_common::{
+    control::Control,
+    count::{CountKey, CountRow, PortKey, Totals},
+    filter::Filter,
+    offsets::Offsets,
+};
+
+#[map]
+pub(crate) static DOCKERNET_EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+#[map]
+pub(crate) static DOCKERNET_EVEN: PerCpuHashMap<CountKey, CountRow> =
+    PerCpuHashMap::with_max_entries(8192, 0);
+#[map]
+pub(crate) static DOCKERNET_ODD: PerCpuHashMap<CountKey, CountRow> =
+    PerCpuHashMap::with_max_entries(8192, 0);
+#[map]
+pub(crate) static DOCKERNET_TOTAL: PerCpuArray<Totals> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static DOCKERNET_CTRL: Array<Control> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static DOCKERNET_ADDR: HashMap<[u8; 16], u32> = HashMap::with_max_entries(16384, 1);
+#[map]
+pub(crate) static DOCKERNET_PORT: HashMap<PortKey, u32> = HashMap::with_max_entries(4096, 1);
+
+/// Set at load time, then frozen: the verifier sees constants.
+#[unsafe(no_mangle)]
+pub(crate) static OFFSETS: Offsets = Offsets::NONE;
+/// Set at load time: a test that is off costs nothing.
+#[unsafe(no_mangle)]
+pub(crate) static FILTER: Filter = Filter::ALL;
+
+/// Reads a field of [`OFFSETS`] in a way that the compiler cannot fold into its value at build time.
+macro_rules! offsets {
+    ($field:ident) => {
+        // SAFETY: a plain static, read through a valid reference.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::OFFSETS.$field) }
+    };
+}
+pub(crate) use offsets;

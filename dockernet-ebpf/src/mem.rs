@@ -1,0 +1,66 @@
+//! Two ways to read kernel memory. Both yield zero where nothing can be read, so that code above them needs no
+//! error paths: a null or garbage pointer reads as zeroes.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use dockernet_common::{offsets::ABSENT, packet::ByteSource};
+
+/// Reads one field.
+pub(crate) trait Mem {
+    /// Reads a `T` at `base + offset`, zero if that cannot be read or the field does not exist.
+    fn load<T: Copy + Default>(base: *const u8, offset: u32) -> T;
+}
+
+/// Plain loads through BTF-typed pointers (`tp_btf`). The verifier turns them into fault-tolerant ones
+/// (`BPF_PROBE_MEM`, kernel/bpf/verifier.c, 5.5+).
+pub(crate) struct Direct;
+
+impl Mem for Direct {
+    #[inline(always)]
+    fn load<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+        if offset == ABSENT {
+            return T::default();
+        }
+        // SAFETY: checked by the verifier against the type that BTF gives `base`; faults read as zero.
+        unsafe { base.add(offset as usize).cast::<T>().read_volatile() }
+    }
+}
+
+/// `bpf_probe_read_kernel` (5.5+): through any address.
+pub(crate) struct Probe;
+
+impl Mem for Probe {
+    #[inline(always)]
+    fn load<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+        let mut value = T::default();
+        if offset != ABSENT {
+            // SAFETY: writes at most `size_of::<T>()` bytes into `value`; zero-fills on a fault.
+            unsafe {
+                bpf_probe_read_kernel(
+                    (&raw mut value).cast(),
+                    size_of::<T>() as u32,
+                    base.wrapping_add(offset as usize).cast(),
+                );
+            }
+        }
+        value
+    }
+}
+
+/// Kernel memory as a byte source for the parser in `dockernet-common`.
+pub(crate) struct Bytes(pub(crate) *const u8);
+
+impl ByteSource for Bytes {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let mut bytes = [0_u8; N];
+        // SAFETY: writes at most N bytes into `bytes`.
+        let status = unsafe {
+            bpf_probe_read_kernel(
+                bytes.as_mut_ptr().cast(),
+                N as u32,
+                self.0.wrapping_add(offset).cast(),
+            )
+        };
+        (status == 0).then_some(bytes)
+    }
+}

@@ -1,0 +1,178 @@
+//! Loading: offsets in, verified program out. Nothing is attached yet.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{BtfTracePoint, ProgramError, TracePoint},
+};
+use dockernet_common::{filter::Filter, names};
+
+use super::{btf::Btf, format::EventFormat, offsets, reasons::Reasons, tracer::Tracer};
+
+/// The kernel half, as built.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dockernet-ebpf"));
+
+/// How the drop program hangs on the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// `tp_btf/kfree_skb`, 5.5+.
+    TpBtf,
+    /// `tracepoint/skb/kfree_skb`.
+    Tracepoint,
+}
+
+impl Tier {
+    /// As `ready.programs` names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TpBtf => "kfree_skb:tp_btf",
+            Self::Tracepoint => "kfree_skb:tracepoint",
+        }
+    }
+}
+
+/// What the kernel can tell, found out before anything is loaded.
+pub struct Kernel {
+    /// Its types.
+    pub btf: Arc<Btf>,
+    /// Its drop reasons.
+    pub reasons: Reasons,
+}
+
+impl Kernel {
+    /// Reads the kernel's type information (about 20 ms).
+    pub fn look() -> Result<Self> {
+        let btf = Arc::new(Btf::vmlinux()?);
+        let reasons = Reasons::read(&btf);
+        Ok(Self { btf, reasons })
+    }
+}
+
+/// A loaded and verified program that is not attached.
+pub struct Prepared {
+    ebpf: Ebpf,
+    tier: Tier,
+    /// What this kernel or these privileges did not give, one sentence each.
+    pub degraded: Vec<String>,
+}
+
+impl Prepared {
+    /// Loads the best tier that this kernel accepts.
+    pub fn load(kernel: &Kernel, filter: &Filter, only: Option<Tier>) -> Result<Self> {
+        raise_memlock();
+        let mut degraded = Vec::new();
+        if kernel.reasons.is_empty() {
+            degraded.push("this kernel gives no drop reasons (5.17+): causes come from location, stack and state".into());
+        }
+        let mut offsets = offsets::resolve(&kernel.btf)?;
+        if only != Some(Tier::Tracepoint) {
+            match Self::load_tp_btf(&offsets, filter) {
+                Ok(ebpf) => return Ok(Self { ebpf, tier: Tier::TpBtf, degraded }),
+                Err(error) if only.is_some() => return Err(error),
+                Err(error) => degraded.push(format!(
+                    "tp_btf refused, using the classic tracepoint (about 60 ns more for each drop): {error:#}"
+                )),
+            }
+        }
+        offsets::add_tracepoint(&mut offsets, &EventFormat::read("skb/kfree_skb")?)?;
+        match Self::load_tracepoint(&offsets, filter) {
+            Ok(ebpf) => Ok(Self { ebpf, tier: Tier::Tracepoint, degraded }),
+            Err(error) => match degraded.pop() {
+                Some(first) if only.is_none() => Err(error.context(first)),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn load_tp_btf(offsets: &dockernet_common::offsets::Offsets, filter: &Filter) -> Result<Ebpf> {
+        let btf = aya::Btf::from_sys_fs().context("reading the kernel's type information")?;
+        let mut ebpf = open(offsets, filter, Some(&btf))?;
+        let program: &mut BtfTracePoint = program(&mut ebpf, names::KFREE_SKB_BTF)?;
+        program.load("kfree_skb", &btf).map_err(|error| refused("tp_btf/kfree_skb", error))?;
+        Ok(ebpf)
+    }
+
+    fn load_tracepoint(offsets: &dockernet_common::offsets::Offsets, filter: &Filter) -> Result<Ebpf> {
+        let mut ebpf = open(offsets, filter, None)?;
+        let program: &mut TracePoint = program(&mut ebpf, names::KFREE_SKB_TRACEPOINT)?;
+        program.load().map_err(|error| refused("tracepoint/skb/kfree_skb", error))?;
+        Ok(ebpf)
+    }
+
+    /// Which tier was loaded.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Attaches: from here on drops are counted.
+    pub fn attach(self) -> Result<Tracer> {
+        let Self { mut ebpf, tier, .. } = self;
+        match tier {
+            Tier::TpBtf => {
+                let program: &mut BtfTracePoint = program(&mut ebpf, names::KFREE_SKB_BTF)?;
+                // Once: a second attach would count every drop twice.
+                program.attach().map(drop)
+            }
+            Tier::Tracepoint => {
+                let program: &mut TracePoint = program(&mut ebpf, names::KFREE_SKB_TRACEPOINT)?;
+                program.attach("skb", "kfree_skb").map(drop)
+            }
+        }
+        .with_context(|| format!("attaching {}", tier.name()))?;
+        Tracer::new(ebpf, tier)
+    }
+}
+
+fn open(
+    offsets: &dockernet_common::offsets::Offsets,
+    filter: &Filter,
+    btf: Option<&aya::Btf>,
+) -> Result<Ebpf> {
+    if OBJECT.is_empty() {
+        bail!("this binary was built without its kernel half (AYA_BUILD_SKIP=1); build it with: cargo xtask build");
+    }
+    EbpfLoader::new()
+        .btf(btf)
+        .override_global(names::OFFSETS_GLOBAL, offsets, true)
+        .override_global(names::FILTER_GLOBAL, filter, true)
+        .load(OBJECT)
+        .context("creating the kernel half's maps")
+}
+
+fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
+where
+    &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the kernel half has no program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+/// The verifier's last words rather than all of them; the whole log is for `-vv`.
+fn refused(what: &str, error: ProgramError) -> anyhow::Error {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            log::debug!("verifier log of {what}:\n{log}");
+            let last = log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed "));
+            match last {
+                Some(line) => anyhow!("{what}: {io_error}: {line}"),
+                None => anyhow!("{what}: {io_error}"),
+            }
+        }
+        other => anyhow::Error::new(other).context(what.to_owned()),
+    }
+}
+
+/// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK, 64 KiB by default. A refusal shows when the maps are made.
+fn raise_memlock() {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+    if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
+        log::debug!("raising RLIMIT_MEMLOCK: {error}");
+    }
+}

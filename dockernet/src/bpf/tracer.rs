@@ -1,0 +1,248 @@
+//! The attached drop tracer: samples from its ring, counts from its maps.
+
+use std::{
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _, RawFd},
+};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
+};
+use dockernet_common::{
+    control::Control,
+    count::{CountKey, CountRow, PortKey, Totals},
+    names,
+    record::DropRecord,
+};
+
+use super::load::Tier;
+
+/// Samples per key, CPU and drain. At 20 drains a second far more than a person reads; a storm sends no more.
+const KEY_BURST: u32 = 16;
+/// Samples per CPU and drain over all keys: 256 records of 584 bytes on each of 128 CPUs fill the ring ten times
+/// over, but one CPU's worth is drained in a millisecond.
+const CPU_BURST: u32 = 256;
+
+/// Drops of one key, all CPUs together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Dropped packets.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many went up the ring.
+    pub sampled: u64,
+}
+
+/// One row of the count maps.
+#[derive(Clone, Copy, Debug)]
+pub struct CountedKey {
+    /// Which map it is from: rows of one key in two generations add up.
+    pub generation: u32,
+    /// The key.
+    pub key: CountKey,
+    /// Since the generation began.
+    pub count: Count,
+}
+
+/// Attached; detaches when dropped.
+pub struct Tracer {
+    /// `None` once detached: dropping it closes links and programs. The maps below live on.
+    ebpf: Option<Ebpf>,
+    tier: Tier,
+    program_fd: Option<RawFd>,
+    ring: RingBuf<MapData>,
+    counts: [PerCpuHashMap<MapData, CountKey, CountRow>; 2],
+    totals: PerCpuArray<MapData, Totals>,
+    control_map: Array<MapData, Control>,
+    control: Control,
+    endpoints: HashMap<MapData, [u8; 16], u32>,
+    published: HashMap<MapData, PortKey, u32>,
+    last_missed: Option<u64>,
+}
+
+impl Tracer {
+    pub(super) fn new(mut ebpf: Ebpf, tier: Tier) -> Result<Self> {
+        let mut take = |name: &str| {
+            ebpf.take_map(name)
+                .with_context(|| format!("the kernel half has no map {name}"))
+        };
+        let ring = RingBuf::try_from(take(names::EVENTS)?)?;
+        let counts = [
+            PerCpuHashMap::try_from(take(names::COUNTS_EVEN)?)?,
+            PerCpuHashMap::try_from(take(names::COUNTS_ODD)?)?,
+        ];
+        let totals = PerCpuArray::try_from(take(names::TOTALS)?)?;
+        let control_map = Array::try_from(take(names::CONTROL)?)?;
+        let endpoints = HashMap::try_from(take(names::ENDPOINTS)?)?;
+        let published = HashMap::try_from(take(names::PUBLISHED)?)?;
+        let program = match tier {
+            Tier::TpBtf => names::KFREE_SKB_BTF,
+            Tier::Tracepoint => names::KFREE_SKB_TRACEPOINT,
+        };
+        let program_fd = ebpf
+            .program(program)
+            .and_then(|program| program.fd().ok())
+            .map(|fd| fd.as_fd().as_raw_fd());
+        let mut tracer = Self {
+            ebpf: Some(ebpf),
+            tier,
+            program_fd,
+            ring,
+            counts,
+            totals,
+            control_map,
+            control: Control {
+                epoch: 1,
+                key_burst: KEY_BURST,
+                cpu_burst: CPU_BURST,
+                ..Control::default()
+            },
+            endpoints,
+            published,
+            last_missed: None,
+        };
+        tracer.write_control()?;
+        Ok(tracer)
+    }
+
+    /// How it hangs on the kernel.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    fn write_control(&mut self) -> Result<()> {
+        self.control_map.set(0, self.control, 0).context("writing the kernel half's control map")
+    }
+
+    /// Tells the programs which addresses mean which hook.
+    pub fn set_hook_functions(&mut self, address: impl Fn(&str) -> Option<u64>) -> Result<()> {
+        self.control.ip_forward = address("ip_forward").unwrap_or(0);
+        self.control.ip6_forward = address("ip6_forward").unwrap_or(0);
+        self.control.ip_local_deliver = address("ip_local_deliver").unwrap_or(0);
+        self.control.ip6_input = address("ip6_input").unwrap_or(0);
+        self.write_control()
+    }
+
+    /// File descriptor that becomes readable when a sample arrives after everything was drained.
+    #[must_use]
+    pub fn ring_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+
+    /// Hands every waiting sample to `sink`, then refills the token buckets.
+    pub fn drain(&mut self, mut sink: impl FnMut(&DropRecord)) -> Result<()> {
+        while let Some(item) = self.ring.next() {
+            if item.len() >= size_of::<DropRecord>() {
+                // SAFETY: long enough, and any bytes are a record; the ring aligns to 8 but need not be trusted to.
+                let record = unsafe { item.as_ptr().cast::<DropRecord>().read_unaligned() };
+                sink(&record);
+            }
+        }
+        if self.ebpf.is_some() {
+            self.control.epoch = self.control.epoch.wrapping_add(1);
+            self.write_control()?;
+        }
+        Ok(())
+    }
+
+    /// Every row of both generations.
+    pub fn rows(&self) -> Result<Vec<CountedKey>> {
+        let mut rows = Vec::new();
+        for (parity, map) in (0_u32..).zip(&self.counts) {
+            let generation = if self.control.generation & 1 == parity {
+                self.control.generation
+            } else {
+                self.control.generation.wrapping_sub(1)
+            };
+            for row in map.iter() {
+                let (key, values) = row.context("reading the kernel half's counts")?;
+                let mut count = Count::default();
+                for value in values.iter() {
+                    count.packets += value.packets;
+                    count.bytes += value.bytes;
+                    count.sampled += value.sampled;
+                }
+                rows.push(CountedKey { generation, key, count });
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Starts a new generation: from now on the other map counts. It must have been cleared.
+    pub fn next_generation(&mut self) -> Result<u32> {
+        self.control.generation = self.control.generation.wrapping_add(1);
+        self.write_control()?;
+        Ok(self.control.generation)
+    }
+
+    /// Clears the map that is not counting. Only once no program can still be at work on it.
+    pub fn clear_retired(&mut self) -> Result<()> {
+        let [even, odd] = &mut self.counts;
+        let retired = if self.control.generation & 1 == 1 { even } else { odd };
+        let keys: Vec<CountKey> = retired.keys().collect::<Result<_, _>>()?;
+        for key in keys {
+            retired.remove(&key).context("clearing retired counts")?;
+        }
+        Ok(())
+    }
+
+    /// The totals, all CPUs together.
+    pub fn totals(&self) -> Result<Totals> {
+        let mut sum = Totals::default();
+        for value in self.totals.get(&0, 0).context("reading the kernel half's totals")?.iter() {
+            sum.observed += value.observed;
+            sum.filtered += value.filtered;
+            sum.other += value.other;
+            sum.ring_full += value.ring_full;
+            sum.non_packets += value.non_packets;
+        }
+        Ok(sum)
+    }
+
+    /// Drops that our program did not see because it was already running on that CPU; `None` before 5.12.
+    pub fn missed(&mut self) -> Option<u64> {
+        if self.ebpf.is_some() {
+            let fdinfo = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.program_fd?)).ok()?;
+            self.last_missed = fdinfo
+                .lines()
+                .find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok());
+        }
+        self.last_missed
+    }
+
+    /// Takes the program off the kernel. Counts and samples stay readable, and change no more.
+    pub fn detach(&mut self) {
+        let _last = self.missed();
+        self.ebpf = None;
+    }
+
+    /// Replaces the address → endpoint id map by what differs.
+    pub fn set_endpoints(&mut self, wanted: &std::collections::HashMap<[u8; 16], u32>) -> Result<()> {
+        sync(&mut self.endpoints, wanted).context("telling the kernel half the containers' addresses")
+    }
+
+    /// Replaces the published port → endpoint id map by what differs.
+    pub fn set_published(&mut self, wanted: &std::collections::HashMap<PortKey, u32>) -> Result<()> {
+        sync(&mut self.published, wanted).context("telling the kernel half the published ports")
+    }
+}
+
+fn sync<K: aya::Pod + Eq + std::hash::Hash>(
+    map: &mut HashMap<MapData, K, u32>,
+    wanted: &std::collections::HashMap<K, u32>,
+) -> Result<()> {
+    let present: std::collections::HashMap<K, u32> = map.iter().collect::<Result<_, _>>()?;
+    for key in present.keys().filter(|key| !wanted.contains_key(*key)) {
+        map.remove(key)?;
+    }
+    for (key, id) in wanted {
+        if present.get(key) != Some(id) {
+            map.insert(*key, *id, 0)?;
+        }
+    }
+    Ok(())
+}
