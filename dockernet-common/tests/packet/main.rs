@@ -1,15 +1,17 @@
 //! Properties of the packet parser.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 mod expect;
+mod generate;
 mod part;
 mod wellformed;
 
 use dockernet_common::packet::{FlowKey, Ip, Parsed, Start, ethertype, flow_key, parse};
 use proptest::{collection::vec, option, prelude::*, sample::Index};
 
+use generate::packet;
 use part::assert_part;
-use wellformed::{Packet, packet};
+use wellformed::Packet;
 
 /// Offsets near the bytes, and far from them.
 fn any_offset() -> impl Strategy<Value = Option<usize>> {
