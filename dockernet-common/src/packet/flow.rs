@@ -107,14 +107,14 @@ fn ipv4<S: ByteSource + ?Sized>(source: &S, at: usize) -> Option<FlowKey> {
 
 #[inline(always)]
 fn ipv6<S: ByteSource + ?Sized>(source: &S, at: usize) -> Option<FlowKey> {
-    // Three small reads: forty bytes at once would stay on the kernel half's 512-byte stack.
-    let [version] = source.read(at)?;
-    if version >> 4 != 6 {
+    // One read of all: in the kernel half each is a helper call.
+    let header: [u8; Ipv6Hdr::LEN] = source.read(at)?;
+    if header[0] >> 4 != 6 {
         return None;
     }
-    let [protocol] = source.read(at.wrapping_add(offset_of!(Ipv6Hdr, next_hdr)))?;
-    let src = source.read(at.wrapping_add(offset_of!(Ipv6Hdr, src_addr)))?;
-    let dst = source.read(at.wrapping_add(offset_of!(Ipv6Hdr, dst_addr)))?;
+    let protocol = header[offset_of!(Ipv6Hdr, next_hdr)];
+    let src = *header[offset_of!(Ipv6Hdr, src_addr)..].first_chunk()?;
+    let dst = *header[offset_of!(Ipv6Hdr, dst_addr)..].first_chunk()?;
     let [src_port, dst_port] = ports(source, at.wrapping_add(Ipv6Hdr::LEN), protocol);
     Some(FlowKey {
         src,
