@@ -149,21 +149,19 @@ pub fn bridges(netns: &NetnsHandle) -> Result<Bridges> {
             let mut request = LinkMessage::default();
             let mask = vec![LinkExtentMask::SkipStats];
             request.attributes.push(LinkAttribute::ExtMask(mask));
-            netlink::dump(RouteNetlinkMessage::GetLink(request)).map(|messages| {
-                let links: Vec<&LinkMessage> = messages
-                    .iter()
-                    .filter_map(|message| match message {
-                        RouteNetlinkMessage::NewLink(link) => Some(link),
-                        _ => None,
-                    })
-                    .collect();
-                decode(&links)
-            })
+            netlink::dump(
+                RouteNetlinkMessage::GetLink(request),
+                |message| match message {
+                    RouteNetlinkMessage::NewLink(link) => Some(link),
+                    _ => None,
+                },
+            )
+            .map(|links| decode(&links))
         })?
         .with_context(|| format!("reading the bridges of network namespace {}", netns.inum()))
 }
 
-fn decode(links: &[&LinkMessage]) -> Bridges {
+fn decode(links: &[LinkMessage]) -> Bridges {
     let mut found = Bridges::default();
     for link in links {
         for info in infos(link) {

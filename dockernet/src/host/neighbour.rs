@@ -91,12 +91,9 @@ pub fn neighbours(netns: &NetnsHandle) -> Result<Vec<Neighbour>> {
     netns
         .run(|| {
             let request = RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default());
-            netlink::dump(request).map(|messages| {
-                let entries = messages.iter().filter_map(|message| match message {
-                    RouteNetlinkMessage::NewNeighbour(entry) => decode(entry),
-                    _ => None,
-                });
-                entries.collect()
+            netlink::dump(request, |message| match message {
+                RouteNetlinkMessage::NewNeighbour(entry) => decode(&entry),
+                _ => None,
             })
         })?
         .with_context(|| {

@@ -60,28 +60,43 @@ impl From<nix::errno::Errno> for NetlinkError {
 }
 
 /// Asks for one object.
-pub(crate) fn get(message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
-    ask(message, 0).map(|answer| answer.messages)
+pub(crate) fn get(
+    message: RouteNetlinkMessage,
+) -> Result<Option<RouteNetlinkMessage>, NetlinkError> {
+    let mut found = None;
+    ask(message, 0, &mut |message| found = Some(message))?;
+    Ok(found)
 }
 
-/// Asks for a whole table.
-pub(crate) fn dump(message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
-    for _ in 1..TRIES {
-        let answer = ask(message.clone(), NLM_F_DUMP)?;
-        if !answer.interrupted {
-            return Ok(answer.messages);
+/// Asks for a whole table, and keeps what `pick` makes of it: a full BGP table need not fit into memory.
+pub(crate) fn dump<T>(
+    message: RouteNetlinkMessage,
+    mut pick: impl FnMut(RouteNetlinkMessage) -> Option<T>,
+) -> Result<Vec<T>, NetlinkError> {
+    let mut picked = Vec::new();
+    for _ in 0..TRIES {
+        picked.clear();
+        if ask(message.clone(), NLM_F_DUMP, &mut |m| picked.extend(pick(m)))? == End::Whole {
+            break;
         }
     }
-    ask(message, NLM_F_DUMP).map(|answer| answer.messages)
+    Ok(picked)
 }
 
-#[derive(Debug, Default)]
-struct Answer {
-    messages: Vec<RouteNetlinkMessage>,
-    interrupted: bool,
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It is complete.
+    Whole,
+    /// It is complete, but the table changed meanwhile.
+    Interrupted,
 }
 
-fn ask(message: RouteNetlinkMessage, flags: u16) -> Result<Answer, NetlinkError> {
+fn ask(
+    message: RouteNetlinkMessage,
+    flags: u16,
+    each: &mut dyn FnMut(RouteNetlinkMessage),
+) -> Result<End, NetlinkError> {
     let socket = socket(
         AddressFamily::Netlink,
         SockType::Raw,
@@ -99,7 +114,7 @@ fn ask(message: RouteNetlinkMessage, flags: u16) -> Result<Answer, NetlinkError>
     // An unbound socket is bound by its first send, and its default peer is the kernel.
     send(socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
 
-    let mut answer = Answer::default();
+    let mut end = End::Whole;
     let mut buffer = vec![0; DATAGRAM];
     let deadline = Instant::now() + LIMIT;
     loop {
@@ -110,8 +125,8 @@ fn ask(message: RouteNetlinkMessage, flags: u16) -> Result<Answer, NetlinkError>
         let datagram = buffer.get(..length).ok_or_else(|| {
             NetlinkError::Transport(io::Error::other("a netlink datagram was too long"))
         })?;
-        if decode(datagram, flags & NLM_F_DUMP != 0, &mut answer)? {
-            return Ok(answer);
+        if decode(datagram, flags & NLM_F_DUMP != 0, &mut end, each)? {
+            return Ok(end);
         }
         if Instant::now() >= deadline {
             return Err(NetlinkError::Transport(io::ErrorKind::TimedOut.into()));
@@ -119,14 +134,21 @@ fn ask(message: RouteNetlinkMessage, flags: u16) -> Result<Answer, NetlinkError>
     }
 }
 
-/// Adds one datagram to the answer; true when the answer is complete.
-fn decode(mut datagram: &[u8], is_dump: bool, answer: &mut Answer) -> Result<bool, NetlinkError> {
+/// Hands on what one datagram holds; true when the answer is complete.
+fn decode(
+    mut datagram: &[u8],
+    is_dump: bool,
+    end: &mut End,
+    each: &mut dyn FnMut(RouteNetlinkMessage),
+) -> Result<bool, NetlinkError> {
     while !datagram.is_empty() {
         let Ok(frame) = NetlinkBuffer::new_checked(datagram) else {
             return Err(NetlinkError::Transport(io::ErrorKind::InvalidData.into()));
         };
         let length = usize::try_from(frame.length()).unwrap_or(usize::MAX);
-        answer.interrupted |= frame.flags() & DUMP_INTERRUPTED != 0;
+        if frame.flags() & DUMP_INTERRUPTED != 0 {
+            *end = End::Interrupted;
+        }
         match NetlinkMessage::<RouteNetlinkMessage>::deserialize(datagram) {
             Ok(message) => match message.payload {
                 NetlinkPayload::Done(_) => return Ok(true),
@@ -135,7 +157,7 @@ fn decode(mut datagram: &[u8], is_dump: bool, answer: &mut Answer) -> Result<boo
                     None => return Ok(true),
                 },
                 NetlinkPayload::InnerMessage(inner) => {
-                    answer.messages.push(inner);
+                    each(inner);
                     if !is_dump {
                         return Ok(true);
                     }
@@ -174,9 +196,9 @@ mod tests {
     #[test]
     fn hostile_datagrams_are_errors_not_panics() {
         for bytes in [&[0_u8; 3][..], &[0xff; 16], &[0; 16], &[1; 64]] {
-            let mut answer = Answer::default();
-            let _ = decode(bytes, true, &mut answer);
-            assert!(answer.messages.is_empty());
+            let mut count = 0;
+            let _ = decode(bytes, true, &mut End::Whole, &mut |_| count += 1);
+            assert_eq!(count, 0);
         }
     }
 
@@ -188,7 +210,7 @@ mod tests {
         bytes.extend([0; 10]);
         bytes.extend((-113_i32).to_ne_bytes());
         bytes.resize(36, 0);
-        let error = decode(&bytes, false, &mut Answer::default()).unwrap_err();
+        let error = decode(&bytes, false, &mut End::Whole, &mut |_| {}).unwrap_err();
         assert!(matches!(error, NetlinkError::Refused(113)), "{error}");
     }
 }

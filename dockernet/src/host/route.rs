@@ -256,22 +256,36 @@ impl fmt::Display for Route {
 
 /// Every route of every table of a namespace, in the kernel's order.
 pub fn routes(netns: &NetnsHandle, family: Family) -> Result<Vec<Route>> {
-    let messages = netns
+    read(netns, family, |_| true)
+}
+
+/// The routes of every table that are for `destination`, and no others: there may be a million.
+pub fn routes_to(netns: &NetnsHandle, destination: IpAddr) -> Result<Vec<Route>> {
+    read(netns, Family::of(destination), |message| {
+        decode::prefix_of(message).is_some_and(|prefix| prefix.contains(&destination))
+    })
+}
+
+fn read(
+    netns: &NetnsHandle,
+    family: Family,
+    wanted: impl Fn(&RouteMessage) -> bool + Sync,
+) -> Result<Vec<Route>> {
+    netns
         .run(|| {
             let mut message = RouteMessage::default();
             message.header.address_family = decode::address_family(family);
-            netlink::dump(RouteNetlinkMessage::GetRoute(message)).map(|messages| {
-                let routes = messages.iter().filter_map(|message| match message {
-                    RouteNetlinkMessage::NewRoute(route) => {
-                        decode::route(route, &netlink::interface_name)
+            netlink::dump(
+                RouteNetlinkMessage::GetRoute(message),
+                |message| match message {
+                    RouteNetlinkMessage::NewRoute(route) if wanted(&route) => {
+                        decode::route(&route, &netlink::interface_name)
                     }
                     _ => None,
-                });
-                routes.collect()
-            })
+                },
+            )
         })?
-        .with_context(|| format!("reading the routes of network namespace {}", netns.inum()))?;
-    Ok(messages)
+        .with_context(|| format!("reading the routes of network namespace {}", netns.inum()))
 }
 
 /// `default`, `192.0.2.0/24` or, for one address, `192.0.2.1`, as `ip` prints prefixes.
@@ -289,6 +303,8 @@ fn prefix_text(prefix: &IpNet) -> String {
 #[must_use]
 pub fn table_name(table: u32) -> String {
     match table {
+        // A rule for VRF devices: the device names the table.
+        0 => "[l3mdev-table]".into(),
         253 => "default".into(),
         TABLE_MAIN => "main".into(),
         TABLE_LOCAL => "local".into(),

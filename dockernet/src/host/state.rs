@@ -1,6 +1,8 @@
 //! The live state that confirms a cause, behind a seam: the host as it is, or canned for a test.
 
 mod canned;
+#[cfg(test)]
+mod live_tests;
 
 use std::path::Path;
 
@@ -78,6 +80,12 @@ impl HostState for LiveState {
 
     fn rules(&self, netns: &NetnsHandle, family: Family) -> Result<Vec<PolicyRule>> {
         rule::rules(netns, family)
+    }
+
+    fn matching_route(&self, netns: &NetnsHandle, query: &RouteQuery) -> Result<FibMatch> {
+        let rules = rule::rules(netns, Family::of(query.destination))?;
+        let routes = route::routes_to(netns, query.destination)?;
+        Ok(fib::find(&rules, &routes, query))
     }
 
     fn neighbours(&self, netns: &NetnsHandle) -> Result<Vec<Neighbour>> {

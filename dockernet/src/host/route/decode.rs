@@ -84,21 +84,37 @@ fn nexthop(hop: &RouteNextHop, name: &impl Fn(u32) -> String) -> NextHop {
     }
 }
 
+/// What a route is for; `None` for one of another family.
+pub(super) fn prefix_of(message: &RouteMessage) -> Option<IpNet> {
+    let family = family(message.header.address_family)?;
+    let destination = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Destination(to) => address(to),
+            _ => None,
+        });
+    prefix(
+        family,
+        destination,
+        message.header.destination_prefix_length,
+    )
+}
+
 /// A route; `None` for one of another family. `name` turns an interface's index into its name.
 pub(super) fn route(message: &RouteMessage, name: &impl Fn(u32) -> String) -> Option<Route> {
     let header = &message.header;
     let family = family(header.address_family)?;
-    let mut route = Route::new(family.everything(), kind(header.kind));
+    let mut route = Route::new(prefix_of(message)?, kind(header.kind));
     route.table = header.table.into();
     route.protocol = header.protocol.into();
     route.scope = header.scope.into();
     let flags = RouteNextHopFlags::from_bits_retain(header.flags.bits().to_le_bytes()[0]);
     route.dead = flags.contains(RouteNextHopFlags::Dead);
     route.linkdown = flags.contains(RouteNextHopFlags::Linkdown);
-    let (mut destination, mut source) = (None, None);
+    let mut source = None;
     for attribute in &message.attributes {
         match attribute {
-            RouteAttribute::Destination(to) => destination = address(to),
             RouteAttribute::Source(from) => source = address(from),
             RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => {
                 route.gateway = gateway(attribute);
@@ -113,7 +129,6 @@ pub(super) fn route(message: &RouteMessage, name: &impl Fn(u32) -> String) -> Op
             _ => {}
         }
     }
-    route.prefix = prefix(family, destination, header.destination_prefix_length)?;
     if header.source_prefix_length > 0 {
         route.from = prefix(family, source, header.source_prefix_length);
     }

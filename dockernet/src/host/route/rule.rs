@@ -183,19 +183,20 @@ impl fmt::Display for PolicyRule {
 
 /// Every policy rule of a namespace, lowest priority first.
 pub fn rules(netns: &NetnsHandle, family: Family) -> Result<Vec<PolicyRule>> {
-    let messages = netns
+    netns
         .run(|| {
             let mut message = RuleMessage::default();
             message.header.family = decode::address_family(family);
-            netlink::dump(RouteNetlinkMessage::GetRule(message))
+            netlink::dump(
+                RouteNetlinkMessage::GetRule(message),
+                |message| match message {
+                    RouteNetlinkMessage::NewRule(rule) => decode::rule(&rule),
+                    _ => None,
+                },
+            )
         })?
         .with_context(|| {
             let inum = netns.inum();
             format!("reading the policy rules of network namespace {inum}")
-        })?;
-    let rules = messages.iter().filter_map(|message| match message {
-        RouteNetlinkMessage::NewRule(rule) => decode::rule(rule),
-        _ => None,
-    });
-    Ok(rules.collect())
+        })
 }
