@@ -2,13 +2,17 @@
 //!
 //! Everything here reads and nothing changes the machine. Nothing here loads a kernel module.
 
+pub mod bridge;
+pub mod device;
 pub mod docker;
 pub mod engine_files;
 pub mod firewall;
 pub mod link;
 pub mod listeners;
 pub mod neighbour;
+mod netlink;
 pub mod netns;
 pub mod resolver;
 pub mod route;
+pub mod state;
 pub mod sysctl;

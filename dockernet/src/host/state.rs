@@ -1,0 +1,110 @@
+//! The live state that confirms a cause, behind a seam: the host as it is, or canned for a test.
+
+mod canned;
+#[cfg(test)]
+mod live_tests;
+
+use std::path::Path;
+
+use anyhow::Result;
+
+pub use self::canned::{CannedNetns, CannedState};
+use super::{
+    bridge::{self, Bridges},
+    device,
+    listeners::{self, Listener},
+    neighbour::{self, Neighbour},
+    netns::NetnsHandle,
+    resolver::{self, Resolv},
+    route::{
+        self, Family, Route,
+        fib::{self, FibMatch},
+        lookup::{self, RouteAnswer, RouteQuery},
+        rule::{self, PolicyRule},
+    },
+    sysctl::{self, files::SysctlFiles},
+};
+
+/// What a cause asks the host. Every call blocks, for some milliseconds as a rule: call it from `spawn_blocking`.
+pub trait HostState: Send + Sync {
+    /// A kernel setting such as `net/ipv4/conf/eth0/forwarding`; `None` where the kernel has none of that name.
+    fn sysctl(&self, netns: &NetnsHandle, key: &str) -> Result<Option<String>>;
+    /// The files of the host that set kernel settings.
+    fn sysctl_files(&self) -> SysctlFiles;
+    /// The kernel's choice of a way.
+    fn route_lookup(&self, netns: &NetnsHandle, query: &RouteQuery) -> Result<RouteAnswer>;
+    /// Every route of every table.
+    fn routes(&self, netns: &NetnsHandle, family: Family) -> Result<Vec<Route>>;
+    /// Every policy rule, lowest priority first.
+    fn rules(&self, netns: &NetnsHandle, family: Family) -> Result<Vec<PolicyRule>>;
+    /// Every neighbour entry.
+    fn neighbours(&self, netns: &NetnsHandle) -> Result<Vec<Neighbour>>;
+    /// Bridges and ports.
+    fn bridges(&self, netns: &NetnsHandle) -> Result<Bridges>;
+    /// TCP listeners and bound UDP sockets.
+    fn listeners(&self, netns: &NetnsHandle) -> Result<Vec<Listener>>;
+    /// The name servers that a process sees; with `None` the host's.
+    fn resolver(&self, pid: Option<u32>) -> Result<Resolv>;
+    /// Whether a device leaves transport checksums to the hardware.
+    fn transmit_checksum_offload(&self, netns: &NetnsHandle, device: &str) -> Result<bool>;
+
+    /// The rule or route that a packet ends at, rejecting ones included.
+    fn matching_route(&self, netns: &NetnsHandle, query: &RouteQuery) -> Result<FibMatch> {
+        let family = Family::of(query.destination);
+        let rules = self.rules(netns, family)?;
+        let routes = self.routes(netns, family)?;
+        Ok(fib::find(&rules, &routes, query))
+    }
+}
+
+/// The host as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LiveState;
+
+impl HostState for LiveState {
+    fn sysctl(&self, netns: &NetnsHandle, key: &str) -> Result<Option<String>> {
+        sysctl::read(netns, key)
+    }
+
+    fn sysctl_files(&self) -> SysctlFiles {
+        SysctlFiles::load(Path::new("/"))
+    }
+
+    fn route_lookup(&self, netns: &NetnsHandle, query: &RouteQuery) -> Result<RouteAnswer> {
+        lookup::lookup(netns, query)
+    }
+
+    fn routes(&self, netns: &NetnsHandle, family: Family) -> Result<Vec<Route>> {
+        route::routes(netns, family)
+    }
+
+    fn rules(&self, netns: &NetnsHandle, family: Family) -> Result<Vec<PolicyRule>> {
+        rule::rules(netns, family)
+    }
+
+    fn matching_route(&self, netns: &NetnsHandle, query: &RouteQuery) -> Result<FibMatch> {
+        let rules = rule::rules(netns, Family::of(query.destination))?;
+        let routes = route::routes_to(netns, query.destination)?;
+        Ok(fib::find(&rules, &routes, query))
+    }
+
+    fn neighbours(&self, netns: &NetnsHandle) -> Result<Vec<Neighbour>> {
+        neighbour::neighbours(netns)
+    }
+
+    fn bridges(&self, netns: &NetnsHandle) -> Result<Bridges> {
+        bridge::bridges(netns)
+    }
+
+    fn listeners(&self, netns: &NetnsHandle) -> Result<Vec<Listener>> {
+        listeners::listeners(netns)
+    }
+
+    fn resolver(&self, pid: Option<u32>) -> Result<Resolv> {
+        pid.map_or_else(resolver::of_host, resolver::of_process)
+    }
+
+    fn transmit_checksum_offload(&self, netns: &NetnsHandle, device: &str) -> Result<bool> {
+        device::transmit_checksum_offload(netns, device)
+    }
+}

@@ -1,0 +1,141 @@
+//! A host made up for a test.
+
+use std::{collections::HashMap, path::PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::HostState;
+use crate::host::{
+    bridge::Bridges,
+    listeners::Listener,
+    neighbour::Neighbour,
+    netns::NetnsHandle,
+    resolver::Resolv,
+    route::{
+        Family, Route,
+        lookup::{RouteAnswer, RouteQuery},
+        rule::PolicyRule,
+    },
+    sysctl::files::SysctlFiles,
+};
+
+/// What one made-up namespace holds. What is not filled in is empty.
+#[derive(Clone, Debug, Default)]
+pub struct CannedNetns {
+    /// Settings by key.
+    pub sysctls: HashMap<String, String>,
+    /// Answers by question.
+    pub lookups: HashMap<RouteQuery, RouteAnswer>,
+    /// Routes of both families.
+    pub routes: Vec<Route>,
+    /// Rules of both families.
+    pub rules: Vec<PolicyRule>,
+    /// Neighbours.
+    pub neighbours: Vec<Neighbour>,
+    /// Bridges and ports.
+    pub bridges: Bridges,
+    /// Sockets.
+    pub listeners: Vec<Listener>,
+    /// Checksum offload by device.
+    pub checksum_offload: HashMap<String, bool>,
+}
+
+/// A made-up host. Its namespaces are keyed by inode number, which a handle on any open file has:
+/// a test that needs two opens two temporary files.
+#[derive(Clone, Debug, Default)]
+pub struct CannedState {
+    /// Namespaces by [`NetnsHandle::inum`].
+    pub netns: HashMap<u32, CannedNetns>,
+    /// Name servers by process; `None` is the host.
+    pub resolvers: HashMap<Option<u32>, Resolv>,
+    /// A directory with an `etc/sysctl.d` in it.
+    pub root: Option<PathBuf>,
+}
+
+impl CannedState {
+    /// The namespace of this handle, made if it is not there yet.
+    pub fn at(&mut self, netns: &NetnsHandle) -> &mut CannedNetns {
+        self.netns.entry(netns.inum()).or_default()
+    }
+
+    fn get(&self, netns: &NetnsHandle) -> Result<&CannedNetns> {
+        let inum = netns.inum();
+        self.netns
+            .get(&inum)
+            .with_context(|| format!("no namespace {inum} was made up"))
+    }
+}
+
+impl HostState for CannedState {
+    fn sysctl(&self, netns: &NetnsHandle, key: &str) -> Result<Option<String>> {
+        Ok(self.get(netns)?.sysctls.get(key).cloned())
+    }
+
+    fn sysctl_files(&self) -> SysctlFiles {
+        let root = self.root.as_deref();
+        root.map(SysctlFiles::load).unwrap_or_default()
+    }
+
+    fn route_lookup(&self, netns: &NetnsHandle, query: &RouteQuery) -> Result<RouteAnswer> {
+        let answer = self.get(netns)?.lookups.get(query);
+        answer
+            .cloned()
+            .ok_or_else(|| anyhow!("no answer to `{}` was made up", query.command()))
+    }
+
+    fn routes(&self, netns: &NetnsHandle, family: Family) -> Result<Vec<Route>> {
+        let mut routes = self.get(netns)?.routes.clone();
+        routes.retain(|route| Family::of(route.prefix.addr()) == family);
+        Ok(routes)
+    }
+
+    fn rules(&self, netns: &NetnsHandle, family: Family) -> Result<Vec<PolicyRule>> {
+        let mut rules = self.get(netns)?.rules.clone();
+        rules.retain(|rule| rule.family == family);
+        Ok(rules)
+    }
+
+    fn neighbours(&self, netns: &NetnsHandle) -> Result<Vec<Neighbour>> {
+        Ok(self.get(netns)?.neighbours.clone())
+    }
+
+    fn bridges(&self, netns: &NetnsHandle) -> Result<Bridges> {
+        Ok(self.get(netns)?.bridges.clone())
+    }
+
+    fn listeners(&self, netns: &NetnsHandle) -> Result<Vec<Listener>> {
+        Ok(self.get(netns)?.listeners.clone())
+    }
+
+    fn resolver(&self, pid: Option<u32>) -> Result<Resolv> {
+        let resolver = self.resolvers.get(&pid);
+        resolver.cloned().context("no such resolv.conf was made up")
+    }
+
+    fn transmit_checksum_offload(&self, netns: &NetnsHandle, device: &str) -> Result<bool> {
+        let offload = self.get(netns)?.checksum_offload.get(device);
+        offload.copied().context("no such device was made up")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn two_files_are_two_namespaces() {
+        let files = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
+        let [host, container] = files
+            .each_ref()
+            .map(|f| NetnsHandle::open(f.path()).unwrap());
+        let mut state = CannedState::default();
+        let key = "net/ipv4/ip_forward";
+        state.at(&host).sysctls.insert(key.into(), "0".into());
+        state.at(&container);
+        assert_eq!(state.sysctl(&host, key).unwrap().as_deref(), Some("0"));
+        assert_eq!(state.sysctl(&container, key).unwrap(), None);
+        assert!(state.resolver(None).is_err());
+    }
+}
