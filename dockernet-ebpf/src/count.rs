@@ -45,7 +45,7 @@ pub(crate) fn drop<M: Mem>(freed: Freed) {
         return;
     };
     totals.observed += 1;
-    let flow = skb.flow().unwrap_or(FlowKey::EMPTY);
+    let flow = skb.flow().unwrap_or_default();
     if !filter::passes(&skb, &place, &flow, freed.reason) {
         totals.filtered += 1;
         return;

@@ -1,6 +1,8 @@
 //! Two ways to read kernel memory. Both yield zero where nothing can be read, so that code above them needs no
 //! error paths: a null or garbage pointer reads as zeroes.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use dockernet_common::{offsets::ABSENT, packet::ByteSource};
 
@@ -17,7 +19,8 @@ pub(crate) struct Direct;
 impl Mem for Direct {
     #[inline(always)]
     fn load<T: Copy + Default>(base: *const u8, offset: u32) -> T {
-        if offset == ABSENT {
+        // The verifier types some pointers as "or null" (`skb->sk`) and wants to see this.
+        if offset == ABSENT || base.is_null() {
             return T::default();
         }
         // SAFETY: checked by the verifier against the type that BTF gives `base`; faults read as zero.
@@ -52,8 +55,9 @@ pub(crate) struct Bytes(pub(crate) *const u8);
 impl ByteSource for Bytes {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        let mut bytes = [0_u8; N];
-        // SAFETY: writes at most N bytes into `bytes`.
+        // Zeroing first would become a call of memset, on a stack slot that the verifier finds misaligned.
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: writes N bytes into `bytes`, zeroes on a fault.
         let status = unsafe {
             bpf_probe_read_kernel(
                 bytes.as_mut_ptr().cast(),
@@ -61,6 +65,7 @@ impl ByteSource for Bytes {
                 self.0.wrapping_add(offset).cast(),
             )
         };
-        (status == 0).then_some(bytes)
+        // SAFETY: the helper has written all of it.
+        (status == 0).then(|| unsafe { bytes.assume_init() })
     }
 }

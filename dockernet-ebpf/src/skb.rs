@@ -18,8 +18,6 @@ use crate::{
 const NFCT_INFO: u64 = 7;
 /// `SKB_DST_PTRMASK`: the lowest bit says whether a reference is held.
 const DST_NOREF: u64 = 1;
-/// "Not set" in `mac_header` and `transport_header`.
-const HEADER_UNSET: u16 = u16::MAX;
 
 /// A dropped skb.
 pub(crate) struct Skb<M> {
@@ -155,9 +153,7 @@ impl<M: Mem> Skb<M> {
     pub(crate) fn flow(&self) -> Option<FlowKey> {
         let head = M::load::<u64>(self.ptr, offsets!(skb_head)) as *const u8;
         let network: u16 = M::load(self.ptr, offsets!(skb_network_header));
-        let transport: u16 = M::load(self.ptr, offsets!(skb_transport_header));
-        let transport = (transport != HEADER_UNSET && transport > network).then_some(transport as usize);
-        flow_key(&Bytes(head), network as usize, transport, self.ethertype())
+        flow_key(&Bytes(head), network as usize, self.ethertype())
     }
 
     /// The netfilter hook, from what the packet has and lacks at each of them.
