@@ -1,1 +1,67 @@
-//! One file per output.
+//! One file per output. Both writers implement [`Report`].
+
+mod clean;
+mod json;
+mod sink;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+pub use json::Json;
+
+use crate::model::{Drop, Ledger, Ready};
+
+/// Whether somebody still reads what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Stream {
+    /// Go on.
+    Open,
+    /// The reader of stdout has gone (`| head`): end quietly, with status 0.
+    Closed,
+}
+
+/// Where results go. Errors are those of writing to stdout (a full disk), never a closed pipe.
+pub trait Report {
+    /// The first line. `after`: time from start to ready.
+    ///
+    /// # Errors
+    /// Writing failed.
+    fn ready(&mut self, ready: &Ready, after: Duration) -> Result<Stream>;
+
+    /// A drop that is to be shown.
+    ///
+    /// # Errors
+    /// Writing failed.
+    fn drop(&mut self, drop: &Drop) -> Result<Stream>;
+
+    /// A failure that leaves no dropped packet (`packet` is none).
+    ///
+    /// # Errors
+    /// Writing failed.
+    fn finding(&mut self, finding: &Drop) -> Result<Stream>;
+
+    /// The end of a batch: what is buffered goes out. Call it at least every 100 ms, with the wall clock: a storm's
+    /// lines are due at the end of each second.
+    ///
+    /// # Errors
+    /// Writing failed.
+    fn tick(&mut self, now: Timestamp) -> Result<Stream>;
+
+    /// An interim ledger.
+    ///
+    /// # Errors
+    /// Writing failed.
+    fn ledger(&mut self, ledger: &Ledger) -> Result<Stream>;
+
+    /// The end: the final ledger, and in text a summary per cause. `interrupted`: by SIGINT.
+    ///
+    /// # Errors
+    /// Writing failed.
+    fn finish(&mut self, ledger: &Ledger, interrupted: bool) -> Result<Stream>;
+
+    /// Something that the user should know now. Goes to stderr.
+    fn warning(&mut self, text: &str);
+}
