@@ -1,17 +1,29 @@
 //! One file per output. Both writers implement [`Report`].
 
+mod block;
 mod clean;
+mod endpoint;
 mod json;
+mod protocol;
 mod sink;
+mod storm;
+mod style;
+mod summary;
+mod text;
 
-use std::time::Duration;
+use std::{env, io, time::Duration};
 
 use anyhow::Result;
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
 pub use json::Json;
+pub use style::{Look, Width};
+pub use text::{Text, TextOptions};
 
-use crate::model::{Drop, Ledger, Ready};
+use crate::{
+    cli::options::{ColorWhen, Options, Output, Scope},
+    model::{Drop, Ledger, Ready},
+};
 
 /// Whether somebody still reads what is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,4 +76,33 @@ pub trait Report {
 
     /// Something that the user should know now. Goes to stderr.
     fn warning(&mut self, text: &str);
+}
+
+/// The writer that the options ask for, on stdout and stderr.
+#[must_use]
+pub fn open(options: &Options) -> Box<dyn Report + Send> {
+    match options.output {
+        Output::Json => Box::new(Json::new(io::stdout())),
+        Output::Text => {
+            let color = match options.color {
+                ColorWhen::Auto => None,
+                ColorWhen::Always => Some(true),
+                ColorWhen::Never => Some(false),
+            };
+            let variable = |name: &str| env::var(name).ok();
+            let text = TextOptions {
+                out: Look::detect(&io::stdout(), Width::Stdout, color, &variable),
+                err: Look::detect(&io::stderr(), Width::Stderr, color, &variable),
+                oneline: options.oneline,
+                verbose: options.verbose > 0,
+                outside: match options.scope {
+                    Scope::Containers => "host-only",
+                    Scope::Host | Scope::All => "elsewhere",
+                },
+                zone: TimeZone::system(),
+                clock: Timestamp::now,
+            };
+            Box::new(Text::new(io::stdout(), io::stderr(), text))
+        }
+    }
 }
