@@ -11,6 +11,9 @@ pub mod pattern;
 pub mod protocol;
 pub mod suggest;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::{Refusal, Usage};
 pub use exit::Exit;
 pub use filter::Filter;

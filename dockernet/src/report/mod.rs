@@ -11,6 +11,12 @@ mod style;
 mod summary;
 mod text;
 
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
+
 use std::{env, io, time::Duration};
 
 use anyhow::Result;
