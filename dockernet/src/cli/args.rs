@@ -133,7 +133,7 @@ pub struct Flags {
     /// Port at either end, before or after NAT (repeatable)
     #[arg(long, global = true, value_name = "PORT", help_heading = "Filters")]
     pub port: Vec<u16>,
-    /// Protocol: tcp, udp, icmp, icmpv6, arp …, or its number (repeatable)
+    /// Protocol: tcp, udp, icmp, icmpv6, arp, ... or its number (repeatable)
     #[arg(long, global = true, value_name = "PROTOCOL", help_heading = "Filters")]
     pub proto: Vec<Protocol>,
     /// Kernel drop reason, e.g. NETFILTER_DROP (repeatable)
@@ -142,12 +142,12 @@ pub struct Flags {
     /// Cause, e.g. no-route (repeatable)
     #[arg(long, global = true, value_name = "ID", help_heading = "Filters")]
     pub cause: Vec<String>,
-    /// Deliberate drops, counted but not shown: KEY=GLOB,… with the keys cause, reason, container,
+    /// Deliberate drops, counted but not shown: KEY=GLOB,... with the keys cause, reason, container,
     /// source, destination, network, proto, port, device; all must match (repeatable)
     #[arg(
         long,
         global = true,
-        value_name = "KEY=GLOB,…",
+        value_name = "KEY=GLOB,...",
         help_heading = "Filters"
     )]
     pub ignore: Vec<Ignore>,

@@ -203,13 +203,14 @@ fn explain_finds_causes_and_reasons() {
 
 #[test]
 fn missing_containers_and_networks() {
-    let filter = filter("--container wbe --container 'w* --container api --network brigde");
+    let filter =
+        filter("--container wbe --container w?? --container x* --container api --network brigde");
     let known = [("2df2a7aa8382", "web"), ("3df2a7aa8382", "api")];
     assert_eq!(
         filter.missing_containers(&known),
         [
             "no container is called 'wbe' (the nearest is 'web'); waiting for it",
-            "no container matches ''w*' yet; waiting for one",
+            "no container matches 'x*' yet; waiting for one",
         ]
     );
     assert_eq!(

@@ -29,6 +29,7 @@ pub(super) fn key(drop: &Drop) -> u64 {
         .hash(&mut hasher);
     if unexplained(drop) {
         (&drop.reason, &drop.location, &drop.hook, &drop.device).hash(&mut hasher);
+        drop.netns.inum.hash(&mut hasher);
     }
     hasher.finish()
 }
@@ -112,7 +113,7 @@ pub(super) fn clock(time: Timestamp, zone: &TimeZone) -> String {
 }
 
 /// `DOCKER-USER #3 (counter)`.
-pub(super) fn rule_short(rule: &Rule) -> String {
+fn rule_short(rule: &Rule) -> String {
     let text = rule.rule.trim();
     let number = text
         .split_whitespace()
@@ -122,6 +123,15 @@ pub(super) fn rule_short(rule: &Rule) -> String {
         Some(number) => format!("{} {number} ({})", rule.chain, rule.how),
         None if text.starts_with("policy") => format!("{} {text} ({})", rule.chain, rule.how),
         None => format!("{} ({})", rule.chain, rule.how),
+    }
+}
+
+/// What a storm's line ends with: the rule, or for what is unexplained the kernel's words.
+pub(super) fn detail(drop: &Drop) -> Option<String> {
+    match &drop.rule {
+        Some(rule) => Some(rule_short(rule)),
+        None if unexplained(drop) => kernel(drop),
+        None => None,
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) fn ascii(text: &str) -> String {
             '–' | '—' | '·' => plain.push('-'),
             '‘' | '’' => plain.push('\''),
             '“' | '”' => plain.push('"'),
+            '\u{a0}' => plain.push(' '),
             c if c.is_ascii() => plain.push(c),
             _ => plain.push('?'),
         }

@@ -63,23 +63,26 @@ pub(super) fn way(drop: &Drop) -> String {
 /// The namespace it died in: `host netns`.
 fn place(drop: &Drop) -> String {
     match (&drop.netns.owner, &drop.netns.container) {
-        (NetnsOwner::Host, _) => "host netns".to_owned(),
-        (_, Some(container)) => format!("{} netns", named(container)),
-        _ => format!("netns {}", drop.netns.inum),
+        (NetnsOwner::Host, _) => "host\u{a0}netns".to_owned(),
+        (_, Some(container)) => format!("{}\u{a0}netns", named(container)),
+        _ => format!("netns\u{a0}{}", drop.netns.inum),
     }
 }
 
 fn translated(drop: &Drop) -> Option<String> {
     if let Some(published) = &drop.published {
         let ports = published.split('/').next().unwrap_or(published);
-        return Some(format!("via {}", ports.replace("->", "→")));
+        return Some(format!("via\u{a0}{}", ports.replace("->", "→")));
     }
     let nat = drop.nat.as_ref()?;
     Some(match nat.kind {
         NatKind::Dnat | NatKind::Both => {
-            format!("via {}", address((nat.original.dst, nat.original.dst_port)))
+            format!(
+                "via\u{a0}{}",
+                address((nat.original.dst, nat.original.dst_port))
+            )
         }
-        NatKind::Snat => format!("as {}", address((nat.reply.dst, nat.reply.dst_port))),
+        NatKind::Snat => format!("as\u{a0}{}", address((nat.reply.dst, nat.reply.dst_port))),
     })
 }
 

@@ -47,7 +47,7 @@ pub(super) struct Row {
     pub(super) whose: String,
     pub(super) count: u64,
     pub(super) sources: Sources,
-    pub(super) rule: Option<String>,
+    pub(super) detail: Option<String>,
 }
 
 /// A second of a storm.
@@ -70,7 +70,7 @@ struct Bucket {
     name: String,
     outgoing: bool,
     label: Option<String>,
-    rule: Option<String>,
+    detail: Option<String>,
     count: u64,
     waiting: bool,
     sampled: bool,
@@ -89,9 +89,16 @@ pub(super) struct Storm {
 }
 
 impl Storm {
-    /// Tells the time. Gives the lines of a second that is over.
+    /// The time of a drop, which may be older than others before it. Gives the lines of a second that is over.
+    pub(super) fn seen(&mut self, second: i64) -> Option<Second> {
+        if second <= self.second {
+            return None;
+        }
+        self.close(second)
+    }
+
+    /// The wall clock, which may lag a little behind the drops' times. If it was set back, the second starts anew.
     pub(super) fn advance(&mut self, second: i64) -> Option<Second> {
-        // A record may be a little older than the clock; a clock that was set back by more starts anew.
         if second == self.second || second == self.second - 1 {
             return None;
         }
@@ -170,7 +177,7 @@ impl Bucket {
             name: endpoint::subject_name(drop),
             outgoing: outgoing(drop),
             label: Some(label(drop)),
-            rule: drop.rule.as_ref().map(block::rule_short),
+            detail: block::detail(drop),
             count: 0,
             waiting: false,
             sampled: false,
@@ -189,8 +196,8 @@ impl Bucket {
         {
             self.label = None;
         }
-        if self.rule != drop.rule.as_ref().map(block::rule_short) {
-            self.rule = None;
+        if self.detail != block::detail(drop) {
+            self.detail = None;
         }
         if let Some((address, _)) = drop.ends().source {
             if self.sources.len() < REMEMBERED {
@@ -225,7 +232,7 @@ impl Bucket {
             whose,
             count: self.count,
             sources,
-            rule: self.rule,
+            detail: self.detail,
         }
     }
 }
@@ -243,5 +250,115 @@ fn label(drop: &Drop) -> String {
             format!("{} → {destination}", endpoint::named(container))
         }
         _ => destination,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::report::samples::{container, denied, mystery};
+
+    fn drops(storm: &mut Storm, number: u64) -> Vec<Show> {
+        (0..number)
+            .map(|_| storm.add(&denied("198.51.100.20", 4000)))
+            .collect()
+    }
+
+    fn held(shows: &[Show]) -> usize {
+        shows.iter().filter(|show| **show != Show::Single).count()
+    }
+
+    #[test]
+    fn ten_a_second_are_calm() {
+        let mut storm = Storm::default();
+        for second in 100..105 {
+            assert_eq!(storm.seen(second), None);
+            assert_eq!(held(&drops(&mut storm, 10)), 0);
+        }
+        assert_eq!(storm.finish(), None);
+    }
+
+    #[test]
+    fn the_rest_of_a_busy_second_waits_and_counts_fully() {
+        let mut storm = Storm::default();
+        assert_eq!(storm.seen(100), None);
+        assert_eq!(held(&drops(&mut storm, 25)), 15);
+        let second = storm.advance(101).unwrap();
+        assert_eq!((second.at, second.rows[0].count, second.more), (100, 25, 0));
+        assert_eq!(
+            second.rows[0].sources,
+            Sources::One("198.51.100.20".parse().unwrap())
+        );
+        // The next second is stormy from its start, and the one after it calm again.
+        assert_eq!(held(&drops(&mut storm, 3)), 3);
+        assert_eq!(storm.advance(102).unwrap().rows[0].count, 3);
+        assert_eq!(held(&drops(&mut storm, 3)), 0);
+    }
+
+    #[test]
+    fn a_quiet_second_ends_a_storm() {
+        let mut storm = Storm::default();
+        assert_eq!(storm.seen(100), None);
+        drops(&mut storm, 25);
+        assert!(storm.seen(105).is_some());
+        assert_eq!(held(&drops(&mut storm, 1)), 0);
+    }
+
+    #[test]
+    fn one_line_may_be_a_storm() {
+        let mut storm = Storm::default();
+        assert_eq!(storm.seen(100), None);
+        let mut many = denied("198.51.100.20", 4000);
+        many.count = 48_213;
+        assert_eq!(storm.add(&many), Show::Single);
+        assert_eq!(storm.add(&many), Show::Storm { may_explain: true });
+        let second = storm.advance(101).unwrap();
+        assert_eq!(second.rows[0].count, 96_426);
+        assert_eq!(
+            second.rows[0].sources,
+            Sources::Many {
+                number: 1,
+                at_least: true
+            }
+        );
+    }
+
+    #[test]
+    fn the_largest_five_and_how_many_more() {
+        let mut storm = Storm::default();
+        assert_eq!(storm.seen(100), None);
+        drops(&mut storm, 10);
+        for index in 0..17_u64 {
+            let mut drop = mystery();
+            let name = format!("c{index}");
+            let mut named = container(&name);
+            named.id = name;
+            drop.destination.container = Some(named);
+            drop.count = 100 + index;
+            storm.add(&drop);
+        }
+        let second = storm.finish().unwrap();
+        let counts: Vec<u64> = second.rows.iter().map(|row| row.count).collect();
+        assert_eq!(counts, [116, 115, 114, 113, 112]);
+        assert_eq!(second.rows[0].whose, "c16:80/tcp");
+        assert_eq!(
+            second.rows[0].detail.as_deref(),
+            Some("NETFILTER_DROP@nft_do_chain, input hook")
+        );
+        assert_eq!((second.more, second.more_count), (12, (100..112).sum()));
+    }
+
+    #[test]
+    fn late_drops_and_clocks_that_are_set_back() {
+        let mut storm = Storm::default();
+        assert_eq!(storm.seen(100), None);
+        drops(&mut storm, 25);
+        assert_eq!(storm.seen(90), None, "an old record ends nothing");
+        assert_eq!(storm.advance(99), None, "nor does a clock that lags");
+        assert_eq!(storm.advance(50).unwrap().at, 100);
+        assert_eq!(held(&drops(&mut storm, 1)), 0);
+        assert_eq!(storm.advance(51), None);
     }
 }

@@ -194,6 +194,10 @@ impl Line {
             }
             _ => line,
         };
+        // What must stay together was joined by no-break spaces until here.
+        if rendered.contains('\u{a0}') {
+            rendered = rendered.replace('\u{a0}', " ");
+        }
         rendered.push('\n');
         rendered
     }

@@ -17,6 +17,7 @@ const REMEMBERED: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     rows: HashMap<(String, String), (Role, u64)>,
+    findings: HashMap<(String, String), u64>,
     other: u64,
 }
 
@@ -30,6 +31,16 @@ impl Totals {
         }
         let row = self.rows.entry(key).or_insert((role, 0));
         row.1 = row.1.saturating_add(drop.count);
+    }
+
+    pub(super) fn add_finding(&mut self, finding: &Drop) {
+        let key = (
+            block::cause_name(finding).1,
+            endpoint::subject_name(finding),
+        );
+        if self.findings.len() < REMEMBERED || self.findings.contains_key(&key) {
+            *self.findings.entry(key).or_default() += 1;
+        }
     }
 
     /// `   interface-forwarding-disabled  web  2`, in columns, largest first.
@@ -76,6 +87,22 @@ impl Totals {
             line.plain(format!("   +{more} more  {}", thousands(count)));
             lines.push(line);
         }
+        let mut findings: Vec<_> = self.findings.iter().collect();
+        findings.sort();
+        lines.extend(
+            findings
+                .into_iter()
+                .take(LINES)
+                .map(|((cause, whose), count)| {
+                    let mut line = Line::hanging(6);
+                    line.plain(format!("   {cause}  ")).push(Role::Name, whose);
+                    line.plain(format!(
+                        "  {} without a dropped packet",
+                        counted(*count, "finding")
+                    ));
+                    line
+                }),
+        );
         lines
     }
 }

@@ -139,7 +139,7 @@ impl<O: Write, E: Write> Report for Text<O, E> {
     fn ready(&mut self, ready: &Ready, after: Duration) -> Result<Stream> {
         let now = (self.options.clock)().to_zoned(self.options.zone.clone());
         self.date = Some(now.date());
-        let containers = counted(ready.containers as u64, "container");
+        let containers = counted(ready.containers as u64, "container").replace(' ', "\u{a0}");
         let docker = match &ready.docker {
             Some(version) => format!("docker {version}"),
             None => "docker does not answer".to_owned(),
@@ -153,7 +153,7 @@ impl<O: Write, E: Write> Report for Text<O, E> {
             });
         let mut line = Line::hanging(3);
         line.plain(format!(
-            "dockernet-trace {}  kernel {}  {docker}{elsewhere} ({containers})  {}  ready {:.2} s",
+            "dockernet-trace {}  kernel {}  {docker}{elsewhere} ({containers})  {}  ready\u{a0}{:.2}\u{a0}s",
             ready.version,
             ready.kernel,
             now.strftime("%F %:z"),
@@ -183,7 +183,7 @@ impl<O: Write, E: Write> Report for Text<O, E> {
             let line = block::oneline(drop, &self.options.zone);
             return self.out(&line);
         }
-        let second = self.storm.advance(drop.time.as_second());
+        let second = self.storm.seen(drop.time.as_second());
         let _ = self.second(second)?;
         match self.storm.add(drop) {
             Show::Single => self.single(drop),
@@ -200,6 +200,7 @@ impl<O: Write, E: Write> Report for Text<O, E> {
     }
 
     fn finding(&mut self, finding: &Drop) -> Result<Stream> {
+        self.totals.add_finding(finding);
         self.day(finding.time);
         if self.options.oneline {
             let line = block::oneline(finding, &self.options.zone);
@@ -284,8 +285,8 @@ fn storm_lines(second: &Second, zone: &TimeZone) -> Vec<Line> {
                     line.plain(format!("  {sign}{}", counted(*number, "source")));
                 }
             }
-            if let Some(rule) = &row.rule {
-                line.plain(format!("  {rule}"));
+            if let Some(detail) = &row.detail {
+                line.plain(format!("  {detail}"));
             }
             line
         })
