@@ -44,14 +44,21 @@ impl Refusal {
     #[must_use]
     pub fn report(&self) -> Exit {
         match self {
+            Self::Clap(error) if error.use_stderr() => {
+                let styled = error.render();
+                let text = if color() {
+                    styled.ansi().to_string()
+                } else {
+                    styled.to_string()
+                };
+                // All errors begin alike, whoever found them.
+                eprintln(text.replacen("error:", "dockernet-trace:", 1).trim_end());
+                Exit::Usage
+            }
             Self::Clap(error) => {
                 // Nobody is left to tell when this fails: `dockernet-trace --help | head -1`.
                 let _ = error.print();
-                if error.use_stderr() {
-                    Exit::Usage
-                } else {
-                    Exit::Done
-                }
+                Exit::Done
             }
             Self::Usage(usage) => {
                 eprintln(&sentence(&anyhow::Error::new(usage.clone())));
@@ -90,6 +97,12 @@ pub fn sentence(error: &anyhow::Error) -> String {
         }
     }
     format!("dockernet-trace: {}", parts.join(": "))
+}
+
+fn color() -> bool {
+    use std::io::IsTerminal as _;
+    std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// `eprintln!` panics when stderr is closed; this does not.

@@ -51,7 +51,7 @@ impl<W: Write> Report for Json<W> {
         self.sink.flush()
     }
 
-    fn drop(&mut self, drop: &Drop) -> Result<Stream> {
+    fn dropped(&mut self, drop: &Drop) -> Result<Stream> {
         self.line(&Line::Drop(drop))
     }
 

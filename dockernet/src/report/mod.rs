@@ -49,11 +49,11 @@ pub trait Report {
     /// Writing failed.
     fn ready(&mut self, ready: &Ready, after: Duration) -> Result<Stream>;
 
-    /// A drop that is to be shown.
+    /// A drop that is to be shown. (A method called `drop` could not be called on a `Box<dyn Report>`.)
     ///
     /// # Errors
     /// Writing failed.
-    fn drop(&mut self, drop: &Drop) -> Result<Stream>;
+    fn dropped(&mut self, drop: &Drop) -> Result<Stream>;
 
     /// A failure that leaves no dropped packet (`packet` is none).
     ///

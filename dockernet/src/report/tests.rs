@@ -74,7 +74,7 @@ fn at(drop: Drop, milliseconds: i64) -> Drop {
 }
 
 fn show(report: &mut dyn Report, drop: &Drop) {
-    assert_eq!(report.drop(drop).unwrap(), Stream::Open);
+    assert_eq!(report.dropped(drop).unwrap(), Stream::Open);
 }
 
 /// Every form of a line once.
@@ -361,9 +361,9 @@ fn json_lines() {
     let mut ready = ready();
     ready.docker_host = Some("tcp://admin:s3cret@192.0.2.7:2376".into());
     let _ = json.ready(&ready, Duration::ZERO).unwrap();
-    let _ = json.drop(&incident()).unwrap();
-    let _ = json.drop(&denied("198.51.100.20", 4000)).unwrap();
-    let _ = json.drop(&too_big()).unwrap();
+    let _ = json.dropped(&incident()).unwrap();
+    let _ = json.dropped(&denied("198.51.100.20", 4000)).unwrap();
+    let _ = json.dropped(&too_big()).unwrap();
     let _ = json.finding(&finding()).unwrap();
     assert_eq!(shared.text().lines().count(), 1, "flushed by the batch");
     let _ = json.tick(incident().time).unwrap();
@@ -390,7 +390,7 @@ fn json_keys_are_those_of_the_contract() {
     let mut json = Json::new(shared.clone());
     let mut drop = denied("198.51.100.20", 4000);
     drop.nat = incident().nat;
-    let _ = json.drop(&drop).unwrap();
+    let _ = json.dropped(&drop).unwrap();
     let _ = json.tick(drop.time).unwrap();
     let text = shared.text();
     let order = [
@@ -508,8 +508,8 @@ fn a_closed_pipe_ends_quietly() {
         Stream::Closed
     );
     let mut text = Text::new(Gone, Gone, options(PLAIN));
-    assert_eq!(text.drop(&incident()).unwrap(), Stream::Open);
+    assert_eq!(text.dropped(&incident()).unwrap(), Stream::Open);
     assert_eq!(text.tick(incident().time).unwrap(), Stream::Closed);
-    assert_eq!(text.drop(&incident()).unwrap(), Stream::Closed);
+    assert_eq!(text.dropped(&incident()).unwrap(), Stream::Closed);
     assert_eq!(text.finish(&ledger(), false).unwrap(), Stream::Closed);
 }

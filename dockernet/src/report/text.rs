@@ -176,7 +176,7 @@ impl<O: Write, E: Write> Report for Text<O, E> {
         Ok(Stream::Open)
     }
 
-    fn drop(&mut self, drop: &Drop) -> Result<Stream> {
+    fn dropped(&mut self, drop: &Drop) -> Result<Stream> {
         self.totals.add(drop);
         self.day(drop.time);
         if self.options.oneline {
