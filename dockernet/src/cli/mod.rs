@@ -1,1 +1,23 @@
 //! The command line: what the user typed, and what it means.
+
+pub mod args;
+pub mod duration;
+pub mod error;
+pub mod exit;
+pub mod filter;
+pub mod ignore;
+pub mod options;
+pub mod pattern;
+pub mod protocol;
+pub mod suggest;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{Refusal, Usage};
+pub use exit::Exit;
+pub use filter::Filter;
+pub use ignore::Ignore;
+pub use options::{Job, Options, parse};
+pub use pattern::Pattern;
+pub use protocol::Protocol;

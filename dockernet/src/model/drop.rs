@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{Cause, ContainerRef, Endpoint, Packet, Rule};
 
@@ -72,6 +72,7 @@ pub struct Nat {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Drop {
     /// Wall-clock time, RFC 3339 with nanoseconds, UTC.
+    #[serde(serialize_with = "nanoseconds")]
     pub time: jiff::Timestamp,
     /// Same for all packets of a flow, both directions, before and after NAT.
     pub flow: Option<String>,
@@ -109,4 +110,9 @@ pub struct Drop {
     pub expected: bool,
     /// How many packets this line stands for.
     pub count: u64,
+}
+
+/// Always nine digits: the lines then sort as text.
+fn nanoseconds<S: Serializer>(time: &jiff::Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.9}"))
 }

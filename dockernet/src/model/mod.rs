@@ -3,6 +3,7 @@
 mod cause;
 mod drop;
 mod endpoint;
+mod ends;
 mod inventory;
 mod ledger;
 mod packet;
@@ -10,6 +11,7 @@ mod packet;
 pub use cause::{Cause, Confidence, Fix, Impact, Rule};
 pub use drop::{Drop, Nat, NatKind, Netns, NetnsOwner, Tuple};
 pub use endpoint::{ContainerRef, Endpoint, EndpointKind};
+pub use ends::{End, Ends};
 pub use inventory::{
     Attachment, Container, Link, LinkKind, NetnsInfo, NetnsKey, Network, NetworkMode, Owner,
     Published, State, Subnet,

@@ -1,0 +1,315 @@
+//! The command line as clap reads it. [`super::options`] turns it into what the rest works with.
+
+use std::{ffi::OsString, io, num::NonZeroU64, path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use ipnet::IpNet;
+
+use super::{Ignore, Pattern, Protocol, duration};
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo dockernet-trace                                  every drop that concerns a container
+  sudo dockernet-trace --container 'web*' --port 443    one service
+  sudo dockernet-trace --ignore cause=docker-user-drop,source=external
+  sudo dockernet-trace --duration 30s --expect-no-drops --output json > drops.jsonl
+  dockernet-trace explain interface-forwarding-disabled
+
+Values of one filter are alternatives; different filters must all match.
+
+Exit status:
+  0  done
+  1  a failure; one sentence on stderr says what to do
+  2  bad usage
+  3  --expect-no-drops, and there were some";
+
+/// Shows which packet died on this Docker host, whose it was, why, and which command mends it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dockernet-trace",
+    bin_name = "dockernet-trace",
+    version,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    subcommand_help_heading = "Jobs",
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// Options that work on either side of a subcommand.
+    #[command(flatten)]
+    pub flags: Flags,
+    /// What to do instead of tracing.
+    #[command(subcommand)]
+    pub job: Option<JobArgs>,
+}
+
+/// Jobs other than tracing.
+#[derive(Debug, Subcommand)]
+pub enum JobArgs {
+    /// Say whether this tool can run here and how to mend what is missing; attaches nothing
+    Doctor,
+    /// Explain a cause or a kernel drop reason in prose
+    Explain {
+        /// Cause such as no-route, or reason such as NETFILTER_DROP
+        id: String,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// Shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON Lines.
+    Json,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Whose drops are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Scope {
+    /// Those with a container, an address of a Docker network or a published port at an end.
+    #[default]
+    Containers,
+    /// The host's own too.
+    Host,
+    /// Those of every network namespace of the machine.
+    All,
+}
+
+/// Options of every job.
+#[derive(Args, Debug)]
+pub struct Flags {
+    /// Dropped packets: whose, why, and what mends it (the default view)
+    #[arg(long, global = true, help_heading = "Views")]
+    pub drops: bool,
+
+    /// Packets from, to or inside this container (repeatable)
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME|ID|GLOB",
+        help_heading = "Filters"
+    )]
+    pub container: Vec<Pattern>,
+    /// Docker network, or the name of its bridge device (repeatable)
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Filters")]
+    pub network: Vec<Pattern>,
+    /// Compose project (repeatable)
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Filters")]
+    pub project: Vec<Pattern>,
+    /// Network interface the packet was on or came in by (repeatable)
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "NAME",
+        help_heading = "Filters"
+    )]
+    pub interface: Vec<Pattern>,
+    /// Address at either end, before or after NAT (repeatable)
+    #[arg(long, global = true, value_name = "IP|CIDR", value_parser = address, help_heading = "Filters")]
+    pub addr: Vec<IpNet>,
+    /// Port at either end, before or after NAT (repeatable)
+    #[arg(long, global = true, value_name = "PORT", help_heading = "Filters")]
+    pub port: Vec<u16>,
+    /// Protocol: tcp, udp, icmp, icmpv6, arp, ... or its number (repeatable)
+    #[arg(long, global = true, value_name = "PROTOCOL", help_heading = "Filters")]
+    pub proto: Vec<Protocol>,
+    /// Kernel drop reason, e.g. NETFILTER_DROP (repeatable)
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Filters")]
+    pub reason: Vec<String>,
+    /// Cause, e.g. no-route (repeatable)
+    #[arg(long, global = true, value_name = "ID", help_heading = "Filters")]
+    pub cause: Vec<String>,
+    /// Deliberate drops, counted but not shown: KEY=GLOB,... with the keys cause, reason, container,
+    /// source, destination, network, proto, port, device; all must match (repeatable)
+    #[arg(
+        long,
+        global = true,
+        value_name = "KEY=GLOB,...",
+        help_heading = "Filters"
+    )]
+    pub ignore: Vec<Ignore>,
+    /// Benign noise too
+    #[arg(long, global = true, help_heading = "Filters")]
+    pub all: bool,
+
+    /// Whose drops: an end is a container's; the host's own too; every namespace
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "containers|host|all",
+        help_heading = "Host"
+    )]
+    pub scope: Scope,
+    /// Container engine, instead of DOCKER_HOST (which sudo strips) or the default socket
+    #[arg(
+        short = 'H',
+        long,
+        global = true,
+        value_name = "URL",
+        value_parser = docker_host,
+        help_heading = "Host"
+    )]
+    pub docker_host: Option<String>,
+    /// Network namespace taken as the host [default: the one it runs in]
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Host")]
+    pub netns: Option<PathBuf>,
+
+    /// Stop after this time, e.g. 500ms, 10s, 5m
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration::parse, help_heading = "End")]
+    pub duration: Option<Duration>,
+    /// Stop after this many lines
+    #[arg(long, global = true, value_name = "N", help_heading = "End")]
+    pub count: Option<NonZeroU64>,
+    /// End with status 3 if anything was dropped that no option excuses
+    #[arg(long, global = true, help_heading = "End")]
+    pub expect_no_drops: bool,
+
+    /// Text for people or JSON Lines
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "text|json",
+        help_heading = "Output"
+    )]
+    pub output: Output,
+    /// One line of text for each drop
+    #[arg(long, global = true, help_heading = "Output")]
+    pub oneline: bool,
+    /// Colours; auto: on a terminal, unless NO_COLOR is set
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "auto|always|never",
+        help_heading = "Output"
+    )]
+    pub color: ColorWhen,
+    /// More about each drop; twice: what the tool itself does
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
+    pub verbose: u8,
+}
+
+/// The command with everything that derive cannot say.
+#[must_use]
+pub fn command() -> clap::Command {
+    let command = Cli::command();
+    // Tracing's options are accepted beside every job; the job's help shows those that matter to it.
+    let globals: Vec<clap::Arg> = command
+        .get_arguments()
+        .filter(|argument| argument.is_global_set())
+        .cloned()
+        .collect();
+    let jobs: Vec<String> = command
+        .get_subcommands()
+        .map(|job| job.get_name().to_owned())
+        .collect();
+    jobs.iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |job| {
+            let shown: &[&str] = match job.get_name() {
+                "doctor" => &["docker_host", "netns", "output", "color", "verbose"],
+                "explain" => &["output", "color"],
+                _ => &[],
+            };
+            job.args(globals.iter().map(|argument| {
+                let hide = !shown.contains(&argument.get_id().as_str());
+                argument.clone().hide(hide)
+            }))
+        })
+    })
+}
+
+/// Reads a command line, its first element being the program's name.
+///
+/// # Errors
+/// Help, version or a mistake, as clap words it.
+pub fn read<I>(arguments: I) -> Result<Cli, clap::Error>
+where
+    I: IntoIterator,
+    I::Item: Into<OsString> + Clone,
+{
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Writes the completion script for a shell.
+///
+/// # Errors
+/// When `out` refuses it.
+pub fn completions(shell: Shell, out: &mut dyn io::Write) -> io::Result<()> {
+    // The generator panics on write errors, memory gives none.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "dockernet-trace", &mut script);
+    out.write_all(&script)?;
+    out.flush()
+}
+
+/// Writes the manual page, in roff.
+///
+/// # Errors
+/// When `out` refuses it.
+pub fn man(out: &mut dyn io::Write) -> io::Result<()> {
+    clap_mangen::Man::new(command()).render(out)?;
+    out.flush()
+}
+
+fn address(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    text.parse::<IpNet>()
+        .map(|net| net.trunc())
+        .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
+        .map_err(|_| {
+            "expected an address or a prefix, such as 192.0.2.1 or 2001:db8::/32".to_owned()
+        })
+}
+
+fn docker_host(text: &str) -> Result<String, String> {
+    const SCHEMES: [&str; 5] = ["unix", "tcp", "http", "https", "ssh"];
+    match text.split_once("://") {
+        Some((scheme, rest)) if SCHEMES.contains(&scheme) && !rest.is_empty() => {
+            Ok(text.to_owned())
+        }
+        Some((scheme, _)) if SCHEMES.contains(&scheme) => Err(
+            "nothing follows the scheme; write for example unix:///var/run/docker.sock".to_owned(),
+        ),
+        Some((scheme, _)) => Err(format!(
+            "unknown scheme '{scheme}'{}",
+            super::suggest::hint(scheme, SCHEMES.iter().copied())
+        )),
+        None if text.starts_with('/') => Err(format!("did you mean 'unix://{text}'?")),
+        None => Err(
+            "expected a URL such as unix:///var/run/docker.sock or tcp://127.0.0.1:2375".to_owned(),
+        ),
+    }
+}

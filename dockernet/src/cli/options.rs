@@ -1,0 +1,236 @@
+//! The command line, validated.
+
+use std::{
+    env,
+    ffi::OsString,
+    num::NonZeroU64,
+    os::unix::fs::FileTypeExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap_complete::Shell;
+
+pub use super::args::{ColorWhen, Output, Scope};
+use super::{
+    Filter, Ignore, Refusal, Usage,
+    args::{self, Cli, Flags, JobArgs},
+    ignore::reason_name,
+    suggest,
+};
+
+/// What to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Job {
+    /// Trace drops until told to stop.
+    #[default]
+    Trace,
+    /// Say whether tracing would work here.
+    Doctor,
+    /// Explain a cause or a kernel reason; see [`explainable`].
+    Explain(String),
+    /// Print a completion script ([`args::completions`]).
+    Completions(Shell),
+    /// Print the manual page ([`args::man`]).
+    Man,
+}
+
+/// Everything the user asked for, checked as far as the command line alone allows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// What to do.
+    pub job: Job,
+    /// Which drops.
+    pub filter: Filter,
+    /// Deliberate denials.
+    pub ignore: Vec<Ignore>,
+    /// Benign noise too.
+    pub all: bool,
+    /// Whose drops.
+    pub scope: Scope,
+    /// Where the engine is: `-H`, else a `DOCKER_HOST` that is not empty; none: the default.
+    pub docker_host: Option<String>,
+    /// Namespace taken as the host; none: the one it runs in. It exists and is a namespace file.
+    pub netns: Option<PathBuf>,
+    /// When to stop.
+    pub duration: Option<Duration>,
+    /// After how many lines to stop.
+    pub count: Option<NonZeroU64>,
+    /// Whether drops mean exit status 3.
+    pub expect_no_drops: bool,
+    /// How results are written.
+    pub output: Output,
+    /// One line for each drop.
+    pub oneline: bool,
+    /// When to colour.
+    pub color: ColorWhen,
+    /// 0, 1: more about each drop, 2: what the tool itself does.
+    pub verbose: u8,
+}
+
+/// Reads and checks a command line, its first element being the program's name. `causes`: the catalogue's ids
+/// (`unexplained` is accepted beside them).
+///
+/// # Errors
+/// Help, version or a mistake; [`Refusal::report`] prints it.
+pub fn parse<I>(arguments: I, causes: &[&str]) -> Result<Options, Refusal>
+where
+    I: IntoIterator,
+    I::Item: Into<OsString> + Clone,
+{
+    let cli = args::read(arguments)?;
+    Ok(Options::new(cli, causes, env::var("DOCKER_HOST").ok())?)
+}
+
+impl Options {
+    /// Checks what clap read. `docker_host` is the environment's.
+    ///
+    /// # Errors
+    /// An unknown cause, or a `--netns` that is no namespace.
+    pub fn new(cli: Cli, causes: &[&str], docker_host: Option<String>) -> Result<Self, Usage> {
+        let Cli { flags, job } = cli;
+        let Flags {
+            // The only view so far, and the default.
+            drops: _,
+            container,
+            network,
+            project,
+            interface,
+            addr,
+            port,
+            proto,
+            reason,
+            cause,
+            ignore,
+            all,
+            scope,
+            docker_host: given_host,
+            netns,
+            duration,
+            count,
+            expect_no_drops,
+            output,
+            oneline,
+            color,
+            verbose,
+        } = flags;
+        let known: Vec<&str> = causes.iter().copied().chain(["unexplained"]).collect();
+        for id in &cause {
+            suggest::one_of("cause", id, &known)?;
+        }
+        for expression in &ignore {
+            expression.check_causes(&known)?;
+        }
+        if let Some(path) = &netns {
+            check_netns(path)?;
+        }
+        Ok(Self {
+            job: match job {
+                None => Job::Trace,
+                Some(JobArgs::Doctor) => Job::Doctor,
+                Some(JobArgs::Explain { id }) => Job::Explain(id),
+                Some(JobArgs::Completions { shell }) => Job::Completions(shell),
+                Some(JobArgs::Man) => Job::Man,
+            },
+            filter: Filter {
+                containers: container,
+                networks: network,
+                projects: project,
+                interfaces: interface,
+                addresses: addr,
+                ports: port,
+                protocols: proto,
+                reasons: reason.iter().map(|name| reason_name(name)).collect(),
+                causes: cause,
+            },
+            ignore,
+            all,
+            scope,
+            docker_host: given_host.or_else(|| docker_host.filter(|url| !url.trim().is_empty())),
+            netns,
+            duration,
+            count,
+            expect_no_drops,
+            output,
+            oneline,
+            color,
+            verbose,
+        })
+    }
+
+    /// Checks `--reason` and `--ignore reason=` against the reasons of the running kernel (without their prefix).
+    ///
+    /// # Errors
+    /// Names the reason that the kernel does not have, and the nearest.
+    pub fn check_reasons<S: AsRef<str>>(&self, known: &[S]) -> Result<(), Usage> {
+        self.filter.check_reasons(known)?;
+        self.ignore
+            .iter()
+            .try_for_each(|expression| expression.check_reasons(known))
+    }
+}
+
+/// What `explain` was asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Explainable<'a> {
+    /// A cause of the catalogue.
+    Cause(&'a str),
+    /// A kernel reason.
+    Reason(&'a str),
+}
+
+/// Finds what an id of `explain` names: a cause, else a reason of the running kernel.
+///
+/// # Errors
+/// It is neither; the nearest is named.
+pub fn explainable<'a, C: AsRef<str>, R: AsRef<str>>(
+    id: &str,
+    causes: &'a [C],
+    reasons: &'a [R],
+) -> Result<Explainable<'a>, Usage> {
+    let mut causes_known = causes.iter().map(AsRef::as_ref);
+    let mut reasons_known = reasons.iter().map(AsRef::as_ref);
+    let reason = reason_name(id);
+    if let Some(cause) = causes_known.find(|cause| cause.eq_ignore_ascii_case(id.trim())) {
+        return Ok(Explainable::Cause(cause));
+    }
+    if let Some(found) = reasons_known.find(|known| *known == reason) {
+        return Ok(Explainable::Reason(found));
+    }
+    let names = causes
+        .iter()
+        .map(AsRef::as_ref)
+        .chain(reasons.iter().map(AsRef::as_ref));
+    Err(Usage(format!(
+        "neither a cause nor a drop reason of this kernel is called '{id}'{}",
+        suggest::hint(id, names)
+    )))
+}
+
+fn check_netns(path: &Path) -> Result<(), Usage> {
+    let shown = path.display();
+    let bad = |what: String| Usage(format!("--netns {shown}: {what}"));
+    match nix::sys::statfs::statfs(path) {
+        Ok(found) if found.filesystem_type() == nix::sys::statfs::NSFS_MAGIC => Ok(()),
+        Ok(_) => {
+            let kind = path.metadata().map_or("no", |file| match file.file_type() {
+                kind if kind.is_dir() => "a directory, no",
+                kind if kind.is_socket() => "a socket, no",
+                _ => "no",
+            });
+            Err(bad(format!(
+                "this is {kind} network namespace; expected a file such as /run/netns/NAME or /proc/PID/ns/net"
+            )))
+        }
+        Err(error) => {
+            let named = Path::new("/run/netns").join(path);
+            if !path.is_absolute() && path.components().count() == 1 && named.exists() {
+                return Err(bad(format!(
+                    "no such file; did you mean {}?",
+                    named.display()
+                )));
+            }
+            Err(bad(format!("{}", std::io::Error::from(error))))
+        }
+    }
+}
