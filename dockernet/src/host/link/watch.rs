@@ -87,9 +87,12 @@ impl LinkWatch {
             Ok(socket)
         })?;
         let socket = socket.context("opening a netlink socket for link notices")?;
+        // SAFETY: the socket owns its descriptor and gives out the same one until it is dropped.
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }
+            .map_err(io::Error::from)
+            .context("waiting for link notices")?;
         Ok(Self {
-            socket: AsyncFd::register_with_interest(socket, Interest::READABLE)
-                .context("waiting for link notices")?,
+            socket,
             buffer: vec![0; 64 << 10],
         })
     }
