@@ -27,8 +27,8 @@ pub struct Parts {
     pub networks: Vec<Arc<Network>>,
     /// Endpoint ids by container id; never 0. Containers without one get the next free.
     pub endpoint_ids: HashMap<String, u32>,
-    /// Host-side veths whose peer's namespace is known: index in the host → namespace.
-    pub behind: HashMap<u32, NetnsKey>,
+    /// Host-side veths: index in the host → the peer's namespace. None: pair them by their indices.
+    pub behind: Option<HashMap<u32, NetnsKey>>,
 }
 
 impl Inventory {
@@ -59,11 +59,7 @@ impl Inventory {
             inventory.by_inum.insert(info.inum, info.key);
             inventory.namespaces.insert(info.key, info);
         }
-        inventory.behind = if parts.behind.is_empty() {
-            guess_peers(&inventory)
-        } else {
-            parts.behind
-        };
+        inventory.behind = parts.behind.unwrap_or_else(|| guess_peers(&inventory));
         inventory.index_addresses();
         inventory.index_ports();
         inventory

@@ -4,11 +4,14 @@
 //! changed. An inventory never changes: readers keep the one they took for as long as they like.
 
 mod build;
+mod engine;
 mod lookup;
 mod names;
+mod observe;
 mod ports;
 mod service;
 mod space;
+mod state;
 mod status;
 
 pub use build::{Parts, Snapshot};
