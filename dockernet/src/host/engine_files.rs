@@ -1,1 +1,9 @@
-//! (being written)
+//! Names without an engine that answers: cgroup paths and the engine's own files.
+
+mod cgroup;
+mod config;
+mod roots;
+
+pub use cgroup::{CgroupContainer, Manager, container_of, of_process};
+pub use config::{networks, read_container, read_containers};
+pub use roots::{Daemon, daemons, default_data_roots, folder_of};

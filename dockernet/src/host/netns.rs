@@ -1,5 +1,7 @@
 //! Entering network namespaces, and telling them apart.
 
+pub mod scan;
+
 use std::{
     fs::File,
     io,
@@ -24,8 +26,16 @@ pub struct NetnsHandle {
 
 impl NetnsHandle {
     /// Opens a namespace file such as `/proc/1234/ns/net` or `/run/netns/blue`.
+    ///
+    /// A file that is no network namespace is [`io::ErrorKind::InvalidInput`].
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let file = File::open(path)?;
+        if !is_netns(&file) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a network namespace",
+            ));
+        }
         let inum = u32::try_from(file.metadata()?.ino()).map_err(io::Error::other)?;
         Ok(Self {
             file: Arc::new(file),
@@ -68,11 +78,56 @@ impl NetnsHandle {
         })
     }
 
+    /// Visits many namespaces on one thread: opens each, enters it, runs `work`, and closes it again.
+    ///
+    /// Only one is open at a time: an open namespace outlives its container, and its veths with it.
+    pub fn visit<I: Send, T: Send>(
+        items: Vec<I>,
+        path: impl Fn(&I) -> &Path + Send,
+        mut work: impl FnMut(&I, &Self) -> Result<T> + Send,
+    ) -> Result<Vec<(I, Result<T>)>> {
+        thread::scope(|scope| {
+            thread::Builder::new()
+                .name("netns".into())
+                .spawn_scoped(scope, move || {
+                    items
+                        .into_iter()
+                        .map(|item| {
+                            let result = Self::enter(path(&item))
+                                .and_then(|namespace| work(&item, &namespace));
+                            (item, result)
+                        })
+                        .collect()
+                })
+                .context("starting a thread for network namespaces")?
+                .join()
+                .map_err(|_| anyhow!("the thread that visits network namespaces panicked"))
+        })
+    }
+
+    /// Moves the calling thread for good: only for threads made for that.
+    fn enter(path: &Path) -> Result<Self> {
+        let namespace = Self::open(path).with_context(|| format!("opening {}", path.display()))?;
+        setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
+            .with_context(|| format!("entering {}", path.display()))?;
+        Ok(namespace)
+    }
+
     /// Its key: the cookie where the kernel has one (5.14+), else the inode number.
     pub fn key(&self) -> Result<NetnsKey> {
         let cookie = self.run(cookie_here)?;
         Ok(NetnsKey(cookie.unwrap_or_else(|_| u64::from(self.inum))))
     }
+}
+
+/// Whether the file is a network namespace (`NS_GET_NSTYPE`, 4.11+, fs/nsfs.c).
+fn is_netns(file: &File) -> bool {
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    let nsfs = nix::sys::statfs::fstatfs(file)
+        .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::NSFS_MAGIC);
+    // Other files may take the number for something else, so it is asked of namespace files only.
+    // SAFETY: the file is open; this request takes no argument and changes nothing.
+    nsfs && unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) } == libc::CLONE_NEWNET
 }
 
 /// `SO_NETNS_COOKIE` of the calling thread's namespace (5.14+, net/core/sock.c).
@@ -96,5 +151,23 @@ pub fn cookie_here() -> io::Result<u64> {
         Ok(cookie)
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn only_network_namespaces_open() {
+        assert!(NetnsHandle::open("/proc/thread-self/ns/net").is_ok());
+        for path in ["/proc/thread-self/ns/uts", "/proc/self/status"] {
+            let error = NetnsHandle::open(path).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{path}");
+        }
+        let missing = NetnsHandle::open("/nonexistent").unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -1,0 +1,49 @@
+//! What is known about the container engine.
+
+/// Whether the engine answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EngineStatus {
+    /// Not asked yet, or no answer yet.
+    #[default]
+    Unknown,
+    /// It answers.
+    Up {
+        /// Its version, e.g. `28.5.2`.
+        version: String,
+        /// Whether it is Podman behind Docker's interface.
+        podman: bool,
+        /// Whether it runs without root.
+        rootless: bool,
+    },
+    /// It does not answer: names come from cgroups and the engine's files.
+    Down {
+        /// One sentence: what is wrong and what to do.
+        reason: String,
+    },
+    /// It runs on another kernel: none of its names are used.
+    Remote {
+        /// One sentence: how that shows and what to do.
+        why: String,
+    },
+}
+
+impl EngineStatus {
+    /// The engine's version, while it answers.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        match self {
+            Self::Up { version, .. } => Some(version),
+            _ => None,
+        }
+    }
+
+    /// The sentence to show when the engine is of no use.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        match self {
+            Self::Down { reason } => Some(reason),
+            Self::Remote { why } => Some(why),
+            _ => None,
+        }
+    }
+}
