@@ -146,9 +146,11 @@ impl Context<'_> {
             Field::PhysIn => text(packet.physin.as_deref()),
             Field::PhysOut => text(packet.physout.as_deref()),
             Field::NfProto => number(packet.is_ipv6().map(|v6| if v6 { 10_u8 } else { 2 })),
-            Field::EtherType => {
-                number(packet.is_ipv6().map(|v6| if v6 { 0x86dd_u16 } else { 0x0800 }))
-            }
+            Field::EtherType => number(
+                packet
+                    .is_ipv6()
+                    .map(|v6| if v6 { 0x86dd_u16 } else { 0x0800 }),
+            ),
             Field::L4Proto => number(packet.proto),
             Field::Saddr => address(packet.src),
             Field::Daddr => address(packet.dst),
@@ -292,8 +294,14 @@ fn compare(mask: u64, seen: Seen<'_>, item: &Item) -> Truth {
         (Item::Number(low, high), Seen::Number(value)) => {
             (*low..=*high).contains(&(value & mask)).into()
         }
-        (Item::Number(low, high), Seen::Bits { known, value }) if known & mask == mask => {
-            (*low..=*high).contains(&(value & mask)).into()
+        (Item::Number(low, high), Seen::Bits { known, value }) if low == high => {
+            if (value ^ low) & known & mask != 0 {
+                Truth::No
+            } else if mask & !known == 0 {
+                Truth::Yes
+            } else {
+                Truth::Maybe
+            }
         }
         (Item::Bits(bits), Seen::Number(value)) => (value & mask & bits != 0).into(),
         (Item::Bits(bits), Seen::Bits { known, value }) => {

@@ -119,9 +119,11 @@ pub(super) fn owner_of(firewall: &Firewall, dropped: &Dropped) -> Owner {
     // firewalld with its iptables backend names chains after zones: IN_public, FWDI_docker …
     let firewalld = has("INPUT_ZONES") || has("FORWARD_direct");
     if firewalld
-        && ["IN_", "FWD", "PRE_", "POST_", "INPUT_", "FORWARD_", "OUTPUT_"]
-            .iter()
-            .any(|start| dropped.chain.starts_with(start))
+        && [
+            "IN_", "FWD", "PRE_", "POST_", "INPUT_", "FORWARD_", "OUTPUT_",
+        ]
+        .iter()
+        .any(|start| dropped.chain.starts_with(start))
     {
         return Owner::Firewalld;
     }

@@ -78,9 +78,8 @@ impl Firewall {
     /// Whether Docker's chains are there (any backend).
     #[must_use]
     pub fn has_docker_chains(&self) -> bool {
-        self.tables().any(|(_, table)| {
-            table.name == "docker-bridges" || table.chain("DOCKER").is_some()
-        })
+        self.tables()
+            .any(|(_, table)| table.name == "docker-bridges" || table.chain("DOCKER").is_some())
     }
 
     /// Whether a rule of this owner's naming is there: `firewalld`, `ufw-`, `KUBE-` …

@@ -48,7 +48,12 @@ fn counters(firewall: &Firewall) -> HashMap<Key<'_>, (Option<usize>, Counter)> {
     let mut found = HashMap::new();
     for (backend, table) in firewall.tables() {
         for chain in &table.chains {
-            let place = (backend, table.family, table.name.as_str(), chain.name.as_str());
+            let place = (
+                backend,
+                table.family,
+                table.name.as_str(),
+                chain.name.as_str(),
+            );
             if let Some(counter) = chain.base.as_ref().and_then(|base| base.counter) {
                 found.insert((place.0, place.1, place.2, place.3, None), (None, counter));
             }

@@ -1,8 +1,6 @@
 //! What a dropping rule is for.
 
-use crate::host::firewall::{
-    Dropped, Elements, Family, Field, Hook, Item, Match, Owner, Rule,
-};
+use crate::host::firewall::{Dropped, Elements, Family, Field, Hook, Item, Match, Owner, Rule};
 
 /// What a dropping rule or policy is for: tells the firewall's causes apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -13,8 +13,7 @@ const NAT_BITS: u32 = 0x30;
 
 /// Whether a chain of this priority runs before conntrack has looked at the packet.
 pub(in crate::host::firewall) fn before_conntrack(hook: Hook, priority: i32) -> bool {
-    hook == Hook::Ingress
-        || matches!(hook, Hook::Prerouting | Hook::Output) && priority < CONNTRACK
+    hook == Hook::Ingress || matches!(hook, Hook::Prerouting | Hook::Output) && priority < CONNTRACK
 }
 
 /// The packet as a chain of this priority sees it: before conntrack without a flow, before NAT with the

@@ -289,9 +289,7 @@ impl<'a> Walk<'a, '_> {
                 keys,
                 entries,
                 dynamic,
-            } => {
-                self.look_up(chain, rule, (keys, entries, *dynamic), sure)
-            }
+            } => self.look_up(chain, rule, (keys, entries, *dynamic), sure),
         }
     }
 
