@@ -1,1 +1,37 @@
 //! Firewall rules as the kernel holds them, and what they would do to a packet.
+//!
+//! Readers bring `iptables-save` and `nft -j list ruleset` into one [`Ruleset`] model; [`simulate()`] walks a packet
+//! through it with three answers (yes, no, cannot be told); [`attribute()`] names the rule behind a known drop.
+
+mod attribute;
+mod eval;
+mod iptables;
+mod iptables_match;
+mod iptables_target;
+mod matching;
+mod model;
+mod nft;
+mod nft_expr;
+mod nft_set;
+mod nft_text;
+mod owner;
+mod packet;
+mod query;
+mod read;
+mod run;
+mod simulate;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub use attribute::{Attribution, DropKind, Moved, Site, attribute, drop_candidates, moved};
+pub use matching::{Elements, Field, Item, Key, Match};
+pub use model::{
+    Backend, Base, Chain, ChainKind, Counter, Engine, Family, Firewall, Hook, Policy, Rule,
+    Ruleset, Table,
+};
+pub use owner::Owner;
+pub use packet::{CtState, Env, FlowPacket, FlowTuple};
+pub use query::DnatTarget;
+pub use simulate::{Dropped, Outcome, Step, simulate};
+pub use target::{NatKind, NatTarget, Target, Verdict};

@@ -1,0 +1,179 @@
+//! Which rule dropped a packet.
+
+mod counter;
+mod kind;
+
+use super::{
+    model::{Backend, Engine, Family, Firewall, Hook},
+    owner::{Owner, owner_of},
+    packet::{Env, FlowPacket},
+    simulate::{Dropped, candidates},
+};
+pub use counter::{Moved, moved};
+pub use kind::DropKind;
+pub(super) use kind::one_name;
+
+/// Where a packet died, as far as the drop event tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Hook.
+    pub hook: Hook,
+    /// Whether the bridge's own chains are meant too (or only they, if `family` says so): `br_nf_*` runs the IP chains,
+    /// the `bridge` family has its own.
+    pub bridge: bool,
+    /// Which code ran the rules, where the location tells.
+    pub engine: Option<Engine>,
+    /// Which family's chain it was, where the stack tells (`nft_do_chain_ipv4` …).
+    pub family: Option<Family>,
+    /// Whether the dead packet carried a flow (`skb->_nfct`). One that did was not dropped before conntrack.
+    pub nfct: Option<bool>,
+}
+
+impl Site {
+    /// The IP chains on a hook.
+    #[must_use]
+    pub fn new(hook: Hook) -> Self {
+        Self {
+            hook,
+            bridge: false,
+            engine: None,
+            family: None,
+            nfct: None,
+        }
+    }
+
+    /// Whether chains of this backend and family run here for such a packet.
+    pub(super) fn takes(&self, backend: Backend, family: Family, ipv6: Option<bool>) -> bool {
+        if self.engine.is_some_and(|engine| engine != backend.engine()) {
+            return false;
+        }
+        if let Some(wanted) = self.family {
+            return wanted == family;
+        }
+        match family {
+            Family::Ip => ipv6 != Some(true),
+            Family::Ip6 => ipv6 != Some(false),
+            Family::Inet => true,
+            Family::Bridge => self.bridge,
+            Family::Netdev => matches!(self.hook, Hook::Ingress | Hook::Egress),
+            Family::Arp => false,
+        }
+    }
+
+    /// Whether no chain of this priority can have dropped the packet.
+    pub(super) fn rules_out(&self, priority: i32, packet: &FlowPacket) -> bool {
+        self.nfct == Some(true)
+            && packet.iif.as_deref() != Some("lo")
+            && super::simulate::before_conntrack(self.hook, priority)
+    }
+}
+
+/// A drop and the rule or policy behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attribution {
+    /// The rule or policy.
+    pub dropped: Dropped,
+    /// `counter` or `simulated`.
+    pub how: &'static str,
+    /// Who wrote it.
+    pub owner: Owner,
+    /// What it is for.
+    pub kind: DropKind,
+}
+
+impl Attribution {
+    fn new(firewall: &Firewall, dropped: Dropped) -> Self {
+        let owner = owner_of(firewall, &dropped);
+        Self {
+            kind: DropKind::of(&dropped, owner),
+            how: "simulated",
+            owner,
+            dropped,
+        }
+    }
+
+    /// `DOCKER-USER #3`, or `FORWARD policy`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match &self.dropped.rule {
+            Some(rule) => format!("{} #{}", self.dropped.chain, rule.number),
+            None => format!("{} policy", self.dropped.chain),
+        }
+    }
+}
+
+impl From<&Attribution> for crate::model::Rule {
+    fn from(attribution: &Attribution) -> Self {
+        let dropped = &attribution.dropped;
+        Self {
+            backend: dropped.backend.name().into(),
+            table: format!("{} {}", dropped.family.name(), dropped.table),
+            chain: dropped.chain.clone(),
+            rule: match &dropped.rule {
+                Some(rule) => format!("#{} {}", rule.number, rule.text),
+                None => "policy drop".to_owned(),
+            },
+            how: attribution.how.into(),
+            owner: attribution.owner.name().into(),
+        }
+    }
+}
+
+/// Everything that may have dropped a packet which is known to have been dropped here: the certain one first, then those
+/// that depend on the fewest things that are not known.
+#[must_use]
+pub fn drop_candidates(
+    firewall: &Firewall,
+    packet: &FlowPacket,
+    site: &Site,
+    env: &dyn Env,
+) -> Vec<Attribution> {
+    let walked = candidates(firewall, packet, site, env);
+    if walked.gave_up {
+        return Vec::new();
+    }
+    let mut drops = walked.drops;
+    drops.sort_by_key(|dropped| (!dropped.certain, dropped.doubts.len()));
+    drops
+        .into_iter()
+        .map(|dropped| Attribution::new(firewall, dropped))
+        .collect()
+}
+
+/// The one rule or policy that dropped the packet, or nothing where two might have.
+///
+/// `before` is a read from before the drop, `firewall` one from after it: a candidate whose counter moved between
+/// them is the one, candidates whose counters stood still are not. Where the location does not say that nf_tables dropped it
+/// (legacy xtables and conntrack itself share `nf_hook_slow`), only a certain candidate is taken.
+#[must_use]
+pub fn attribute(
+    before: Option<&Firewall>,
+    firewall: &Firewall,
+    packet: &FlowPacket,
+    site: &Site,
+    env: &dyn Env,
+) -> Option<Attribution> {
+    let mut candidates = drop_candidates(firewall, packet, site, env);
+    if let Some(before) = before {
+        let moved = moved(before, firewall);
+        let mut counted: Vec<&Attribution> = candidates
+            .iter()
+            .filter(|candidate| moved.iter().any(|moved| moved.is(&candidate.dropped)))
+            .collect();
+        if let (Some(only), 0) = (counted.pop(), counted.len()) {
+            return Some(Attribution {
+                how: "counter",
+                ..only.clone()
+            });
+        }
+        if !moved.is_empty() {
+            candidates.retain(|candidate| {
+                moved.iter().any(|moved| moved.is(&candidate.dropped))
+                    || !counter::counts(&candidate.dropped)
+            });
+        }
+    }
+    let only = candidates.pop()?;
+    let nft = site.engine == Some(Engine::Nft);
+    (candidates.is_empty() && (only.dropped.certain || nft)).then_some(only)
+}

@@ -1,0 +1,98 @@
+//! Counters that moved between two reads.
+
+use std::collections::HashMap;
+
+use crate::host::firewall::{Backend, Counter, Dropped, Family, Firewall};
+
+/// A rule or policy whose counter moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Backend.
+    pub backend: Backend,
+    /// Table's family.
+    pub family: Family,
+    /// Table's name.
+    pub table: String,
+    /// Chain.
+    pub chain: String,
+    /// The rule's place in the later read, from 1; none for the policy.
+    pub number: Option<usize>,
+    /// How many packets more.
+    pub packets: u64,
+}
+
+impl Moved {
+    /// Whether it is the rule or policy of this drop.
+    #[must_use]
+    pub fn is(&self, dropped: &Dropped) -> bool {
+        self.backend == dropped.backend
+            && self.family == dropped.family
+            && self.table == dropped.table
+            && self.chain == dropped.chain
+            && self.number == dropped.rule.as_ref().map(|rule| rule.number)
+    }
+}
+
+/// Whether the rule or policy behind a drop counts packets at all.
+pub(super) fn counts(dropped: &Dropped) -> bool {
+    match &dropped.rule {
+        Some(rule) => rule.counter.is_some(),
+        None => dropped.policy_counter.is_some(),
+    }
+}
+
+/// A rule is the same in two reads if its text is, and it is the n-th of that text in its chain.
+type Key<'a> = (Backend, Family, &'a str, &'a str, Option<(&'a str, usize)>);
+
+fn counters(firewall: &Firewall) -> HashMap<Key<'_>, (Option<usize>, Counter)> {
+    let mut found = HashMap::new();
+    for (backend, table) in firewall.tables() {
+        for chain in &table.chains {
+            let place = (
+                backend,
+                table.family,
+                table.name.as_str(),
+                chain.name.as_str(),
+            );
+            if let Some(counter) = chain.base.as_ref().and_then(|base| base.counter) {
+                found.insert((place.0, place.1, place.2, place.3, None), (None, counter));
+            }
+            let mut copies: HashMap<&str, usize> = HashMap::new();
+            for rule in &chain.rules {
+                let copy = copies.entry(&rule.text).or_default();
+                *copy += 1;
+                if let Some(counter) = rule.counter {
+                    let same = Some((rule.text.as_str(), *copy));
+                    found.insert(
+                        (place.0, place.1, place.2, place.3, same),
+                        (Some(rule.number), counter),
+                    );
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Rules and policies whose counters are higher in `after` than in `before`.
+#[must_use]
+pub fn moved(before: &Firewall, after: &Firewall) -> Vec<Moved> {
+    let old = counters(before);
+    let mut moved: Vec<Moved> = counters(after)
+        .into_iter()
+        .filter_map(|(key, (number, counter))| {
+            let (_, earlier) = old.get(&key)?;
+            let packets = counter.packets.checked_sub(earlier.packets)?;
+            (packets > 0).then(|| Moved {
+                backend: key.0,
+                family: key.1,
+                table: key.2.to_owned(),
+                chain: key.3.to_owned(),
+                number,
+                packets,
+            })
+        })
+        .collect();
+    moved.sort_by(|a, b| (&a.table, &a.chain, a.number).cmp(&(&b.table, &b.chain, b.number)));
+    moved
+}

@@ -1,0 +1,220 @@
+//! What causes ask about the rules as a whole.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{
+    matching::{Field, Item, Match},
+    model::{Backend, ChainKind, Family, Firewall, Hook, Policy, Rule},
+    target::{NatKind, Target},
+};
+
+/// A destination translation: what a published port comes down to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnatTarget {
+    /// Backend.
+    pub backend: Backend,
+    /// IP protocol number, if the rule says one.
+    pub proto: Option<u8>,
+    /// Address on the host, if the rule says one.
+    pub host_ip: Option<IpAddr>,
+    /// Port on the host, if the rule says one.
+    pub host_port: Option<u16>,
+    /// New address.
+    pub address: IpAddr,
+    /// New port; none keeps the port.
+    pub port: Option<u16>,
+}
+
+impl Firewall {
+    /// Rules in DOCKER-USER, without the bare RETURN that Docker puts there.
+    #[must_use]
+    pub fn docker_user_rules(&self) -> Vec<(Backend, Family, &Rule)> {
+        self.tables()
+            .filter_map(|(backend, table)| {
+                let chain = table.chain("DOCKER-USER")?;
+                Some(chain.rules.iter().filter_map(move |rule| {
+                    let bare = rule.matches.is_empty() && rule.targets == [Target::Return];
+                    (!bare).then_some((backend, table.family, rule))
+                }))
+            })
+            .flatten()
+            .collect()
+    }
+
+    /// Policies of the FORWARD hook's filter chains that see this family (`Ip` or `Ip6`), in order.
+    #[must_use]
+    pub fn forward_policies(&self, family: Family) -> Vec<(Backend, String, Policy)> {
+        let mut found: Vec<_> = self
+            .tables()
+            .filter(|(_, table)| table.family == family || table.family == Family::Inet)
+            .flat_map(|(backend, table)| {
+                table.chains.iter().filter_map(move |chain| {
+                    let base = chain.base.as_ref()?;
+                    (base.hook == Hook::Forward && base.kind == ChainKind::Filter)
+                        .then(|| (base.priority, backend, table.to_string(), base.policy))
+                })
+            })
+            .collect();
+        found.sort_by_key(|(priority, ..)| *priority);
+        found
+            .into_iter()
+            .map(|(_, backend, table, policy)| (backend, table, policy))
+            .collect()
+    }
+
+    /// `Drop` if any policy on the FORWARD hook is; none where no chain hangs there.
+    #[must_use]
+    pub fn forward_policy(&self, family: Family) -> Option<Policy> {
+        let policies = self.forward_policies(family);
+        policies
+            .iter()
+            .find(|(.., policy)| *policy == Policy::Drop)
+            .or(policies.first())
+            .map(|(.., policy)| *policy)
+    }
+
+    /// Whether Docker's chains are there (any backend).
+    #[must_use]
+    pub fn has_docker_chains(&self) -> bool {
+        self.tables()
+            .any(|(_, table)| table.name == "docker-bridges" || table.chain("DOCKER").is_some())
+    }
+
+    /// Whether a rule of this owner's naming is there: `firewalld`, `ufw-`, `KUBE-` …
+    #[must_use]
+    pub fn has_chain_or_table(&self, start: &str) -> bool {
+        self.tables().any(|(_, table)| {
+            table.name.starts_with(start)
+                || table
+                    .chains
+                    .iter()
+                    .any(|chain| chain.name.starts_with(start))
+        })
+    }
+
+    /// Backends that hold any rule, or a policy that drops.
+    #[must_use]
+    pub fn active_backends(&self) -> Vec<Backend> {
+        let mut found: Vec<Backend> = self
+            .tables()
+            .filter(|(_, table)| {
+                table.chains.iter().any(|chain| {
+                    !chain.rules.is_empty()
+                        || chain
+                            .base
+                            .as_ref()
+                            .is_some_and(|base| base.policy == Policy::Drop)
+                })
+            })
+            .map(|(backend, _)| backend)
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// All destination translations to one address.
+    #[must_use]
+    pub fn dnat_targets(&self) -> Vec<DnatTarget> {
+        self.rules()
+            .flat_map(|(backend, rule)| {
+                rule.targets.iter().filter_map(move |target| match target {
+                    Target::Nat(nat) if nat.kind == NatKind::Dnat => Some(DnatTarget {
+                        backend,
+                        proto: one_number(rule, Field::L4Proto).and_then(|n| u8::try_from(n).ok()),
+                        host_ip: one_address(rule, Field::Daddr),
+                        host_port: one_number(rule, Field::Dport)
+                            .and_then(|n| u16::try_from(n).ok()),
+                        address: nat.address?,
+                        port: nat.port,
+                    }),
+                    _ => None,
+                })
+            })
+            .collect()
+    }
+
+    /// Whether some rule translates this port on the host.
+    #[must_use]
+    pub fn has_dnat_for(&self, proto: u8, port: u16) -> bool {
+        self.dnat_targets()
+            .iter()
+            .any(|dnat| dnat.proto == Some(proto) && dnat.host_port == Some(port))
+    }
+
+    /// Whether some rule masquerades (or source-translates) what comes from this whole prefix.
+    #[must_use]
+    pub fn has_masquerade_for(&self, prefix: IpNet) -> bool {
+        self.rules().any(|(_, rule)| {
+            let nat = rule.targets.iter().any(|target| {
+                matches!(target, Target::Nat(nat) if matches!(nat.kind, NatKind::Masquerade | NatKind::Snat))
+            });
+            // Docker's hairpin rules masquerade one port of one address to itself: those do not count.
+            nat && !rule.matches.iter().any(narrows)
+                && covers(rule, prefix)
+        })
+    }
+
+    fn rules(&self) -> impl Iterator<Item = (Backend, &Rule)> {
+        self.tables().flat_map(|(backend, table)| {
+            table
+                .chains
+                .iter()
+                .flat_map(|chain| &chain.rules)
+                .map(move |rule| (backend, rule))
+        })
+    }
+}
+
+fn narrows(condition: &Match) -> bool {
+    matches!(condition, Match::Test { keys, negated: false, .. }
+        if keys.iter().any(|key| matches!(key.field, Field::Dport | Field::Sport | Field::Daddr)))
+}
+
+/// Whether a rule's source condition holds for all of a prefix; a rule without one covers all.
+fn covers(rule: &Rule, prefix: IpNet) -> bool {
+    rule.matches.iter().all(|condition| match condition {
+        Match::Test {
+            keys,
+            negated: false,
+            elements,
+        } if matches!(keys.as_slice(), [key] if key.field == Field::Saddr) => {
+            elements.iter().any(|element| {
+                matches!(element.as_slice(), [Item::Address(low, high)]
+                    if *low <= prefix.network() && prefix.broadcast() <= *high)
+            })
+        }
+        // The bridge that it comes from stands for the prefix (Docker's nftables backend); else it cannot be known.
+        _ => true,
+    })
+}
+
+fn one_item(rule: &Rule, field: Field) -> Option<&Item> {
+    rule.matches.iter().find_map(|condition| match condition {
+        Match::Test {
+            keys,
+            negated: false,
+            elements,
+        } if matches!(keys.as_slice(), [key] if key.field == field) => match elements.as_slice() {
+            [element] => element.first(),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+fn one_number(rule: &Rule, field: Field) -> Option<u64> {
+    match one_item(rule, field)? {
+        Item::Number(low, high) if low == high => Some(*low),
+        _ => None,
+    }
+}
+
+fn one_address(rule: &Rule, field: Field) -> Option<IpAddr> {
+    match one_item(rule, field)? {
+        Item::Address(low, high) if low == high => Some(*low),
+        _ => None,
+    }
+}

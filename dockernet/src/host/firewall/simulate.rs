@@ -1,0 +1,86 @@
+//! A packet's walk through the chains of a hook.
+
+mod view;
+mod walk;
+
+use super::{
+    attribute::Site,
+    model::{Backend, Base, ChainKind, Family, Firewall, Hook, Rule, Table},
+    packet::{CtState, Env, FlowPacket},
+};
+pub(super) use view::before_conntrack;
+pub(super) use walk::candidates;
+
+/// A rule on the way to the one that decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Chain.
+    pub chain: String,
+    /// The rule's place in it, from 1.
+    pub number: usize,
+}
+
+/// A rule or policy that drops the packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// Backend.
+    pub backend: Backend,
+    /// Table's family.
+    pub family: Family,
+    /// Table's name.
+    pub table: String,
+    /// Chain that holds the rule or policy.
+    pub chain: String,
+    /// Hook.
+    pub hook: Hook,
+    /// The base chain's priority.
+    pub priority: i32,
+    /// The rule; none for a policy.
+    pub rule: Option<Box<Rule>>,
+    /// The policy's counter, for a policy.
+    pub policy_counter: Option<super::Counter>,
+    /// Whether the sender is told.
+    pub reject: bool,
+    /// Jumps from the base chain to here.
+    pub path: Vec<Step>,
+    /// Whether it certainly drops the packet.
+    pub certain: bool,
+    /// Rules on the way whose conditions cannot be told, and must hold for this drop.
+    pub doubts: Vec<String>,
+}
+
+/// What becomes of a packet at a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every chain lets it pass.
+    Accepted,
+    /// One rule or policy certainly drops it.
+    Dropped(Box<Dropped>),
+    /// It depends on what is not known.
+    CannotTell {
+        /// First rule whose effect cannot be told.
+        at: String,
+        /// What may drop it.
+        candidates: Vec<Dropped>,
+    },
+}
+
+/// Walks `packet` through all IP chains on `hook`.
+///
+/// Tuples and flow status matter where chains run before NAT: give `ct_status: (0x30, 0)` for a packet that is known to have none.
+#[must_use]
+pub fn simulate(firewall: &Firewall, packet: &FlowPacket, hook: Hook, env: &dyn Env) -> Outcome {
+    let walked = candidates(firewall, packet, &Site::new(hook), env);
+    match (walked.drops.as_slice(), walked.survives) {
+        ([], true) if !walked.gave_up => Outcome::Accepted,
+        ([only], false) if only.certain && !walked.gave_up => {
+            Outcome::Dropped(Box::new(only.clone()))
+        }
+        _ => Outcome::CannotTell {
+            at: walked
+                .first_doubt
+                .unwrap_or_else(|| "several tables of the same priority".to_owned()),
+            candidates: walked.drops,
+        },
+    }
+}
