@@ -111,8 +111,15 @@ fn tuple_matches(tests: u32, conntrack: *const u8, offset: u32) -> bool {
     let tuple: RawTuple = Probe::load(conntrack, offset);
     const AF_INET: u16 = 2;
     let v4 = tuple.family == AF_INET;
-    ends_match(tests, &mapped(v4, tuple.src), u16::from_be_bytes(tuple.src_port))
-        || ends_match(tests, &mapped(v4, tuple.dst), u16::from_be_bytes(tuple.dst_port))
+    ends_match(
+        tests,
+        &mapped(v4, tuple.src),
+        u16::from_be_bytes(tuple.src_port),
+    ) || ends_match(
+        tests,
+        &mapped(v4, tuple.dst),
+        u16::from_be_bytes(tuple.dst_port),
+    )
 }
 
 #[inline(always)]

@@ -26,9 +26,17 @@ use crate::{
 /// `tp_btf/kfree_skb`, 5.5+: the skb arrives as a typed pointer, so fields are plain loads.
 #[btf_tracepoint(function = "kfree_skb")]
 fn dockernet_kfree_skb(ctx: BtfTracePointContext) -> i32 {
-    let reason = if offsets!(has_reason) == 1 { ctx.arg::<u32>(2) } else { 0 };
+    let reason = if offsets!(has_reason) == 1 {
+        ctx.arg::<u32>(2)
+    } else {
+        0
+    };
     // The verifier refuses to look at arguments the tracepoint does not have.
-    let rx_sk: *const u8 = if offsets!(has_rx_sk) == 1 { ctx.arg(3) } else { core::ptr::null() };
+    let rx_sk: *const u8 = if offsets!(has_rx_sk) == 1 {
+        ctx.arg(3)
+    } else {
+        core::ptr::null()
+    };
     count::drop::<Direct>(Freed {
         ctx: ctx.as_ptr(),
         skb: ctx.arg(0),
@@ -42,8 +50,16 @@ fn dockernet_kfree_skb(ctx: BtfTracePointContext) -> i32 {
 /// `tracepoint/skb/kfree_skb`: everywhere else. Field offsets come from the event's format file.
 #[tracepoint(category = "skb", name = "kfree_skb")]
 fn dockernet_kfree_skb_tp(ctx: TracePointContext) -> u32 {
-    let reason = if offsets!(tp_reason) == ABSENT { 0 } else { field(&ctx, offsets!(tp_reason)) };
-    let rx_sk = if offsets!(tp_rx_sk) == ABSENT { 0_u64 } else { field(&ctx, offsets!(tp_rx_sk)) };
+    let reason = if offsets!(tp_reason) == ABSENT {
+        0
+    } else {
+        field(&ctx, offsets!(tp_reason))
+    };
+    let rx_sk = if offsets!(tp_rx_sk) == ABSENT {
+        0_u64
+    } else {
+        field(&ctx, offsets!(tp_rx_sk))
+    };
     count::drop::<Probe>(Freed {
         ctx: ctx.as_ptr(),
         skb: field::<u64>(&ctx, offsets!(tp_skb)) as *const u8,

@@ -64,7 +64,14 @@ pub(crate) fn emit<M: Mem>(skb: &Skb<M>, place: &Place, key: &CountKey, ctx: *mu
     set!(record.pkt_type = (pkt_type >> (offsets!(skb_pkt_type_shift) & 7)) & 7);
     set!(record.pad = 0);
     let dst = skb.dst();
-    let out = load_ptr::<Probe>(dst, if dst.is_null() { ABSENT } else { offsets!(dst_dev) });
+    let out = load_ptr::<Probe>(
+        dst,
+        if dst.is_null() {
+            ABSENT
+        } else {
+            offsets!(dst_dev)
+        },
+    );
     set!(record.out_ifindex = Probe::load(out, offsets!(dev_ifindex)));
     name(place.dev, unsafe { &raw mut (*record).device });
     name(out, unsafe { &raw mut (*record).out_device });
@@ -169,28 +176,52 @@ fn headers<M: Mem>(skb: &Skb<M>, record: *mut DropRecord) {
 #[inline(always)]
 fn settings(place: &Place, out: *const u8, into: *mut Settings) {
     let dev = place.dev;
-    set!(into.mtu = if dev.is_null() { UNREAD } else { Probe::load(dev, offsets!(dev_mtu)) });
-    set!(into.out_mtu = if out.is_null() { UNREAD } else { Probe::load(out, offsets!(dev_mtu)) });
-    let in_device = if dev.is_null() { dev } else { load_ptr::<Probe>(dev, offsets!(dev_ip)) };
+    set!(
+        into.mtu = if dev.is_null() {
+            UNREAD
+        } else {
+            Probe::load(dev, offsets!(dev_mtu))
+        }
+    );
+    set!(
+        into.out_mtu = if out.is_null() {
+            UNREAD
+        } else {
+            Probe::load(out, offsets!(dev_mtu))
+        }
+    );
+    let in_device = if dev.is_null() {
+        dev
+    } else {
+        load_ptr::<Probe>(dev, offsets!(dev_ip))
+    };
     let data = plus(in_device, offsets!(in_dev_data));
     set!(into.v4_forwarding = int(data, v4::FORWARDING * 4));
     set!(into.rp_filter = int(data, v4::RP_FILTER * 4));
     set!(into.accept_local = int(data, v4::ACCEPT_LOCAL * 4));
     set!(into.route_localnet = int(data, v4::ROUTE_LOCALNET * 4));
-    let all = plus(load_ptr::<Probe>(place.net, offsets!(net_v4_all)), offsets!(devconf_data));
+    let all = plus(
+        load_ptr::<Probe>(place.net, offsets!(net_v4_all)),
+        offsets!(devconf_data),
+    );
     set!(into.v4_all_forwarding = int(all, v4::FORWARDING * 4));
     set!(into.all_rp_filter = int(all, v4::RP_FILTER * 4));
-    let inet6 = if dev.is_null() { dev } else { load_ptr::<Probe>(dev, offsets!(dev_ip6)) };
+    let inet6 = if dev.is_null() {
+        dev
+    } else {
+        load_ptr::<Probe>(dev, offsets!(dev_ip6))
+    };
     let cnf = plus(inet6, offsets!(inet6_cnf));
     set!(into.v6_forwarding = int(cnf, offsets!(v6_forwarding)));
     set!(into.v6_disabled = int(cnf, offsets!(v6_disable)));
     let all = load_ptr::<Probe>(place.net, offsets!(net_v6_all));
     set!(into.v6_all_forwarding = int(all, offsets!(v6_forwarding)));
-    let port = if !dev.is_null() && Probe::load::<u32>(dev, offsets!(dev_priv_flags)) & BRIDGE_PORT != 0 {
-        load_ptr::<Probe>(dev, offsets!(dev_rx_handler_data))
-    } else {
-        core::ptr::null()
-    };
+    let port =
+        if !dev.is_null() && Probe::load::<u32>(dev, offsets!(dev_priv_flags)) & BRIDGE_PORT != 0 {
+            load_ptr::<Probe>(dev, offsets!(dev_rx_handler_data))
+        } else {
+            core::ptr::null()
+        };
     let has_state = !port.is_null() && offsets!(port_state) != ABSENT;
     set!(
         into.port_state = if has_state {

@@ -101,7 +101,8 @@ impl<M: Mem> Skb<M> {
         }
         let dst = self.dst();
         if !dst.is_null() {
-            let net = load_ptr::<Probe>(load_ptr::<Probe>(dst, offsets!(dst_dev)), offsets!(dev_net));
+            let net =
+                load_ptr::<Probe>(load_ptr::<Probe>(dst, offsets!(dst_dev)), offsets!(dev_net));
             place.cookie = cookie::<Probe>(net);
             place.net = net;
         }
@@ -168,7 +169,11 @@ impl<M: Mem> Skb<M> {
         let hook = if dst.is_null() {
             hook::PREROUTING
         } else if iif == 0 {
-            if place.flags & flag::DEVICE == 0 { hook::OUTPUT } else { hook::POSTROUTING }
+            if place.flags & flag::DEVICE == 0 {
+                hook::OUTPUT
+            } else {
+                hook::POSTROUTING
+            }
         } else if place.flags & flag::DEVICE != 0 && place.ifindex != iif {
             hook::POSTROUTING
         } else {
@@ -186,14 +191,19 @@ impl<M: Mem> Skb<M> {
                 _ => hook::NONE,
             }
         };
-        if self.in_bridge() { hook | hook::BRIDGE } else { hook }
+        if self.in_bridge() {
+            hook | hook::BRIDGE
+        } else {
+            hook
+        }
     }
 
     /// Whether `br_netfilter` has the packet (`SKB_EXT_BRIDGE_NF`).
     #[inline(always)]
     pub(crate) fn in_bridge(&self) -> bool {
         let bit = offsets!(ext_bridge_nf);
-        bit != ABSENT && M::load::<u8>(self.ptr, offsets!(skb_active_extensions)) >> (bit & 7) & 1 == 1
+        bit != ABSENT
+            && M::load::<u8>(self.ptr, offsets!(skb_active_extensions)) >> (bit & 7) & 1 == 1
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod bpf;
 pub mod cause;
 pub mod cli;
+pub mod evidence;
 pub mod host;
 pub mod inventory;
 pub mod model;

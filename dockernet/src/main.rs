@@ -1,11 +1,18 @@
 //! `dockernet-trace`.
-use dockernet::bpf::{load::{Kernel, Prepared, Tier}, symbols::Symbols};
+use dockernet::bpf::{
+    load::{Kernel, Prepared, Tier},
+    symbols::Symbols,
+};
 fn main() -> anyhow::Result<()> {
     env_logger::init();
     let t = std::time::Instant::now();
     let kernel = Kernel::look()?;
     eprintln!("btf {:?}", t.elapsed());
-    let only = match std::env::args().nth(1).as_deref() { Some("tp") => Some(Tier::Tracepoint), Some("btf") => Some(Tier::TpBtf), _ => None };
+    let only = match std::env::args().nth(1).as_deref() {
+        Some("tp") => Some(Tier::Tracepoint),
+        Some("btf") => Some(Tier::TpBtf),
+        _ => None,
+    };
     let p = Prepared::load(&kernel, &dockernet_common::filter::Filter::ALL, only)?;
     eprintln!("loaded {:?} {:?} {:?}", t.elapsed(), p.tier(), p.degraded);
     let symbols = Symbols::read()?;
@@ -20,7 +27,9 @@ fn main() -> anyhow::Result<()> {
         })?;
     }
     tracer.detach();
-    for row in tracer.rows()? { println!("{row:?}"); }
+    for row in tracer.rows()? {
+        println!("{row:?}");
+    }
     println!("{:?} missed {:?}", tracer.totals()?, tracer.missed());
     Ok(())
 }

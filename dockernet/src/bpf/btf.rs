@@ -74,7 +74,10 @@ impl Btf {
 
     /// Indexes raw BTF.
     pub fn parse(data: Vec<u8>, base: Option<Arc<Self>>) -> Result<Self> {
-        ensure!(u16_at(&data, 0) == Some(MAGIC), "not BTF of this machine's byte order");
+        ensure!(
+            u16_at(&data, 0) == Some(MAGIC),
+            "not BTF of this machine's byte order"
+        );
         let word = |at| u32_at(&data, at).context("header cut short");
         let header = word(4)?;
         let section = |offset: u32, length: u32| {
@@ -85,7 +88,10 @@ impl Btf {
         let types = section(word(8)?, word(12)?).context("types lie outside the file")?;
         let strings = section(word(16)?, word(20)?).context("strings lie outside the file")?;
         let (first_id, first_string) = base.as_ref().map_or((1, 0), |base| {
-            (base.next_id(), u32::try_from(base.strings.len()).unwrap_or(u32::MAX))
+            (
+                base.next_id(),
+                u32::try_from(base.strings.len()).unwrap_or(u32::MAX),
+            )
         });
         let mut btf = Self {
             types: Vec::with_capacity(types.len() / 24),
@@ -97,7 +103,9 @@ impl Btf {
         };
         let mut at = types.start;
         while at < types.end {
-            let Some(this) = btf.type_at(at) else { bail!("type cut short at byte {at}") };
+            let Some(this) = btf.type_at(at) else {
+                bail!("type cut short at byte {at}")
+            };
             let Some(extra) = extra_bytes(&this) else {
                 bail!("unknown kind {} at byte {at}", this.kind)
             };
@@ -109,7 +117,8 @@ impl Btf {
     }
 
     fn next_id(&self) -> u32 {
-        self.first_id.saturating_add(u32::try_from(self.types.len()).unwrap_or(u32::MAX))
+        self.first_id
+            .saturating_add(u32::try_from(self.types.len()).unwrap_or(u32::MAX))
     }
 
     fn type_at(&self, at: usize) -> Option<Type<'_>> {
@@ -147,7 +156,8 @@ impl Btf {
     fn find(&self, kinds: &[u8], name: &str) -> Option<Type<'_>> {
         let own = self.types.iter().find_map(|&at| {
             let this = self.type_at(at as usize)?;
-            (kinds.contains(&this.kind) && self.string(this.name) == name.as_bytes()).then_some(this)
+            (kinds.contains(&this.kind) && self.string(this.name) == name.as_bytes())
+                .then_some(this)
         });
         own.or_else(|| self.base.as_ref()?.find(kinds, name))
     }
@@ -156,7 +166,10 @@ impl Btf {
     #[must_use]
     pub fn field(&self, structure: &str, path: &str) -> Option<Field> {
         let mut owner = self.find(&[KIND_STRUCT], structure)?;
-        let mut found = Field { bit_offset: 0, bits: 0 };
+        let mut found = Field {
+            bit_offset: 0,
+            bits: 0,
+        };
         let mut parts = path.split('.').peekable();
         while let Some(part) = parts.next() {
             let (field, type_id) = self.member(&owner, part, MAX_DEPTH)?;
@@ -186,9 +199,15 @@ impl Btf {
             let type_id = u32_at(owner.data, at + 4)?;
             let raw = u32_at(owner.data, at + 8)?;
             let field = if owner.kind_flag {
-                Field { bit_offset: raw & 0xff_ffff, bits: u8::try_from(raw >> 24).ok()? }
+                Field {
+                    bit_offset: raw & 0xff_ffff,
+                    bits: u8::try_from(raw >> 24).ok()?,
+                }
             } else {
-                Field { bit_offset: raw, bits: 0 }
+                Field {
+                    bit_offset: raw,
+                    bits: 0,
+                }
             };
             if member == name.as_bytes() {
                 return Some((field, type_id));
@@ -198,7 +217,13 @@ impl Btf {
             }
             let (inner, type_id) = self.member(&self.resolve(type_id)?, name, depth - 1)?;
             let bit_offset = field.bit_offset.checked_add(inner.bit_offset)?;
-            Some((Field { bit_offset, ..inner }, type_id))
+            Some((
+                Field {
+                    bit_offset,
+                    ..inner
+                },
+                type_id,
+            ))
         })
     }
 
@@ -225,9 +250,14 @@ impl Btf {
         (0..this.len as usize)
             .map_while(|index| {
                 let at = this.at + index * width;
-                let name = String::from_utf8_lossy(self.string(u32_at(this.data, at)?)).into_owned();
+                let name =
+                    String::from_utf8_lossy(self.string(u32_at(this.data, at)?)).into_owned();
                 let low = u64::from(u32_at(this.data, at + 4)?);
-                let high = if width == 12 { u64::from(u32_at(this.data, at + 8)?) } else { 0 };
+                let high = if width == 12 {
+                    u64::from(u32_at(this.data, at + 8)?)
+                } else {
+                    0
+                };
                 Some((name, high << 32 | low))
             })
             .collect()
@@ -239,7 +269,8 @@ impl Btf {
         let typedef = self.find(&[KIND_TYPEDEF], &format!("btf_trace_{name}"))?;
         let pointer = self.by_id(typedef.size_or_type)?;
         let proto = self.by_id(pointer.size_or_type)?;
-        (pointer.kind == KIND_PTR && proto.kind == KIND_FUNC_PROTO).then(|| proto.len.saturating_sub(1))
+        (pointer.kind == KIND_PTR && proto.kind == KIND_FUNC_PROTO)
+            .then(|| proto.len.saturating_sub(1))
     }
 }
 
@@ -280,7 +311,10 @@ mod tests {
 
     impl Builder {
         fn new() -> Self {
-            Self { types: Vec::new(), strings: vec![0] }
+            Self {
+                types: Vec::new(),
+                strings: vec![0],
+            }
         }
 
         fn name(&mut self, name: &str) -> u32 {
@@ -293,7 +327,15 @@ mod tests {
             at
         }
 
-        fn add(&mut self, kind: u8, flag: bool, name: &str, size: u32, extra: &[[u32; 3]], words: usize) {
+        fn add(
+            &mut self,
+            kind: u8,
+            flag: bool,
+            name: &str,
+            size: u32,
+            extra: &[[u32; 3]],
+            words: usize,
+        ) {
             let name = self.name(name);
             let info = u32::from(flag) << 31 | u32::from(kind) << 24 | extra.len() as u32;
             for word in [name, info, size] {
@@ -310,7 +352,13 @@ mod tests {
             let mut data = Vec::new();
             data.extend_from_slice(&MAGIC.to_ne_bytes());
             data.extend_from_slice(&[1, 0]);
-            for word in [24, 0, self.types.len() as u32, self.types.len() as u32, self.strings.len() as u32] {
+            for word in [
+                24,
+                0,
+                self.types.len() as u32,
+                self.types.len() as u32,
+                self.strings.len() as u32,
+            ] {
                 data.extend_from_slice(&word.to_ne_bytes());
             }
             data.extend_from_slice(&self.types);
@@ -345,7 +393,13 @@ mod tests {
     fn members_are_found_through_anonymous_ones() {
         let btf = Btf::parse(sample().bytes(), None).unwrap();
         assert_eq!(btf.offset("outer", "dev"), Some(4));
-        assert_eq!(btf.field("outer", "flag"), Some(Field { bit_offset: 131, bits: 3 }));
+        assert_eq!(
+            btf.field("outer", "flag"),
+            Some(Field {
+                bit_offset: 131,
+                bits: 3
+            })
+        );
         assert_eq!(btf.offset("outer", "flag"), None);
         assert_eq!(btf.offset("outer", "net.net"), Some(32));
         assert_eq!(btf.offset("outer", "nothing"), None);
@@ -360,7 +414,14 @@ mod tests {
         let mut module = Builder::default();
         // Split BTF has no leading zero byte of its own; its strings continue the base's.
         module.strings.extend_from_slice(b"conn\0ct\0");
-        for word in [base_strings, u32::from(KIND_STRUCT) << 24 | 1, 48, base_strings + 5, 3, 64] {
+        for word in [
+            base_strings,
+            u32::from(KIND_STRUCT) << 24 | 1,
+            48,
+            base_strings + 5,
+            3,
+            64,
+        ] {
             module.types.extend_from_slice(&word.to_ne_bytes());
         }
         let module = Btf::parse(module.bytes(), Some(base)).unwrap();
@@ -393,7 +454,13 @@ mod tests {
         let btf = Btf::vmlinux().unwrap();
         assert!(btf.offset("sk_buff", "dev").is_some());
         assert!(btf.offset("net_device", "nd_net.net").is_some());
-        assert_eq!(btf.field("sk_buff", "pkt_type").map(|field| field.bits), Some(3));
-        assert!(btf.tracepoint_arguments("kfree_skb").is_some_and(|count| count >= 2));
+        assert_eq!(
+            btf.field("sk_buff", "pkt_type").map(|field| field.bits),
+            Some(3)
+        );
+        assert!(
+            btf.tracepoint_arguments("kfree_skb")
+                .is_some_and(|count| count >= 2)
+        );
     }
 }

@@ -14,7 +14,9 @@ impl Clock {
     #[must_use]
     pub fn now() -> Self {
         let monotonic = clock_gettime(ClockId::CLOCK_MONOTONIC)
-            .map(|time| SignedDuration::new(time.tv_sec(), i32::try_from(time.tv_nsec()).unwrap_or(0)))
+            .map(|time| {
+                SignedDuration::new(time.tv_sec(), i32::try_from(time.tv_nsec()).unwrap_or(0))
+            })
             .unwrap_or_default();
         Self {
             wall_minus_monotonic: Timestamp::now().as_duration() - monotonic,

@@ -28,7 +28,8 @@ impl EventFormat {
                     MOUNTS.join(" or ")
                 )
             })?;
-        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         Ok(Self::parse(&text))
     }
 
@@ -47,7 +48,9 @@ impl EventFormat {
     /// Byte offset of a field in the event.
     #[must_use]
     pub fn offset(&self, name: &str) -> Option<u32> {
-        self.fields.iter().find_map(|(field, offset)| (field == name).then_some(*offset))
+        self.fields
+            .iter()
+            .find_map(|(field, offset)| (field == name).then_some(*offset))
     }
 
     /// Numbers and names of `__print_symbolic`.

@@ -79,7 +79,11 @@ impl Prepared {
         }
         offsets::add_tracepoint(&mut offsets, &EventFormat::read("skb/kfree_skb")?)?;
         match Self::load_tracepoint(&offsets, filter) {
-            Ok(ebpf) => Ok(Self { ebpf, tier: Tier::Tracepoint, degraded }),
+            Ok(ebpf) => Ok(Self {
+                ebpf,
+                tier: Tier::Tracepoint,
+                degraded,
+            }),
             Err(error) => match degraded.pop() {
                 Some(first) if only.is_none() => Err(error.context(first)),
                 _ => Err(error),
@@ -91,14 +95,21 @@ impl Prepared {
         let btf = aya::Btf::from_sys_fs().context("reading the kernel's type information")?;
         let mut ebpf = open(offsets, filter, Some(&btf))?;
         let program: &mut BtfTracePoint = program(&mut ebpf, names::KFREE_SKB_BTF)?;
-        program.load("kfree_skb", &btf).map_err(|error| refused("tp_btf/kfree_skb", error))?;
+        program
+            .load("kfree_skb", &btf)
+            .map_err(|error| refused("tp_btf/kfree_skb", error))?;
         Ok(ebpf)
     }
 
-    fn load_tracepoint(offsets: &dockernet_common::offsets::Offsets, filter: &Filter) -> Result<Ebpf> {
+    fn load_tracepoint(
+        offsets: &dockernet_common::offsets::Offsets,
+        filter: &Filter,
+    ) -> Result<Ebpf> {
         let mut ebpf = open(offsets, filter, None)?;
         let program: &mut TracePoint = program(&mut ebpf, names::KFREE_SKB_TRACEPOINT)?;
-        program.load().map_err(|error| refused("tracepoint/skb/kfree_skb", error))?;
+        program
+            .load()
+            .map_err(|error| refused("tracepoint/skb/kfree_skb", error))?;
         Ok(ebpf)
     }
 
@@ -133,7 +144,9 @@ fn open(
     btf: Option<&aya::Btf>,
 ) -> Result<Ebpf> {
     if OBJECT.is_empty() {
-        bail!("this binary was built without its kernel half (AYA_BUILD_SKIP=1); build it with: cargo xtask build");
+        bail!(
+            "this binary was built without its kernel half (AYA_BUILD_SKIP=1); build it with: cargo xtask build"
+        );
     }
     EbpfLoader::new()
         .btf(btf)
@@ -156,10 +169,16 @@ where
 /// The verifier's last words rather than all of them; the whole log is for `-vv`.
 fn refused(what: &str, error: ProgramError) -> anyhow::Error {
     match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
             let log = verifier_log.to_string();
             log::debug!("verifier log of {what}:\n{log}");
-            let last = log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed "));
+            let last = log
+                .lines()
+                .rev()
+                .find(|line| !line.is_empty() && !line.starts_with("processed "));
             match last {
                 Some(line) => anyhow!("{what}: {io_error}: {line}"),
                 None => anyhow!("{what}: {io_error}"),

@@ -108,7 +108,9 @@ pub fn add_tracepoint(offsets: &mut Offsets, format: &EventFormat) -> Result<()>
 const TUPLE_HASH_SIZE: u32 = 56;
 
 fn plus(a: Option<u32>, b: Option<u32>) -> u32 {
-    a.zip(b).and_then(|(a, b)| a.checked_add(b)).unwrap_or(ABSENT)
+    a.zip(b)
+        .and_then(|(a, b)| a.checked_add(b))
+        .unwrap_or(ABSENT)
 }
 
 fn enumerator(btf: &Btf, name: &str, enumerator: &str) -> Option<u32> {

@@ -21,7 +21,9 @@ impl Reasons {
         let mut names: BTreeMap<u32, String> = btf
             .enumerators("skb_drop_reason")
             .into_iter()
-            .filter_map(|(name, value)| Some((u32::try_from(value).ok()?, short(&name)?.to_owned())))
+            .filter_map(|(name, value)| {
+                Some((u32::try_from(value).ok()?, short(&name)?.to_owned()))
+            })
             .collect();
         if names.is_empty() {
             names = EventFormat::read("skb/kfree_skb")
@@ -37,7 +39,11 @@ impl Reasons {
                 Some((u32::try_from(value).ok()?, name.to_owned()))
             })
             .collect();
-        for own in ["mac80211_drop_reason", "ovs_drop_reason", "qdisc_drop_reason"] {
+        for own in [
+            "mac80211_drop_reason",
+            "ovs_drop_reason",
+            "qdisc_drop_reason",
+        ] {
             for (name, value) in btf.enumerators(own) {
                 if let Ok(value) = u32::try_from(value) {
                     names.entry(value).or_insert(name);
@@ -68,7 +74,9 @@ impl Reasons {
     pub fn number(&self, name: &str) -> Option<u32> {
         let upper = name.to_ascii_uppercase();
         let wanted = short(&upper).unwrap_or(&upper);
-        self.names.iter().find_map(|(number, name)| (name == wanted).then_some(*number))
+        self.names
+            .iter()
+            .find_map(|(number, name)| (name == wanted).then_some(*number))
     }
 
     /// All names.

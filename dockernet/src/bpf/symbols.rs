@@ -27,13 +27,20 @@ impl Symbols {
         let mut symbols = Self::default();
         for line in text.split(|&byte| byte == b'\n') {
             let mut words = line.split(|&byte| byte == b' ' || byte == b'\t');
-            let (Some(address), Some(kind), Some(name)) = (words.next(), words.next(), words.next())
+            let (Some(address), Some(kind), Some(name)) =
+                (words.next(), words.next(), words.next())
             else {
                 continue;
             };
-            let (b"t" | b"T" | b"w" | b"W") = kind else { continue };
-            let Some(address) = hex(address).filter(|&address| address != 0) else { continue };
-            let Ok(start) = u32::try_from(symbols.names.len()) else { break };
+            let (b"t" | b"T" | b"w" | b"W") = kind else {
+                continue;
+            };
+            let Some(address) = hex(address).filter(|&address| address != 0) else {
+                continue;
+            };
+            let Ok(start) = u32::try_from(symbols.names.len()) else {
+                break;
+            };
             symbols.entries.push((address, start));
             symbols.names.extend_from_slice(name);
             symbols.names.push(0);
@@ -59,7 +66,9 @@ impl Symbols {
         let first = self.entries.partition_point(|&(other, _)| other < start);
         let (_, name) = *self.entries.get(first)?;
         // Nothing that we look up lies further from its start.
-        (address - start < 1 << 20).then(|| self.string(name)).flatten()
+        (address - start < 1 << 20)
+            .then(|| self.string(name))
+            .flatten()
     }
 
     /// The address of a function.
@@ -101,6 +110,8 @@ mod tests {
 
     #[test]
     fn hidden_addresses_are_no_symbols() {
-        assert!(Symbols::parse(b"0000000000000000 T _text\n0000000000000000 T ip_error\n").is_empty());
+        assert!(
+            Symbols::parse(b"0000000000000000 T _text\n0000000000000000 T ip_error\n").is_empty()
+        );
     }
 }

@@ -115,7 +115,9 @@ impl Tracer {
     }
 
     fn write_control(&mut self) -> Result<()> {
-        self.control_map.set(0, self.control, 0).context("writing the kernel half's control map")
+        self.control_map
+            .set(0, self.control, 0)
+            .context("writing the kernel half's control map")
     }
 
     /// Tells the programs which addresses mean which hook.
@@ -166,7 +168,11 @@ impl Tracer {
                     count.bytes += value.bytes;
                     count.sampled += value.sampled;
                 }
-                rows.push(CountedKey { generation, key, count });
+                rows.push(CountedKey {
+                    generation,
+                    key,
+                    count,
+                });
             }
         }
         Ok(rows)
@@ -182,7 +188,11 @@ impl Tracer {
     /// Clears the map that is not counting. Only once no program can still be at work on it.
     pub fn clear_retired(&mut self) -> Result<()> {
         let [even, odd] = &mut self.counts;
-        let retired = if self.control.generation & 1 == 1 { even } else { odd };
+        let retired = if self.control.generation & 1 == 1 {
+            even
+        } else {
+            odd
+        };
         let keys: Vec<CountKey> = retired.keys().collect::<Result<_, _>>()?;
         for key in keys {
             retired.remove(&key).context("clearing retired counts")?;
@@ -193,7 +203,12 @@ impl Tracer {
     /// The totals, all CPUs together.
     pub fn totals(&self) -> Result<Totals> {
         let mut sum = Totals::default();
-        for value in self.totals.get(&0, 0).context("reading the kernel half's totals")?.iter() {
+        for value in self
+            .totals
+            .get(&0, 0)
+            .context("reading the kernel half's totals")?
+            .iter()
+        {
             sum.observed += value.observed;
             sum.filtered += value.filtered;
             sum.other += value.other;
@@ -206,7 +221,8 @@ impl Tracer {
     /// Drops that our program did not see because it was already running on that CPU; `None` before 5.12.
     pub fn missed(&mut self) -> Option<u64> {
         if self.ebpf.is_some() {
-            let fdinfo = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.program_fd?)).ok()?;
+            let fdinfo =
+                fs::read_to_string(format!("/proc/self/fdinfo/{}", self.program_fd?)).ok()?;
             self.last_missed = fdinfo
                 .lines()
                 .find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok());
@@ -221,12 +237,19 @@ impl Tracer {
     }
 
     /// Replaces the address → endpoint id map by what differs.
-    pub fn set_endpoints(&mut self, wanted: &std::collections::HashMap<[u8; 16], u32>) -> Result<()> {
-        sync(&mut self.endpoints, wanted).context("telling the kernel half the containers' addresses")
+    pub fn set_endpoints(
+        &mut self,
+        wanted: &std::collections::HashMap<[u8; 16], u32>,
+    ) -> Result<()> {
+        sync(&mut self.endpoints, wanted)
+            .context("telling the kernel half the containers' addresses")
     }
 
     /// Replaces the published port → endpoint id map by what differs.
-    pub fn set_published(&mut self, wanted: &std::collections::HashMap<PortKey, u32>) -> Result<()> {
+    pub fn set_published(
+        &mut self,
+        wanted: &std::collections::HashMap<PortKey, u32>,
+    ) -> Result<()> {
         sync(&mut self.published, wanted).context("telling the kernel half the published ports")
     }
 }

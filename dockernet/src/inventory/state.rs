@@ -5,12 +5,7 @@ mod links;
 pub(super) use links::Need;
 mod spaces;
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Instant};
 
 use super::{EngineStatus, Inventory, Parts, TOMBSTONE, observe::Known};
 use crate::{

@@ -1,0 +1,222 @@
+//! What a cause's test may ask.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    net::IpAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use dockernet_common::record::{Settings, UNREAD};
+
+use super::Verdict;
+use crate::{
+    evidence::Evidence,
+    host::{firewall::Firewall, netns::NetnsHandle, state::HostState, sysctl},
+    inventory::Inventory,
+    model::{Container, Impact, NetnsKey, NetnsOwner, Packet},
+};
+
+/// Rulesets by namespace, read at most once a second each: a read takes some 20 ms.
+#[derive(Default)]
+pub struct FirewallCache {
+    read: RefCell<HashMap<NetnsKey, Reads>>,
+}
+
+struct Reads {
+    at: Instant,
+    now: Rc<Firewall>,
+    before: Option<Rc<Firewall>>,
+}
+
+/// How long a ruleset is taken for what it is.
+const FRESH: Duration = Duration::from_secs(1);
+/// Namespaces whose rules are remembered.
+const NAMESPACES: usize = 64;
+
+impl FirewallCache {
+    /// The ruleset now, and the one read before it.
+    fn get(&self, key: NetnsKey, netns: &NetnsHandle) -> (Option<Rc<Firewall>>, Rc<Firewall>) {
+        let mut all = self.read.borrow_mut();
+        if let Some(reads) = all.get(&key).filter(|reads| reads.at.elapsed() < FRESH) {
+            return (reads.before.clone(), reads.now.clone());
+        }
+        if all.len() >= NAMESPACES {
+            all.retain(|_, reads| reads.at.elapsed() < FRESH);
+        }
+        let before = all.remove(&key).map(|reads| reads.now);
+        let now = Rc::new(Firewall::read(netns));
+        for note in &now.notes {
+            log::info!("firewall of namespace {}: {note}", netns.inum());
+        }
+        let reads = Reads {
+            at: Instant::now(),
+            now: now.clone(),
+            before: before.clone(),
+        };
+        all.insert(key, reads);
+        (before, now)
+    }
+}
+
+/// One drop, and everything that can be asked about it.
+pub struct Case<'a> {
+    /// The drop.
+    pub evidence: &'a Evidence,
+    /// Who is who.
+    pub inventory: &'a Inventory,
+    /// Live state.
+    pub state: &'a dyn HostState,
+    /// Rulesets.
+    pub firewalls: &'a FirewallCache,
+    /// The namespace taken as the host.
+    pub host: &'a NetnsHandle,
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn settings(&self) -> &Settings {
+        &self.evidence.record.settings
+    }
+
+    pub(super) fn packet(&self) -> Option<&'a Packet> {
+        self.evidence.drop.packet.as_ref()
+    }
+
+    pub(super) fn src(&self) -> Option<IpAddr> {
+        self.packet()?.src
+    }
+
+    pub(super) fn dst(&self) -> Option<IpAddr> {
+        self.packet()?.dst
+    }
+
+    pub(super) fn is_ipv6(&self) -> bool {
+        self.evidence.record.ethertype == 0x86dd
+    }
+
+    pub(super) fn device(&self) -> &'a str {
+        self.evidence.drop.device.as_deref().unwrap_or("")
+    }
+
+    /// The interface that the packet came in by; the device it is on if that is the same or not known.
+    pub(super) fn ingress(&self) -> &'a str {
+        self.evidence
+            .drop
+            .ingress_device
+            .as_deref()
+            .unwrap_or_else(|| self.device())
+    }
+
+    pub(super) fn in_host(&self) -> bool {
+        self.evidence.drop.netns.owner == NetnsOwner::Host
+    }
+
+    pub(super) fn in_container(&self) -> bool {
+        self.evidence.drop.netns.owner == NetnsOwner::Container
+    }
+
+    /// The container in whose namespace the packet died.
+    pub(super) fn container_here(&self) -> Option<&'a Container> {
+        self.inventory.containers_in(self.evidence.netns).next()
+    }
+
+    /// The container that the engine gave this address to, whether its interface has it or not.
+    pub(super) fn assigned_to(&self, address: IpAddr) -> Option<&'a Container> {
+        self.inventory.containers().find(|container| {
+            container.ended.is_none()
+                && container.attachments.iter().any(|attachment| {
+                    [attachment.ipv4, attachment.ipv6]
+                        .into_iter()
+                        .flatten()
+                        .any(|given| given.addr() == address)
+                })
+        })
+    }
+
+    /// The namespace that the packet died in, opened.
+    pub(super) fn netns(&self) -> Option<NetnsHandle> {
+        if self.in_host() {
+            return Some(self.host.clone());
+        }
+        self.open(self.evidence.netns)
+    }
+
+    /// A namespace, opened. It must still be the one it was: files in /proc are reused.
+    pub(super) fn open(&self, key: NetnsKey) -> Option<NetnsHandle> {
+        let info = self.inventory.netns(key)?;
+        let handle = NetnsHandle::open(&info.path).ok()?;
+        (handle.inum() == info.inum).then_some(handle)
+    }
+
+    /// Rules of the namespace that the packet died in: as they were read before, and now.
+    pub(super) fn firewall(&self) -> Option<(Option<Rc<Firewall>>, Rc<Firewall>)> {
+        Some(self.firewalls.get(self.evidence.netns, &self.netns()?))
+    }
+
+    /// Where a fix is to be run: `host`, a container's name, or what the namespace is called.
+    pub(super) fn place(&self) -> String {
+        if self.in_host() {
+            return "host".into();
+        }
+        self.inventory
+            .namespace_label(self.evidence.netns)
+            .unwrap_or_else(|| format!("netns {}", self.evidence.record.netns_inum))
+    }
+
+    /// A command as it is run from the host's namespace.
+    pub(super) fn command(&self, command: &str) -> String {
+        self.command_in(self.evidence.netns, command)
+    }
+
+    /// A command for a namespace, as it is run from the host's.
+    pub(super) fn command_in(&self, key: NetnsKey, command: &str) -> String {
+        if key == self.inventory.host_key() {
+            return command.to_owned();
+        }
+        match self.inventory.netns(key) {
+            Some(info) => format!("nsenter --net={} {command}", info.path.display()),
+            None => command.to_owned(),
+        }
+    }
+
+    /// Adds the command that sets a kernel setting, how to keep it, and who set it wrong.
+    pub(super) fn set_sysctl(
+        &self,
+        verdict: Verdict,
+        key: &str,
+        wrong: &str,
+        right: &str,
+    ) -> Verdict {
+        let run = self.command(&format!("sysctl -w {key}={right}"));
+        if !self.in_host() {
+            let dotted = sysctl::display_key(key);
+            return verdict
+                .run(run, self.place(), None, Impact::None)
+                .advise(format!(
+                    "to keep it: recreate the container with --sysctl {dotted}={right}"
+                ));
+        }
+        let files = self.state.sysctl_files();
+        let who = files.who_sets_to(key, wrong).map_or_else(
+            || format!("no file found that sets {wrong}"),
+            |setting| {
+                let value = setting.value.as_deref().unwrap_or(wrong);
+                format!(
+                    "{}:{} sets {} to {value}",
+                    setting.file.display(),
+                    setting.line,
+                    sysctl::display_key(&setting.key)
+                )
+            },
+        );
+        verdict
+            .fact(who)
+            .run(run, "host", Some(files.persist(key)), Impact::None)
+    }
+}
+
+/// A setting that was read in the kernel.
+pub(super) fn known(value: i32) -> Option<i32> {
+    (value != UNREAD).then_some(value)
+}

@@ -1,0 +1,168 @@
+//! The causes as prose: what `explain ID` prints, and the list of ids that options are checked against.
+
+/// A cause of the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name in every output.
+    pub id: &'static str,
+    /// One line.
+    pub title: &'static str,
+    /// What it looks like from outside.
+    pub symptom: &'static str,
+    /// What the tool sees, and what confirms it.
+    pub evidence: &'static str,
+    /// What mends it, and what keeps it mended.
+    pub fix: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($id:literal: $title:literal, $symptom:literal, $evidence:literal, $fix:literal;)+) => {
+        /// Every cause, in the order of a packet's way.
+        pub const CATALOGUE: &[Entry] = &[$(Entry {
+            id: $id, title: $title, symptom: $symptom, evidence: $evidence, fix: $fix,
+        },)+];
+        /// Their ids.
+        pub const IDS: &[&str] = &[$($id,)+];
+    };
+}
+
+catalogue! {
+    "ip-forward-disabled": "The host forwards nothing",
+        "Published ports time out from other machines and containers reach nothing outside; from the host itself everything works.",
+        "IP_INADDRERRORS in ip_error on the uplink and on the bridges. Confirmed by net.ipv4.ip_forward = 0 at the moment of the drop.",
+        "sysctl -w net.ipv4.ip_forward=1, and a file in /etc/sysctl.d so that it stays. Find who sets 0: CIS hardening scripts and systemd-sysctl running after Docker are the usual ones.";
+    "interface-forwarding-disabled": "One interface does not forward",
+        "As if ip_forward were 0, yet it reads 1; curl localhost:PORT on the host works, tcpdump on the uplink shows the SYNs, the bridge shows nothing.",
+        "IP_INADDRERRORS in ip_error on that interface only. Confirmed by net.ipv4.conf.IFACE.forwarding = 0 of the interface that the packet came in by: that one decides.",
+        "sysctl -w net/ipv4/conf/IFACE/forwarding=1. Setting ip_forward=1 again does nothing while it is 1 already.";
+    "ipv6-forwarding-disabled": "The host forwards no IPv6",
+        "IPv6 to and from containers is dead while IPv4 works.",
+        "A drop in ip6_forward. Confirmed by net.ipv6.conf.all.forwarding = 0.",
+        "sysctl -w net/ipv6/conf/all/forwarding=1; with router advertisements on the uplink also accept_ra=2, or the host loses its own route.";
+    "ipv6-disabled": "IPv6 is switched off where the packet arrived",
+        "A container is reached by IPv4 but not by its IPv6 address.",
+        "IPV6DISABLED in ip6_rcv_core, for a packet or a neighbour solicitation that was meant for it. Confirmed by disable_ipv6 = 1.",
+        "sysctl -w net/ipv6/conf/IFACE/disable_ipv6=0 there, and for good: enable IPv6 on the network (docker network create --ipv6) or drop the --sysctl that disables it.";
+    "no-route": "There is no route to the destination",
+        "Network is unreachable, at once.",
+        "IP_INNOROUTES in ip_error. Confirmed when no route and no default route matches.",
+        "Bring the uplink or its default route back.";
+    "route-rejects": "A route or policy rule refuses the destination",
+        "Timeout (blackhole), no route to host (unreachable) or administratively prohibited (prohibit).",
+        "A drop in ip_error, dst_discard or ip6_pkt_discard. Confirmed by the rule or route that matches, which is named.",
+        "Delete the route or rule named; look for who adds it.";
+    "rp-filter": "Reverse path filter",
+        "One way works, the other does not, on hosts or containers with two networks or a VPN.",
+        "IP_RPFILTER. Confirmed by max(net.ipv4.conf.all, net.ipv4.conf.IFACE).rp_filter and the route back, which leaves by another interface.",
+        "rp_filter=2 (loose) on that interface, or a route back by the interface the packet came in by.";
+    "martian-source": "A packet from outside claims an address of ours",
+        "A single peer, or all behind a VPN, are not reachable.",
+        "IP_LOCAL_SOURCE in ip_rcv_finish_core (before 6.13 without a reason). Confirmed when the source address is on an interface of this namespace.",
+        "Find the duplicate address, the loop, or the rule that sends our own packets back.";
+    "ttl-exceeded": "The time to live ran out",
+        "Time to live exceeded.",
+        "IP_INHDR in ip_forward or ip6_forward with TTL 1 on arrival.",
+        "A traceroute does this on purpose. Many of them are a routing loop.";
+    "mtu-exceeded": "The packet is bigger than the way out",
+        "Connections open and then stall or start slowly.",
+        "PKT_TOO_BIG in ip_forward. Confirmed by the packet's length and the outgoing interface's MTU at that moment.",
+        "Give the Docker network the uplink's MTU (com.docker.network.driver.mtu, or mtu in daemon.json); clamp the MSS until then.";
+    "forward-drop": "The FORWARD chain drops it",
+        "Published ports and outbound connections time out.",
+        "NETFILTER_DROP on the forward hook. Confirmed by a simulation of the rules or by the rule's own counter: the policy DROP without Docker's accepts, or a rule in FORWARD.",
+        "Restart Docker so that it writes its rules again; keep rules of your own in DOCKER-USER.";
+    "ipv6-filter-drop": "The IPv6 FORWARD chain drops it",
+        "IPv6 to containers times out.",
+        "NETFILTER_DROP on the IPv6 forward hook, by policy or rule.",
+        "Accept it in DOCKER-USER of ip6tables, or set ip-forward-no-drop in daemon.json.";
+    "foreign-table-drop": "Another nft table drops it",
+        "Docker's rules show accepts, the packets die all the same.",
+        "NETFILTER_DROP in a table that is neither Docker's nor iptables': an accept ends only its own table.",
+        "Accept the bridges' interfaces in that table as well.";
+    "docker-user-drop": "A rule of yours in DOCKER-USER",
+        "Timeout, or refused where the rule rejects.",
+        "NETFILTER_DROP on the forward hook. Confirmed by the rule, named with its number.",
+        "It may be meant so. Otherwise delete it; a plain -i eth0 -j DROP kills answers too: accept RELATED,ESTABLISHED first.";
+    "network-isolation": "Docker keeps two networks apart",
+        "A container does not reach another one by address, by name neither; both reach the world.",
+        "NETFILTER_DROP in DOCKER-ISOLATION (up to 27) or in the raw table (28 and later), sender and receiver on different networks.",
+        "Connect one of them to the other's network, or publish the port and use the host's address.";
+    "icc-disabled": "The network does not let its containers talk",
+        "Containers of one network time out among themselves.",
+        "NETFILTER_DROP from the bridge's forward hook by the rule that drops bridge to bridge, and the network's enable_icc=false.",
+        "Publish ports, or recreate the network with enable_icc=true.";
+    "bridge-nf-foreign-drop": "A FORWARD rule reaches bridged packets",
+        "Containers of one network do not reach each other since a firewall was added.",
+        "NETFILTER_DROP from the bridge's forward hook by a rule that is not Docker's: bridge-nf-call-iptables sends bridged packets through it.",
+        "Accept -i BRIDGE -o BRIDGE before it.";
+    "bridge-filter-drop": "A bridge filter drops it",
+        "Containers of one network lose packets to each other.",
+        "NETFILTER_DROP in the bridge family (ebtables, nft bridge).",
+        "Delete the rule named.";
+    "internal-network": "The network is internal",
+        "Containers on it reach nothing outside, and nobody outside reaches them.",
+        "NETFILTER_DROP by the rule that keeps the network apart; the network was made with --internal.",
+        "It may be meant so. Otherwise connect the container to a second network.";
+    "direct-access-drop": "A container's address is not reached from outside",
+        "Routed access to container addresses times out since Docker 28.",
+        "NETFILTER_DROP on the prerouting hook, no conntrack entry, by Docker's rule in the raw table.",
+        "Publish the port; or trusted_host_interfaces, gateway_mode nat-unprotected, or allow-direct-routing for routed setups.";
+    "port-not-published": "The container's port is not published",
+        "A routed network's port times out.",
+        "NETFILTER_DROP on the forward hook by Docker's rule for unpublished ports.",
+        "Publish it.";
+    "host-input-drop": "The host's own firewall drops it",
+        "Containers do not reach a service of the host by its bridge address.",
+        "NETFILTER_DROP on the input hook. Confirmed by the rule or policy named.",
+        "Allow the port for the bridge's interface.";
+    "container-firewall-drop": "A firewall inside the container drops it",
+        "Timeout to one container only; the host's rules are clean.",
+        "NETFILTER_DROP in the container's own namespace. Confirmed by the rule there.",
+        "Change the rules in the image.";
+    "no-listener": "Nothing listens on that port",
+        "Connection refused; through docker-proxy: connection reset.",
+        "NO_SOCKET in the receiver's namespace. Confirmed by its sockets, which are listed.",
+        "Start the program, or publish the port that it really uses.";
+    "listener-on-loopback": "The program listens on loopback only",
+        "Refused from outside, works inside the container.",
+        "NO_SOCKET in the container. Confirmed by a listener on 127.0.0.1 or [::1] with that port.",
+        "Bind 0.0.0.0 or [::].";
+    "published-on-loopback": "The port is published for this host alone",
+        "Refused from other machines, works on the host.",
+        "NO_SOCKET on the host (or Docker 28's raw rule). Confirmed by the published address.",
+        "Publish without 127.0.0.1 if others should reach it.";
+    "container-address-changed": "The container lost the address Docker gave it",
+        "No route to host after three seconds.",
+        "NEIGH_FAILED, or a drop in the container for an address it no longer has. Confirmed: Docker's address is on none of its interfaces.",
+        "Reconnect the container to its network; find what changes addresses inside.";
+    "dnat-to-dead-address": "A port leads to an address that nobody has",
+        "No route to host after three seconds on a published port.",
+        "NEIGH_FAILED for the DNAT target. Confirmed by the rule and by no container having that address.",
+        "Restart Docker so that it writes its rules again, or delete the stale one.";
+    "stp-forward-delay": "Spanning tree holds new ports back",
+        "The first thirty seconds after each container start are lost.",
+        "BRIDGE_INGRESS_STP_STATE in br_handle_frame. Confirmed by the port's state, listening or learning, at that moment.",
+        "Switch spanning tree off on the bridge.";
+    "veth-down": "A container's interface is down",
+        "One container is cut off.",
+        "QDISC_DROP on its interface, or NEIGH_FAILED towards it. Confirmed by the interface's state.",
+        "ip link set IFACE up.";
+    "bad-checksum": "A checksum is wrong",
+        "Losses, often on overlay networks or virtual machines.",
+        "TCP_CSUM, UDP_CSUM, IP_CSUM. Confirmed by the namespace's InCsumErrors or by the header itself.",
+        "Switch transmit checksum offload off on the sending virtual device.";
+    "socket-buffer-full": "The program reads too slowly",
+        "UDP losses under load.",
+        "SOCKET_RCVBUFF. Confirmed by the socket's own drop counter.",
+        "Raise net.core.rmem_max and the program's SO_RCVBUF; read faster.";
+    "dns-upstream-unreachable": "A container's name server cannot be reached",
+        "Names do not resolve in containers; addresses work.",
+        "A drop of port 53 from the container's address to one of its name servers (Docker's resolver asks from inside the container's namespace).",
+        "Let it pass, or give the container a server that can be reached (--dns).";
+}
+
+/// The entry of an id.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static Entry> {
+    CATALOGUE.iter().find(|entry| entry.id == id)
+}

@@ -1,0 +1,78 @@
+//! Checksums that do not add up.
+
+use super::{Case, Verdict};
+use crate::{host::netns::NetnsHandle, model::Impact};
+
+/// Row 70.
+pub(super) fn bad_checksum(case: &Case<'_>) -> Option<Verdict> {
+    let (what, table) = match case.evidence.reason() {
+        "TCP_CSUM" => ("TCP", Some("Tcp")),
+        "UDP_CSUM" => ("UDP", Some("Udp")),
+        "IP_CSUM" => ("IP header", None),
+        "ICMP_CSUM" => ("ICMP", Some("Icmp")),
+        "SKB_CSUM" => ("transport", None),
+        _ => return None,
+    };
+    let counted = table.and_then(|table| errors(&case.netns()?, table, case.is_ipv6()));
+    let header_wrong = (what == "IP header").then(|| header_sum(case)).flatten();
+    let verdict = Verdict::when(
+        counted.is_some_and(|count| count > 0) || header_wrong == Some(true),
+        "bad-checksum",
+        format!("the {what} checksum is wrong: the packet was damaged, or a device promised to fill it in and did not"),
+    )
+    .maybe_fact(counted.map(|count| format!("InCsumErrors of {what} = {count} in {}", case.place())))
+    .maybe_fact((header_wrong == Some(true)).then(|| "the header's own sum does not fit its bytes".to_owned()));
+    let device = case.ingress();
+    Some(
+        verdict
+            .run(
+                case.command(&format!("ethtool -K {device} tx-checksum-ip-generic off")),
+                case.place(),
+                None,
+                Impact::None,
+            )
+            .advise("that is for the sending side of a virtual device (veth, vxlan, a VM's NIC); on a physical path look for a bad cable, card or switch"),
+    )
+}
+
+/// `InCsumErrors` of /proc/net/snmp (or snmp6) in a namespace.
+fn errors(netns: &NetnsHandle, table: &str, ipv6: bool) -> Option<u64> {
+    netns
+        .run(|| {
+            if ipv6 {
+                let text = std::fs::read_to_string("/proc/thread-self/net/snmp6").ok()?;
+                let name = format!("{table}6InCsumErrors");
+                let line = text
+                    .lines()
+                    .find(|line| line.split_whitespace().next() == Some(&name))?;
+                return line.split_whitespace().nth(1)?.parse().ok();
+            }
+            let text = std::fs::read_to_string("/proc/thread-self/net/snmp").ok()?;
+            let mut rows = text
+                .lines()
+                .filter(|line| line.split(':').next() == Some(table));
+            let column = rows
+                .next()?
+                .split_whitespace()
+                .position(|name| name == "InCsumErrors")?;
+            rows.next()?.split_whitespace().nth(column)?.parse().ok()
+        })
+        .ok()
+        .flatten()
+}
+
+/// Whether the IPv4 header's one's-complement sum is wrong; `None` if it is not all there.
+fn header_sum(case: &Case<'_>) -> Option<bool> {
+    let record = &case.evidence.record;
+    let bytes = record
+        .headers
+        .get(usize::from(record.network)..usize::from(record.header_len))?;
+    let length = usize::from(*bytes.first()? & 0xf) * 4;
+    let header = bytes.get(..length)?;
+    let sum = header
+        .chunks_exact(2)
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+        .sum::<u32>();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    Some((folded & 0xffff) + (folded >> 16) != 0xffff)
+}

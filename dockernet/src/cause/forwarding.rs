@@ -1,0 +1,95 @@
+//! Forwarding that is switched off, and IPv6 that is.
+
+use super::{Case, Verdict, case::known};
+use crate::host::sysctl::{display_key, interface_key};
+
+/// `ip_error` (net/ipv4/route.c) frees what has no way on: forwarding off, no route, an unreachable one.
+const IP_ERROR: &[&str] = &["ip_error"];
+
+/// Rows 1 to 3. The ingress device decides (`IN_DEV_FORWARD`, net/ipv4/route.c `ip_route_input_slow`).
+pub(super) fn forwarding_disabled(case: &Case<'_>) -> Option<Verdict> {
+    if !case.evidence.freed_in(IP_ERROR) || !case.evidence.reason_or_silent("IP_INADDRERRORS") {
+        return None;
+    }
+    // A container is not meant to forward: what reaches it and is not its own has another cause.
+    if case.in_container() {
+        return None;
+    }
+    let settings = case.settings();
+    if known(settings.v4_forwarding)? != 0 {
+        return None;
+    }
+    if known(settings.v4_all_forwarding) == Some(0) {
+        let verdict = Verdict::confirmed(
+            "ip-forward-disabled",
+            "the host forwards nothing: net.ipv4.ip_forward is 0, so no packet gets from one interface to another",
+        )
+        .fact("net.ipv4.ip_forward = 0")
+        .fact(format!("the packet came in by {} and was to be forwarded", case.ingress()));
+        return Some(case.set_sysctl(verdict, "net/ipv4/ip_forward", "0", "1"));
+    }
+    let device = case.ingress();
+    let key = interface_key(false, device, "forwarding");
+    let verdict = Verdict::confirmed(
+        "interface-forwarding-disabled",
+        format!("{device} does not forward: what comes in by it reaches the host itself and nothing behind it"),
+    )
+    .fact(format!("{} = 0", display_key(&key)))
+    .fact("ip_forward = 1, so setting that again mends nothing");
+    Some(case.set_sysctl(verdict, &key, "0", "1"))
+}
+
+/// Row 74. `ip6_forward` (net/ipv6/ip6_output.c) looks at `all` first.
+pub(super) fn ipv6_forwarding_disabled(case: &Case<'_>) -> Option<Verdict> {
+    if !case.is_ipv6()
+        || !case.evidence.freed_in(&["ip6_forward"])
+        || !case.evidence.reason_or_silent("IP_INADDRERRORS")
+        || case.in_container()
+        || known(case.settings().v6_all_forwarding)? != 0
+    {
+        return None;
+    }
+    let verdict = Verdict::confirmed(
+        "ipv6-forwarding-disabled",
+        "the host forwards no IPv6: net.ipv6.conf.all.forwarding is 0",
+    )
+    .fact("net.ipv6.conf.all.forwarding = 0");
+    Some(
+        case.set_sysctl(verdict, "net/ipv6/conf/all/forwarding", "0", "1").advise(
+            "if the host takes its own IPv6 route from router advertisements, set accept_ra=2 on the uplink as well",
+        ),
+    )
+}
+
+/// Row 75. Only what was meant for this host or container: the rest is multicast that everybody hears.
+pub(super) fn ipv6_disabled(case: &Case<'_>) -> Option<Verdict> {
+    if case.evidence.reason() != "IPV6DISABLED" || known(case.settings().v6_disabled)? == 0 {
+        return None;
+    }
+    if !super::noise::meant_for_us(case) {
+        return None;
+    }
+    let device = case.device();
+    let key = interface_key(true, device, "disable_ipv6");
+    let place = case.place();
+    let verdict = Verdict::confirmed(
+        "ipv6-disabled",
+        format!(
+            "IPv6 is switched off on {device} in {place}, so nothing that comes by IPv6 is taken"
+        ),
+    )
+    .fact(format!("{} = 1", display_key(&key)));
+    Some(case.set_sysctl(verdict, &key, "1", "0"))
+}
+
+/// Row 56 as the container sees it: the sender still knows its MAC address, the container no longer has the IP address.
+pub(super) fn address_changed_in_container(case: &Case<'_>) -> Option<Verdict> {
+    if !case.in_container()
+        || !case
+            .evidence
+            .freed_in(&["ip_error", "ip6_forward", "ip6_pkt_drop"])
+    {
+        return None;
+    }
+    super::neighbour::address_changed(case, case.dst()?)
+}

@@ -1,0 +1,132 @@
+//! Nobody answers for the next address.
+
+use std::net::IpAddr;
+
+use super::{Case, Verdict};
+use crate::model::{Container, Impact, State};
+
+/// Rows 56 and 57: `neigh_invalidate` (net/core/neighbour.c) gives up after about three seconds.
+pub(super) fn unreachable(case: &Case<'_>) -> Option<Verdict> {
+    let gave_up = case.evidence.reason() == "NEIGH_FAILED"
+        || case.evidence.reason_or_silent("NEIGH_FAILED")
+            && case.evidence.below(&[
+                "neigh_invalidate",
+                "neigh_timer_handler",
+                "ndisc_error_report",
+                "arp_error_report",
+            ]);
+    if !gave_up {
+        return None;
+    }
+    let dst = case.dst()?;
+    address_changed(case, dst).or_else(|| dead_address(case, dst))
+}
+
+/// The engine gave the address to a container whose interface no longer has it.
+pub(super) fn address_changed(case: &Case<'_>, address: IpAddr) -> Option<Verdict> {
+    let container = case.assigned_to(address)?;
+    if container.state == State::Stopped {
+        return None;
+    }
+    let netns = case.inventory.netns(container.netns?)?;
+    let has = netns
+        .links
+        .iter()
+        .any(|link| link.addresses.iter().any(|net| net.addr() == address));
+    if has {
+        return None;
+    }
+    let (device, actual) = netns
+        .links
+        .iter()
+        .filter(|link| link.name != "lo")
+        .find_map(|link| {
+            let same = link.addresses.iter().find(|net| {
+                net.addr().is_ipv6() == address.is_ipv6() && !is_link_local(net.addr())
+            });
+            same.map(|net| (link.name.as_str(), net.addr().to_string()))
+        })
+        .unwrap_or(("its interface", "none".into()));
+    Some(
+        Verdict::confirmed(
+            "container-address-changed",
+            format!("{} no longer has the address {address} that Docker gave it", container.name),
+        )
+        .fact(format!("Docker says {address}, {device} has {actual}"))
+        .run(
+            reconnect(case, container, address),
+            "host",
+            None,
+            Impact::Interrupts,
+        )
+        .advise("find what changes addresses in the container (its start script, a DHCP client, a privileged process) and let others reach it by name"),
+    )
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+/// The command that makes the engine give the address again.
+fn reconnect(_case: &Case<'_>, container: &Container, address: IpAddr) -> String {
+    let network = container.attachments.iter().find(|attachment| {
+        [attachment.ipv4, attachment.ipv6]
+            .into_iter()
+            .flatten()
+            .any(|net| net.addr() == address)
+    });
+    match network {
+        Some(attachment) => format!(
+            "docker network disconnect {0} {1} && docker network connect {0} {1}",
+            attachment.network, container.name
+        ),
+        None => format!("docker restart {}", container.name),
+    }
+}
+
+/// A DNAT rule leads to an address that no container has.
+fn dead_address(case: &Case<'_>, dst: IpAddr) -> Option<Verdict> {
+    use crate::model::NatKind;
+    let nat = case
+        .evidence
+        .drop
+        .nat
+        .as_ref()
+        .filter(|nat| nat.kind != NatKind::Snat)?;
+    if nat.reply.src != dst || case.assigned_to(dst).is_some() {
+        return None;
+    }
+    let held = case
+        .inventory
+        .container_by_address(dst)
+        .is_some_and(|container| container.ended.is_none());
+    if held || !case.in_host() {
+        return None;
+    }
+    let port = nat.original.dst_port?;
+    let protocol = case.packet()?.protocol.clone();
+    let (_, firewall) = case.firewall()?;
+    let target = firewall
+        .dnat_targets()
+        .into_iter()
+        .find(|target| target.address == dst && target.host_port.is_none_or(|host| host == port));
+    Some(
+        Verdict::when(
+            target.is_some(),
+            "dnat-to-dead-address",
+            format!("port {port}/{protocol} is translated to {dst}, which no container has"),
+        )
+        .maybe_fact(target.map(|_| format!("a DNAT rule sends {protocol} port {port} to {dst}")))
+        .fact(format!(
+            "no container has {dst}, and nobody answers for it on {}",
+            case.evidence.out_device.as_deref().unwrap_or("the bridge")
+        ))
+        .run(
+            "systemctl restart docker",
+            "host",
+            None,
+            Impact::RestartsContainers,
+        )
+        .advise("or delete the stale rule alone: iptables -t nat -S | grep DNAT shows it"),
+    )
+}

@@ -1,0 +1,189 @@
+//! Drops that are part of a healthy host's life. They are counted and hidden unless `--all`.
+
+use std::net::IpAddr;
+
+use dockernet_common::packet::Transport;
+
+use super::Case;
+use crate::model::EndpointKind;
+
+/// ICMP redirect (RFC 792) and neighbour solicitation (RFC 4861).
+const REDIRECT: u8 = 5;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+
+/// Noise whatever else the packet looks like.
+#[must_use]
+pub fn certain(case: &Case<'_>) -> Option<&'static str> {
+    let evidence = case.evidence;
+    let flags = case
+        .packet()
+        .and_then(|packet| packet.tcp_flags.as_deref())
+        .unwrap_or("");
+    let unspecified = matches!(evidence.reason(), "" | "NOT_SPECIFIED");
+    // A dropped reassembled packet fires once more for each fragment that it held.
+    if evidence.drop.device.is_none()
+        && unspecified
+        && evidence.freed_in(&[
+            "skb_release_data",
+            "kfree_skb_list",
+            "kfree_skb_list_reason",
+        ])
+    {
+        return Some("fragment-list");
+    }
+    // Sockets that close or forget: queues that are thrown away, segments that come late or twice.
+    let teardown = matches!(
+        evidence.reason(),
+        "QUEUE_PURGE"
+            | "SOCKET_CLOSE"
+            | "TCP_ABORT_ON_DATA"
+            | "TCP_CLOSE"
+            | "TCP_RESET"
+            | "TCP_OLD_DATA"
+            | "TCP_OFOMERGE"
+            | "TCP_OLD_ACK"
+            | "TCP_OLD_SEQUENCE"
+            | "TCP_TOO_OLD_ACK"
+            | "TCP_RFC7323_TW_PAWS"
+    ) || unspecified
+        && evidence.freed_in(&[
+            "tcp_rcv_state_process",
+            "udp_destruct_common",
+            "__skb_queue_purge",
+        ]);
+    if teardown {
+        return Some("teardown");
+    }
+    if evidence.reason_or_silent("NO_SOCKET") {
+        // Every ping that is answered ends so.
+        if evidence.freed_in(&["ping_rcv"]) {
+            return Some("ping-reply");
+        }
+        // A reset for a connection that is already gone.
+        if flags.contains('R') && evidence.freed_in(&["tcp_v4_rcv", "tcp_v6_rcv"]) {
+            return Some("teardown");
+        }
+    }
+    // A duplicate SYN: the answer to the first one was lost, which is the drop to look at.
+    if unspecified
+        && flags == "S"
+        && evidence.freed_in(&["tcp_v4_rcv", "tcp_v6_rcv", "tcp_conn_request"])
+    {
+        return Some("duplicate-syn");
+    }
+    // Copies for packet sockets (tcpdump, DHCP clients) that their filter refuses.
+    if matches!(evidence.reason(), "SOCKET_FILTER" | "PACKET_SOCK_ERROR")
+        && evidence.freed_in(&[
+            "packet_rcv",
+            "tpacket_rcv",
+            "packet_rcv_spkt",
+            "sk_filter_trim_cap",
+        ])
+        && !evidence.below(&[
+            "tcp_v4_rcv",
+            "tcp_v6_rcv",
+            "udp_queue_rcv_one_skb",
+            "udpv6_queue_rcv_one_skb",
+        ])
+    {
+        return Some("packet-socket");
+    }
+    let netfilter = evidence.reason() == "NETFILTER_DROP" || evidence.hook.is_some();
+    // NAT drops redirects: they would give away addresses that it hides.
+    if netfilter
+        && (evidence.below(&["ip_rt_send_redirect", "ndisc_send_redirect"])
+            || is_icmp(case, REDIRECT))
+    {
+        return Some("redirect");
+    }
+    if netfilter && is_multicast(case) {
+        return Some("multicast");
+    }
+    None
+}
+
+/// Noise if no cause fits.
+#[must_use]
+pub fn leftover(case: &Case<'_>) -> Option<&'static str> {
+    let evidence = case.evidence;
+    // A bridge sends what it cannot place to every port; who is not meant throws it away.
+    if evidence.reason() == "OTHERHOST"
+        || case
+            .packet()
+            .is_some_and(|packet| packet.pkt_type == "otherhost")
+            && evidence.freed_in(&["ip_rcv_core", "ip_rcv", "ip6_rcv_core"])
+    {
+        return Some("flooded");
+    }
+    if is_multicast(case) {
+        return Some("multicast");
+    }
+    if evidence.reason() == "UNHANDLED_PROTO" && case.src().is_none() {
+        return Some("unknown-protocol");
+    }
+    if evidence.reason_or_silent("NO_SOCKET") && is_late(case) {
+        return Some("late");
+    }
+    None
+}
+
+/// An answer to somebody who has stopped waiting: to a client's port, from a service's.
+fn is_late(case: &Case<'_>) -> bool {
+    /// Lowest port of `net.ipv4.ip_local_port_range` by default.
+    const EPHEMERAL: u16 = 32768;
+    let Some(packet) = case.packet() else {
+        return false;
+    };
+    let (Some(from), Some(to)) = (packet.src_port, packet.dst_port) else {
+        return false;
+    };
+    let opens = packet.tcp_flags.as_deref() == Some("S");
+    !opens && to >= EPHEMERAL && from < EPHEMERAL && case.evidence.drop.published.is_none()
+}
+
+/// Sent to many: by its address, or by its link address.
+pub(super) fn is_multicast(case: &Case<'_>) -> bool {
+    let Some(packet) = case.packet() else {
+        return false;
+    };
+    matches!(packet.pkt_type.as_ref(), "multicast" | "broadcast")
+        || case.evidence.drop.destination.kind == EndpointKind::Multicast
+        || packet.dst.is_some_and(|dst| match dst {
+            IpAddr::V4(dst) => dst.is_multicast() || dst.is_broadcast(),
+            IpAddr::V6(dst) => dst.is_multicast(),
+        })
+        || packet.dst_mac.as_deref().is_some_and(|mac| {
+            mac == "ff:ff:ff:ff:ff:ff" || mac.starts_with("33:33:") || mac.starts_with("01:00:5e:")
+        })
+        || packet.protocol == "igmp"
+}
+
+/// Whether the packet was for the one who dropped it: by address, or a neighbour solicitation for an address of its.
+pub(super) fn meant_for_us(case: &Case<'_>) -> bool {
+    if !is_multicast(case) {
+        return true;
+    }
+    let Some(Transport::Icmpv6(icmp)) = &case.evidence.parsed.transport else {
+        return false;
+    };
+    let Some(target) = icmp
+        .target
+        .filter(|_| icmp.icmp_type == NEIGHBOUR_SOLICITATION)
+    else {
+        return false;
+    };
+    let target = IpAddr::V6(target);
+    let here = case.container_here().map(|container| container.id.as_str());
+    here.is_some()
+        && case
+            .assigned_to(target)
+            .map(|container| container.id.as_str())
+            == here
+}
+
+fn is_icmp(case: &Case<'_>, icmp_type: u8) -> bool {
+    case.packet()
+        .filter(|packet| packet.family == "ipv4")
+        .and_then(|packet| packet.icmp.as_ref())
+        .is_some_and(|icmp| icmp.icmp_type == icmp_type)
+}

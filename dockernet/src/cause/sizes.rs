@@ -1,0 +1,58 @@
+//! Packets that are too old or too big.
+
+use super::{Case, Verdict, case::known};
+use crate::model::Impact;
+
+const FORWARDING: &[&str] = &["ip_forward", "ip6_forward"];
+
+/// Row 18.
+pub(super) fn ttl_exceeded(case: &Case<'_>) -> Option<Verdict> {
+    if !case.evidence.freed_in(FORWARDING) || !case.evidence.reason_or_silent("IP_INHDR") {
+        return None;
+    }
+    let ttl = case.packet()?.ttl?;
+    if ttl > 1 {
+        return None;
+    }
+    Some(
+        Verdict::confirmed("ttl-exceeded", "the packet has been forwarded too often: its time to live ran out here")
+            .fact(format!("TTL {ttl} on arrival by {}", case.ingress()))
+            .advise("a single one is a traceroute or a small TTL on purpose; many are a routing loop: follow ip route get DESTINATION on each router"),
+    )
+}
+
+/// Row 67.
+pub(super) fn mtu_exceeded(case: &Case<'_>) -> Option<Verdict> {
+    if !case.evidence.freed_in(FORWARDING) || case.evidence.reason() != "PKT_TOO_BIG" {
+        return None;
+    }
+    let out = case
+        .evidence
+        .out_device
+        .as_deref()
+        .unwrap_or("the outgoing interface");
+    let mtu = known(case.settings().out_mtu);
+    let length = case.packet()?.length;
+    let agrees = mtu.is_some_and(|mtu| i64::from(length) > i64::from(mtu));
+    let verdict = Verdict::when(
+        agrees,
+        "mtu-exceeded",
+        format!("packets of {length} bytes do not fit through {out}, and may not be fragmented"),
+    )
+    .maybe_fact(mtu.map(|mtu| format!("{out} has MTU {mtu}, the packet {length} bytes")))
+    .maybe_fact(known(case.settings().mtu).map(|mtu| format!("{} has MTU {mtu}", case.ingress())));
+    let mtu_text = mtu.map_or_else(|| "MTU".to_owned(), |mtu| mtu.to_string());
+    Some(
+        verdict
+            .run(
+                format!("iptables -t mangle -A FORWARD -o {out} -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"),
+                case.place(),
+                None,
+                Impact::None,
+            )
+            .advise(format!(
+                "for good: give the network that MTU: docker network create --opt com.docker.network.driver.mtu={mtu_text} …, \
+                 or \"mtu\": {mtu_text} in /etc/docker/daemon.json for the default bridge"
+            )),
+    )
+}

@@ -1,0 +1,220 @@
+//! Nobody listens, or the one who does cannot keep up.
+
+use super::{Case, Verdict};
+use crate::{
+    host::listeners::{Listener, Transport, listening_on},
+    model::Impact,
+};
+
+const RECEIVE: &[&str] = &[
+    "tcp_v4_rcv",
+    "tcp_v6_rcv",
+    "__udp4_lib_rcv",
+    "__udp6_lib_rcv",
+    "udp_rcv",
+    "udpv6_rcv",
+    "udp_unicast_rcv_skb",
+    "udp6_unicast_rcv_skb",
+];
+
+/// Rows 26, 46 and 47.
+pub(super) fn no_socket(case: &Case<'_>) -> Option<Verdict> {
+    if !case.evidence.reason_or_silent("NO_SOCKET") || !case.evidence.freed_in(RECEIVE) {
+        return None;
+    }
+    if case.evidence.reason() != "NO_SOCKET" && !case.evidence.reason().is_empty() {
+        return None;
+    }
+    let packet = case.packet()?;
+    let (address, port) = (packet.dst?, packet.dst_port?);
+    let transport = match packet.protocol.as_ref() {
+        "tcp" => Transport::Tcp,
+        "udp" => Transport::Udp,
+        _ => return None,
+    };
+    // Only who opens a connection asks for a listener; the rest are remains of one.
+    if transport == Transport::Tcp
+        && packet
+            .tcp_flags
+            .as_deref()
+            .is_none_or(|flags| !flags.contains('S') || flags.contains('A'))
+    {
+        return None;
+    }
+    if super::noise::is_multicast(case) {
+        return None;
+    }
+    let all = case.state.listeners(&case.netns()?).ok()?;
+    let on_port = listening_on(&all, transport, port);
+    if on_port
+        .iter()
+        .any(|listener| listener.accepts(address) && listener.remote.is_none())
+    {
+        // It listens by now: the packet came too early.
+        return None;
+    }
+    if case.in_host()
+        && let Some(verdict) = published_on_loopback(case, &packet.protocol, port)
+    {
+        return Some(verdict);
+    }
+    let late = transport == Transport::Udp && super::noise::leftover(case) == Some("late");
+    if late {
+        return None;
+    }
+    let place = case.place();
+    let protocol = packet.protocol.as_ref();
+    let loopback: Vec<&&Listener> = on_port
+        .iter()
+        .filter(|listener| listener.is_loopback())
+        .collect();
+    if !loopback.is_empty() && !address.is_loopback() {
+        let bound: Vec<String> = loopback
+            .iter()
+            .map(|listener| listener.local.to_string())
+            .collect();
+        return Some(
+            Verdict::confirmed(
+                "listener-on-loopback",
+                format!("the program in {place} listens on loopback only, so nobody outside reaches {port}/{protocol}"),
+            )
+            .fact(format!("listening on {}, asked for {address}", bound.join(", ")))
+            .advise(format!("make it listen on 0.0.0.0 (or [::]) port {port}: a bind, host or listen setting of the program")),
+        );
+    }
+    let others = others(&all, transport);
+    let mut verdict = Verdict::confirmed(
+        "no-listener",
+        format!("nothing in {place} listens on {port}/{protocol}"),
+    )
+    .fact(format!("no {protocol} socket on port {port}"))
+    .maybe_fact((!others.is_empty()).then(|| format!("{place} listens on {others}")));
+    verdict = match case.evidence.drop.published.as_deref().and_then(|published| published.split("->").next()) {
+        Some(host) if case.in_container() => {
+            let right = first_port(&all, transport).map_or_else(|| "PORT".to_owned(), |port| port.to_string());
+            verdict.advise(format!("start the program in {place}, or publish the port that it uses: -p {host}:{right}"))
+        }
+        _ => verdict.advise(format!("start the program that is to listen on {port}/{protocol}, or ask for the port that it uses")),
+    };
+    Some(verdict)
+}
+
+/// The ports that are open to others, for the reader to recognise the right one.
+fn others(all: &[Listener], transport: Transport) -> String {
+    const SHOWN: usize = 5;
+    let mut open: Vec<String> = open(all, transport)
+        .map(|listener| listener.local.to_string())
+        .collect();
+    open.sort();
+    open.dedup();
+    let more = open.len().saturating_sub(SHOWN);
+    open.truncate(SHOWN);
+    let text = open.join(", ");
+    if more > 0 {
+        format!("{text} and {more} more")
+    } else {
+        text
+    }
+}
+
+fn open(all: &[Listener], transport: Transport) -> impl Iterator<Item = &Listener> {
+    all.iter().filter(move |listener| {
+        listener.transport == transport && listener.remote.is_none() && !listener.is_loopback()
+    })
+}
+
+fn first_port(all: &[Listener], transport: Transport) -> Option<u16> {
+    open(all, transport)
+        .map(|listener| listener.local.port())
+        .min()
+}
+
+/// Row 26: what is published on 127.0.0.1 has no socket and no rule for anybody else.
+fn published_on_loopback(case: &Case<'_>, protocol: &str, port: u16) -> Option<Verdict> {
+    if case.dst()?.is_loopback() {
+        return None;
+    }
+    let mut published = case.inventory.published_on(protocol, port).peekable();
+    published.peek()?;
+    let on: Vec<_> = published.collect();
+    if !on
+        .iter()
+        .all(|(_, published)| published.host_ip.is_loopback())
+    {
+        return None;
+    }
+    let (container, published) = on.first()?;
+    Some(loopback_verdict(
+        &container.name,
+        &published.to_string(),
+        port,
+        published.container_port,
+        protocol,
+    ))
+}
+
+/// The verdict for a port that is published on loopback only.
+pub(super) fn loopback_verdict(
+    name: &str,
+    published: &str,
+    port: u16,
+    inside: u16,
+    protocol: &str,
+) -> Verdict {
+    let suffix = if protocol == "tcp" {
+        String::new()
+    } else {
+        format!("/{protocol}")
+    };
+    Verdict::confirmed(
+        "published-on-loopback",
+        format!("{name}'s port is published for this host alone"),
+    )
+    .fact(format!("published as {published}"))
+    .advise(format!(
+        "if others should reach it: recreate {name} with -p {port}:{inside}{suffix} instead of -p 127.0.0.1:{port}:{inside}{suffix}"
+    ))
+}
+
+/// Row 50.
+pub(super) fn buffer_full(case: &Case<'_>) -> Option<Verdict> {
+    if case.evidence.reason() != "SOCKET_RCVBUFF" && case.evidence.reason() != "PROTO_MEM" {
+        return None;
+    }
+    let packet = case.packet()?;
+    let port = packet.dst_port?;
+    let transport = if packet.protocol == "udp" {
+        Transport::Udp
+    } else {
+        Transport::Tcp
+    };
+    let all = case
+        .state
+        .listeners(&case.netns()?)
+        .ok()
+        .unwrap_or_default();
+    let socket = listening_on(&all, transport, port)
+        .into_iter()
+        .max_by_key(|listener| listener.drops);
+    let drops = socket.map_or(0, |listener| listener.drops);
+    let place = case.place();
+    let verdict = Verdict::when(
+        drops > 0,
+        "socket-buffer-full",
+        format!(
+            "the program on {port}/{} in {place} reads more slowly than data comes in",
+            packet.protocol
+        ),
+    )
+    .maybe_fact(socket.map(|socket| {
+        format!(
+            "socket {} has dropped {} datagrams; {} bytes wait to be read",
+            socket.local, socket.drops, socket.receive_queue
+        )
+    }));
+    Some(
+        verdict
+            .run("sysctl -w net/core/rmem_max=8388608", "host", Some("/etc/sysctl.d/90-rmem.conf".into()), Impact::None)
+            .advise("then let the program ask for more (SO_RCVBUF) and restart it, or let it read faster: net.core.rmem_max is only the ceiling"),
+    )
+}

@@ -1,0 +1,90 @@
+//! What a cause's test finds.
+
+use crate::model::{Cause, Confidence, Fix, Impact, Rule};
+
+/// A cause, and the rule if it was one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Verdict {
+    /// Why.
+    pub cause: Cause,
+    /// Which rule.
+    pub rule: Option<Rule>,
+}
+
+impl Verdict {
+    /// A cause that live state confirms.
+    pub(super) fn confirmed(id: &'static str, summary: impl Into<String>) -> Self {
+        Self::new(id, Confidence::Confirmed, summary)
+    }
+
+    /// A cause that the evidence fits.
+    pub(super) fn likely(id: &'static str, summary: impl Into<String>) -> Self {
+        Self::new(id, Confidence::Likely, summary)
+    }
+
+    /// Confirmed if `agrees`.
+    pub(super) fn when(agrees: bool, id: &'static str, summary: impl Into<String>) -> Self {
+        let confidence = if agrees {
+            Confidence::Confirmed
+        } else {
+            Confidence::Likely
+        };
+        Self::new(id, confidence, summary)
+    }
+
+    fn new(id: &'static str, confidence: Confidence, summary: impl Into<String>) -> Self {
+        Self {
+            cause: Cause {
+                id: id.into(),
+                confidence,
+                summary: summary.into(),
+                evidence: Vec::new(),
+                fix: Vec::new(),
+            },
+            rule: None,
+        }
+    }
+
+    /// Adds a fact.
+    pub(super) fn fact(mut self, fact: impl Into<String>) -> Self {
+        self.cause.evidence.push(fact.into());
+        self
+    }
+
+    /// Adds a fact if there is one.
+    pub(super) fn maybe_fact(mut self, fact: Option<String>) -> Self {
+        self.cause.evidence.extend(fact);
+        self
+    }
+
+    /// Adds a command.
+    pub(super) fn run(
+        mut self,
+        run: impl Into<String>,
+        netns: impl Into<String>,
+        persist: Option<String>,
+        impact: Impact,
+    ) -> Self {
+        self.cause.fix.push(Fix::Command {
+            run: run.into(),
+            netns: netns.into(),
+            persist,
+            impact,
+        });
+        self
+    }
+
+    /// Adds advice.
+    pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.cause.fix.push(Fix::Advice {
+            advice: advice.into(),
+        });
+        self
+    }
+
+    /// Names the rule.
+    pub(super) fn rule(mut self, rule: Rule) -> Self {
+        self.rule = Some(rule);
+        self
+    }
+}

@@ -1,0 +1,66 @@
+//! A sampled drop with everything that can be told without asking the host anything.
+
+mod build;
+mod hook;
+mod packet;
+
+pub use build::{Names, evidence};
+pub use hook::HookPoint;
+
+use dockernet_common::{packet::Parsed, record::DropRecord};
+
+use crate::model::{Drop, NetnsKey};
+
+/// What causes look at.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// As it will be shown; the cause is still `unexplained`.
+    pub drop: Drop,
+    /// As the kernel sent it.
+    pub record: DropRecord,
+    /// Its headers.
+    pub parsed: Parsed,
+    /// The namespace it died in.
+    pub netns: NetnsKey,
+    /// Where netfilter was called from, if it was.
+    pub hook: Option<HookPoint>,
+    /// Name of the device its route leads to.
+    pub out_device: Option<String>,
+}
+
+impl Evidence {
+    /// Kernel reason, empty where the kernel gives none.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        self.drop.reason.as_deref().unwrap_or("")
+    }
+
+    /// Whether the reason is this one, or says nothing (as on older kernels for the same drop).
+    #[must_use]
+    pub fn reason_or_silent(&self, reason: &str) -> bool {
+        matches!(self.reason(), "" | "NOT_SPECIFIED") || self.reason() == reason
+    }
+
+    /// Whether one of these functions freed the packet. A location drifts with inlining: the first frames count too.
+    #[must_use]
+    pub fn freed_in(&self, functions: &[&str]) -> bool {
+        const NEAR: usize = 3;
+        let is_one = |name: &str| functions.contains(&name);
+        self.drop.location.as_deref().is_some_and(is_one)
+            || self.stack().iter().take(NEAR).any(|frame| is_one(frame))
+    }
+
+    /// Whether one of these functions is anywhere on the stack.
+    #[must_use]
+    pub fn below(&self, functions: &[&str]) -> bool {
+        self.stack()
+            .iter()
+            .any(|frame| functions.contains(&frame.as_str()))
+    }
+
+    /// Stack, innermost first; empty where there is none.
+    #[must_use]
+    pub fn stack(&self) -> &[String] {
+        self.drop.stack.as_deref().unwrap_or(&[])
+    }
+}
