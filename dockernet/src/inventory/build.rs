@@ -29,6 +29,8 @@ pub struct Parts {
     pub endpoint_ids: HashMap<String, u32>,
     /// Host-side veths: index in the host → the peer's namespace. None: pair them by their indices.
     pub behind: Option<HashMap<u32, NetnsKey>>,
+    /// Links that are gone since a short while, with their namespace.
+    pub gone: Vec<(NetnsKey, Arc<Link>)>,
 }
 
 impl Inventory {
@@ -40,6 +42,11 @@ impl Inventory {
             status: parts.status,
             endpoint_ids: parts.endpoint_ids,
             networks: parts.networks,
+            gone: parts
+                .gone
+                .into_iter()
+                .map(|(key, link)| ((key, link.ifindex), link))
+                .collect(),
             ..Self::default()
         };
         let mut next = inventory.endpoint_ids.values().max().map_or(1, |id| id + 1);

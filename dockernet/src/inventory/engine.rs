@@ -295,3 +295,6 @@ fn processes_elsewhere(containers: &[Container]) -> Option<String> {
             .to_owned()
     })
 }
+
+#[cfg(test)]
+mod tests;

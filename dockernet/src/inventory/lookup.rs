@@ -151,7 +151,7 @@ impl Inventory {
                 info.links
                     .iter()
                     .flat_map(|link| &link.addresses)
-                    .any(|prefix| of_prefix(prefix))
+                    .any(&of_prefix)
             })
         };
         in_links(self.host)

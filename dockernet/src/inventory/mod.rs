@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use crate::model::{Container, NetnsInfo, NetnsKey, Network};
+use crate::model::{Container, Link, NetnsInfo, NetnsKey, Network};
 
 /// How long an ended container still owns its addresses.
 ///
@@ -48,6 +48,8 @@ pub struct Inventory {
     published: HashMap<(String, u16), Vec<(String, usize)>>,
     /// Peer of a host veth → the namespace it leads to, by the veth's index in the host.
     behind: HashMap<u32, NetnsKey>,
+    /// Links that are gone since a short while, for packets that died with them.
+    gone: HashMap<(NetnsKey, u32), Arc<Link>>,
 }
 
 /// Who holds an address.
@@ -60,3 +62,6 @@ enum Holder {
     /// A namespace that is no container's.
     Namespace(NetnsKey),
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,8 +108,13 @@ impl Inventory {
 
 fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
     candidates
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(similarity, _)| *similarity > 0.7)
+        .map(|candidate| {
+            // The one knows common beginnings, the other letters that changed places.
+            let similarity = strsim::jaro_winkler(name, candidate)
+                .max(strsim::normalized_damerau_levenshtein(name, candidate));
+            (similarity, candidate)
+        })
+        .filter(|(similarity, _)| *similarity > 0.65)
         .max_by(|left, right| left.0.total_cmp(&right.0))
         .map(|(_, candidate)| candidate.to_owned())
 }

@@ -201,9 +201,8 @@ fn group(
                 id,
                 manager: Manager::Docker | Manager::Podman | Manager::Other,
             }) => {
-                if !space.members.iter().any(|(known, _)| *known == id) {
-                    space.members.push((id, *pid));
-                }
+                let known = space.members.iter().any(|(known, _)| *known == id);
+                space.members.extend((!known).then_some((id, *pid)));
             }
             None if pids.contains_key(pid) => {
                 space

@@ -307,7 +307,7 @@ impl Keeper {
         };
         if observation.complete {
             self.last = Instant::now();
-            let found = observation.spaces.iter().any(|space| space.probe.is_some());
+            let found = self.state.is_news(&observation);
             if found {
                 self.gap = SHORTEST_GAP;
             } else {

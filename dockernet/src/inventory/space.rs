@@ -49,13 +49,14 @@ impl Inventory {
         ids.iter().filter_map(|id| self.container(id))
     }
 
-    /// A link by index.
+    /// A link by index. One that is gone since a short while is still found here, though no longer among its
+    /// namespace's links: a packet's detail may be read after its container's end.
     #[must_use]
     pub fn link(&self, key: NetnsKey, ifindex: u32) -> Option<&Link> {
-        self.netns(key)?
-            .links
-            .iter()
-            .find(|link| link.ifindex == ifindex)
+        let live = self
+            .netns(key)
+            .and_then(|info| info.links.iter().find(|link| link.ifindex == ifindex));
+        live.or_else(|| self.gone.get(&(key, ifindex)).map(AsRef::as_ref))
     }
 
     /// A link by name.
@@ -73,11 +74,14 @@ impl Inventory {
         self.behind
             .iter()
             .filter(|(_, behind)| **behind == key)
-            .filter_map(|(ifindex, _)| self.link(self.host, *ifindex))
+            .filter_map(|(ifindex, _)| {
+                let host = self.netns(self.host)?;
+                host.links.iter().find(|link| link.ifindex == *ifindex)
+            })
             .collect()
     }
 
-    /// The namespace behind a veth of the host.
+    /// The namespace behind a veth of the host, or behind one that is gone since a short while.
     #[must_use]
     pub fn netns_behind(&self, ifindex: u32) -> Option<&NetnsInfo> {
         self.netns(*self.behind.get(&ifindex)?)

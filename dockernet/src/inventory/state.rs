@@ -5,7 +5,12 @@ mod links;
 pub(super) use links::Need;
 mod spaces;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, VecDeque},
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
 
 use super::{EngineStatus, Inventory, Parts, TOMBSTONE, observe::Known};
 use crate::{
@@ -38,8 +43,19 @@ pub(super) struct State {
     nameless: HashMap<String, u8>,
     /// Something was wired to the host by an id that no known namespace has.
     unknown_wire: bool,
+    /// Links that are gone; for the host's, also what was behind them.
+    gone: VecDeque<Gone>,
     /// Whether something changed since the last snapshot.
     changed: bool,
+}
+
+/// A link that is gone.
+#[derive(Debug)]
+struct Gone {
+    key: NetnsKey,
+    link: Arc<Link>,
+    behind: Option<NetnsKey>,
+    since: Instant,
 }
 
 /// A namespace.
@@ -84,6 +100,7 @@ impl State {
             data_roots: Vec::new(),
             nameless: HashMap::new(),
             unknown_wire: false,
+            gone: VecDeque::new(),
             changed: true,
         }
     }
@@ -156,6 +173,13 @@ impl State {
         let containers = &self.containers;
         self.endpoint_ids
             .retain(|id, _| containers.contains_key(id));
+        while self
+            .gone
+            .front()
+            .is_some_and(|gone| gone.since.elapsed() >= TOMBSTONE)
+        {
+            self.gone.pop_front();
+        }
         if self.nameless.len() > GRAVES {
             self.nameless.clear();
         }
@@ -174,11 +198,15 @@ impl State {
             .live()
             .filter_map(|(key, space)| Some((space.nsid?, *key)))
             .collect();
-        let behind = host_links
+        let buried = self
+            .gone
+            .iter()
+            .filter_map(|gone| Some((gone.link.ifindex, gone.behind?)));
+        let live = host_links
             .iter()
             .filter(|link| link.kind == LinkKind::Veth)
-            .filter_map(|link| Some((link.ifindex, *by_nsid.get(&link.peer_netnsid?)?)))
-            .collect();
+            .filter_map(|link| Some((link.ifindex, *by_nsid.get(&link.peer_netnsid?)?)));
+        let behind = buried.chain(live).collect();
         let networks = if self.networks_told {
             self.networks.clone()
         } else {
@@ -212,6 +240,11 @@ impl State {
             networks,
             endpoint_ids: self.endpoint_ids.clone(),
             behind: Some(behind),
+            gone: self
+                .gone
+                .iter()
+                .map(|gone| (gone.key, Arc::clone(&gone.link)))
+                .collect(),
         })
     }
 
@@ -308,3 +341,6 @@ impl State {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

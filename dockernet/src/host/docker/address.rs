@@ -33,7 +33,7 @@ impl DockerHost {
             option,
             |name| std::env::var(name).ok(),
             nix::unistd::getuid().as_raw(),
-            |path| path.exists(),
+            Path::exists,
         )
     }
 

@@ -1,8 +1,8 @@
 //! Notices of changed links and addresses.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
-use super::{Space, State};
+use super::{GRAVES, Gone, Space, State};
 use crate::{
     host::link::{Change, Notice},
     model::{LinkKind, NetnsKey},
@@ -42,7 +42,7 @@ impl State {
                 if let Some(key) = self.by_nsid(*id)
                     && let Some(space) = self.spaces.get_mut(&key)
                 {
-                    space.nsid = None;
+                    // Its id stays: the veth that led to it may be reported gone only after it.
                     space.ended = Some(Instant::now());
                     self.changed = true;
                 }
@@ -52,6 +52,9 @@ impl State {
             | Change::LinkGone(_)
             | Change::Address(..)
             | Change::AddressGone(..) => {}
+        }
+        if let Change::LinkGone(index) = notice.change {
+            self.bury(key, index);
         }
         let Some(space) = self.spaces.get_mut(&key) else {
             return Need::New;
@@ -69,6 +72,35 @@ impl State {
         self.live()
             .find(|(_, space)| space.nsid == Some(id))
             .map(|(key, _)| *key)
+    }
+
+    /// Remembers a link that is about to be forgotten.
+    fn bury(&mut self, key: NetnsKey, index: u32) {
+        let link = self
+            .spaces
+            .get(&key)
+            .and_then(|space| space.links.iter().find(|link| link.ifindex == index));
+        let Some(link) = link.cloned() else { return };
+        let behind = link
+            .peer_netnsid
+            .filter(|_| key == self.host)
+            .and_then(|id| {
+                self.spaces
+                    .iter()
+                    .filter(|(_, space)| space.nsid == Some(id))
+                    // The living first, then the latest dead.
+                    .max_by_key(|(_, space)| (space.ended.is_none(), space.ended))
+                    .map(|(key, _)| *key)
+            });
+        if self.gone.len() >= GRAVES {
+            self.gone.pop_front();
+        }
+        self.gone.push_back(Gone {
+            key,
+            link: Arc::new(link),
+            behind,
+            since: Instant::now(),
+        });
     }
 
     /// Whether the namespace with this id is still to be found.

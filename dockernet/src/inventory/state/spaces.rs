@@ -11,6 +11,9 @@ use crate::{
     model::{NetnsKey, NetworkMode, State as Run},
 };
 
+/// A container in a namespace: id, key, one of its processes, whether a bridge leads there.
+type Join = (String, NetnsKey, i32, bool);
+
 impl State {
     /// Takes in what was found.
     pub(in crate::inventory) fn observed(&mut self, observation: Observation) {
@@ -61,6 +64,15 @@ impl State {
         }
         self.settle();
         self.count_nameless();
+    }
+
+    /// Whether a look found a namespace that was not known.
+    pub(in crate::inventory) fn is_news(&self, observation: &Observation) -> bool {
+        observation
+            .spaces
+            .iter()
+            .filter_map(|space| space.probe.as_ref())
+            .any(|probe| !self.spaces.contains_key(&probe.key))
     }
 
     fn see(&mut self, seen: Seen, complete: bool) {
@@ -144,7 +156,7 @@ impl State {
             .get(&self.host)
             .map(|space| bridged(&space.links))
             .unwrap_or_default();
-        let mut joins: Vec<(String, NetnsKey, i32, bool)> = Vec::new();
+        let mut joins: Vec<Join> = Vec::new();
         for (key, space) in &mut self.spaces {
             if space.ended.is_some() {
                 continue;
@@ -158,8 +170,12 @@ impl State {
             }
         }
         // After a restart the old namespace may not be known to be gone yet: the living process decides.
-        joins.sort_by_key(|(id, key, pid, _)| (id.clone(), !alive(*pid), *key));
-        joins.dedup_by(|later, earlier| later.0 == earlier.0);
+        joins.sort();
+        let twice = |pair: &[Join]| matches!(pair, [left, right] if left.0 == right.0);
+        if joins.windows(2).any(twice) {
+            joins.sort_by_cached_key(|(id, key, pid, _)| (id.clone(), !alive(*pid), *key));
+            joins.dedup_by(|later, earlier| later.0 == earlier.0);
+        }
         for (id, key, pid, bridged) in joins {
             match self.containers.get(&id) {
                 Some(record) => {
