@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
 
 /// Folders with administration programs, which a user's `PATH` often lacks.
 const SBIN: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
@@ -19,6 +19,22 @@ const SBIN: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 /// One progress line: what is done now, and why.
 pub(crate) fn step(what: &str, why: &str) {
     eprintln!("xtask: {what} ({why})");
+}
+
+/// The lines of `error` that say why, for a note: those a program marked as errors, else the last one.
+pub(crate) fn gist(error: &Error) -> String {
+    let text = format!("{error:#}");
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let marked = lines.clone().filter(|line| {
+        ["error: ", "ERROR ", "= note: ERROR ", "E: "]
+            .iter()
+            .any(|mark| line.starts_with(mark))
+    });
+    let told: Vec<&str> = marked.take(2).collect();
+    if told.is_empty() {
+        return lines.last().unwrap_or_default().to_owned();
+    }
+    told.join("; ")
 }
 
 /// A line about something that did not work but does not end the command.
@@ -53,6 +69,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 pub(crate) fn quiet(command: &mut Command, limit: Duration) -> Result<()> {
     let mut log = log_file()?;
     command
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
         .stdout(log.try_clone().context("sharing the log file")?)
         .stderr(log.try_clone().context("sharing the log file")?);
@@ -75,7 +92,8 @@ pub(crate) fn quiet(command: &mut Command, limit: Duration) -> Result<()> {
     log.seek(SeekFrom::Start(0))
         .and_then(|_| log.read_to_end(&mut printed))
         .context("reading the log file")?;
-    check(command, status).with_context(|| tail(&String::from_utf8_lossy(&printed), 15))
+    let printed = String::from_utf8_lossy(&printed);
+    check(command, status).map_err(|error| anyhow!("{error}:\n{}", tail(&printed, 15)))
 }
 
 /// A file without a name, so that nothing is left behind.
@@ -170,6 +188,18 @@ mod tests {
         let error =
             quiet(&mut command, Duration::from_secs(10)).map_err(|error| format!("{error:#}"));
         assert!(error.is_err_and(|text| text.contains("told") && text.contains("status: 3")));
+    }
+
+    #[test]
+    fn the_gist_is_what_a_program_marked() {
+        let error = anyhow!(
+            "`cargo` failed:\n Compiling a\nerror: linking failed\n  = note: ERROR llvm: Invalid record\nerror: c"
+        );
+        assert_eq!(
+            gist(&error),
+            "error: linking failed; = note: ERROR llvm: Invalid record"
+        );
+        assert_eq!(gist(&anyhow!("one\ntwo")), "two");
     }
 
     #[test]

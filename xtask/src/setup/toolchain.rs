@@ -5,7 +5,7 @@
 
 use std::{
     env, fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     time::{Duration, UNIX_EPOCH},
 };
@@ -69,7 +69,9 @@ pub(crate) fn ensure() -> Result<()> {
         for candidate in &here {
             match trial::run(&candidate.sysroot) {
                 Ok(()) => return adopt(candidate),
-                Err(error) => process::note(&format!("it does not do: {error:#}")),
+                Err(error) => {
+                    process::note(&format!("that one does not do: {}", process::gist(&error)))
+                }
             }
         }
     }
@@ -122,6 +124,8 @@ fn present() -> Vec<Candidate> {
             found.extend(candidate(sysroot));
         }
     }
+    // A compiler newer than the linker seldom passes, and a trial takes half a minute.
+    found.sort_by_key(|candidate| candidate.version.llvm > linker::LLVM);
     found
 }
 
@@ -203,9 +207,9 @@ fn stamp() -> PathBuf {
     cache.join("dockernet").join("bpf-toolchain")
 }
 
-/// The file a name leads to when `rustup run` uses [`NAME`].
+/// True when the linked toolchain has `tool`, such as `cargo-clippy`.
 pub(crate) fn has_tool(tool: &str) -> bool {
-    sysroot(NAME).is_some_and(|sysroot| Path::new(&sysroot).join("bin").join(tool).is_file())
+    sysroot(NAME).is_some_and(|sysroot| sysroot.join("bin").join(tool).is_file())
 }
 
 fn parse_version(told: &str) -> Option<Version> {
