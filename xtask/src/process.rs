@@ -24,7 +24,7 @@ pub(crate) fn step(what: &str, why: &str) {
 /// The lines of `error` that say why, for a note: those a program marked as errors, else the last one.
 pub(crate) fn gist(error: &Error) -> String {
     let text = format!("{error:#}");
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let marked = lines.clone().filter(|line| {
         ["error: ", "ERROR ", "= note: ERROR ", "E: "]
             .iter()
@@ -32,7 +32,7 @@ pub(crate) fn gist(error: &Error) -> String {
     });
     let told: Vec<&str> = marked.take(2).collect();
     if told.is_empty() {
-        return lines.last().unwrap_or_default().to_owned();
+        return lines.next_back().unwrap_or_default().to_owned();
     }
     told.join("; ")
 }

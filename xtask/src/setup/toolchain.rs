@@ -70,7 +70,7 @@ pub(crate) fn ensure() -> Result<()> {
             match trial::run(&candidate.sysroot) {
                 Ok(()) => return adopt(candidate),
                 Err(error) => {
-                    process::note(&format!("that one does not do: {}", process::gist(&error)))
+                    process::note(&format!("that one does not do: {}", process::gist(&error)));
                 }
             }
         }
