@@ -33,5 +33,13 @@ pub(crate) fn cargo() -> Command {
     command.current_dir(root());
     // Editors set this; a binary without its kernel half is never what these commands are for.
     command.env_remove("AYA_BUILD_SKIP");
+    // `cargo run` told us these about xtask. Build scripts that watch them (ring's does) would run again, and all that
+    // needs them be rebuilt, whenever plain cargo and xtask take turns.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     command
 }
