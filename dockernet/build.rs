@@ -29,6 +29,8 @@ fn main() -> Result<()> {
         // Lets a compiler that is not a nightly build `core`. Set here, not for the outer cargo, as build scripts of
         // many crates watch it: they would be rebuilt whenever it comes and goes.
         env::set_var("RUSTC_BOOTSTRAP", "1");
+        // aya-build makes a warning of each line, and cargo repeats those at every run.
+        env::set_var("CARGO_TERM_QUIET", "true");
     }
     aya_build::build_ebpf(
         [Package {
