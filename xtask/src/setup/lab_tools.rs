@@ -1,0 +1,41 @@
+//! Programs the lab tests call.
+
+use anyhow::{Result, bail};
+
+use super::apt;
+use crate::process;
+
+/// Program and the Debian package that has it.
+const TOOLS: [(&str, &str); 12] = [
+    ("nft", "nftables"),
+    ("iptables", "iptables"),
+    ("ebtables", "ebtables"),
+    ("conntrack", "conntrack"),
+    ("tcpdump", "tcpdump"),
+    ("ip", "iproute2"),
+    ("sysctl", "procps"),
+    ("nsenter", "util-linux"),
+    ("ethtool", "ethtool"),
+    ("socat", "socat"),
+    ("bpftool", "bpftool"),
+    ("curl", "curl"),
+];
+
+/// Installs what is missing. Where apt is not, a sentence tells what is.
+pub(crate) fn install() -> Result<()> {
+    let mut missing: Vec<&str> = TOOLS
+        .iter()
+        .filter(|(program, _)| process::find(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    // A busybox that needs no libraries: the lab makes its container image of it.
+    if apt::is_here() && !apt::has("busybox-static") {
+        missing.push("busybox-static");
+    } else if process::find("busybox").is_none() {
+        bail!("a static busybox is missing; the lab makes its container image of it");
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    apt::install(&missing, "the lab tests call them")
+}

@@ -1,0 +1,35 @@
+//! `setup`: what a machine needs to build the kernel half, and with `--tests` what the lab needs.
+
+mod apt;
+mod apt_sources;
+pub(crate) mod engines;
+mod lab_tools;
+mod linker;
+pub(crate) mod toolchain;
+mod trial;
+
+use anyhow::Result;
+
+use crate::process;
+
+/// Everything that is missing; says at the end what there is.
+pub(crate) fn verb(tests: bool) -> Result<()> {
+    toolchain()?;
+    if tests {
+        lab_tools::install()?;
+        engines::fetch()?;
+    }
+    process::note("this machine has what it needs");
+    Ok(())
+}
+
+/// The toolchain and linker of the kernel half.
+pub(crate) fn toolchain() -> Result<()> {
+    toolchain::ensure()
+}
+
+/// The lab's programs and Docker engines: folders that hold a `dockerd`.
+pub(crate) fn lab() -> Result<Vec<engines::Engine>> {
+    lab_tools::install()?;
+    engines::fetch()
+}
