@@ -9,6 +9,7 @@ mod iptables;
 mod iptables_match;
 mod iptables_target;
 mod matching;
+mod merge;
 mod model;
 mod nft;
 mod nft_expr;

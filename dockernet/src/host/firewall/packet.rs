@@ -128,7 +128,7 @@ pub trait Env {
 }
 
 /// An [`Env`] of given addresses with their prefixes.
-impl Env for [ipnet::IpNet] {
+impl Env for Vec<ipnet::IpNet> {
     fn is_local(&self, address: IpAddr) -> Option<bool> {
         Some(self.iter().any(|net| net.addr() == address))
     }
