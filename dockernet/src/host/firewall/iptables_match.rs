@@ -58,6 +58,7 @@ const KNOWN: &[&str] = &[
     "mark",
     "multiport",
     "physdev",
+    "rt",
     "pkttype",
     "sctp",
     "state",
@@ -236,6 +237,7 @@ impl<'a> Reader<'a> {
                     vec![vec![Item::number(kind)]],
                 ))
             }
+            "--rt-type" => numbers(Field::RoutingType),
             "--ttl-eq" | "--hl-eq" => numbers(Field::Ttl),
             _ => None,
         }

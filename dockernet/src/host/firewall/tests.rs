@@ -65,6 +65,7 @@ fn tcp(src: &str, dst: &str, dport: u16, iif: &str, oif: &str) -> FlowPacket {
         ct_mark: Some(0),
         pkt_type: Some(0),
         tcp_flags: Some(2),
+        routing_header: Some(false),
         ..FlowPacket::default()
     }
 }

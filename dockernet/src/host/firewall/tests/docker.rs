@@ -105,7 +105,7 @@ fn a_packet_with_a_flow_did_not_die_in_raw() {
         ..tcp("198.51.100.20", "172.17.0.2", 80, "eth0", "")
     };
     let mut site = nft_site(Hook::Prerouting);
-    assert_eq!(drop_candidates(&new, &packet, &site, &host()).len(), 3);
+    assert_eq!(drop_candidates(&new, &packet, &site, &host()).len(), 4);
     // … but a packet that carries its flow came past it.
     site.nfct = Some(true);
     assert!(drop_candidates(&new, &packet, &site, &host()).is_empty());

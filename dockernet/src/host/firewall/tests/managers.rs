@@ -56,15 +56,14 @@ fn ufw() {
         ..tcp("2001:db8::20", "2001:db8::10", 0, "eth0", "")
     };
     assert_eq!(run(&v6, &ping, Hook::Input), Outcome::Accepted);
-    // The routing-header rule cannot be told for any packet, so neither can what follows it.
     let web = tcp("2001:db8::20", "2001:db8::10", 80, "eth0", "");
-    let site = nft_site(Hook::Input);
-    let candidates = drop_candidates(&v6, &web, &site, &host());
-    assert!(
-        candidates
-            .iter()
-            .any(|found| found.place() == "INPUT policy")
-    );
+    assert_eq!(named(&v6, &web, Hook::Input), "INPUT policy Input ufw");
+    // Every packet passes ufw's routing-header rule: that header has to be known.
+    let vague = FlowPacket {
+        routing_header: None,
+        ..web
+    };
+    assert_eq!(named(&v6, &vague, Hook::Input), "nothing");
 }
 
 #[test]
