@@ -142,9 +142,10 @@ pub fn drop_candidates(
 
 /// The one rule or policy that dropped the packet, or nothing where two might have.
 ///
-/// `before` is a read from before the drop, `firewall` one from after it: a candidate whose counter moved between
-/// them is the one, candidates whose counters stood still are not. Where the location does not say that nf_tables dropped it
-/// (legacy xtables and conntrack itself share `nf_hook_slow`), only a certain candidate is taken.
+/// `before` is a read from before the drop, `firewall` one from after it. If any counter moved between them, candidates
+/// whose counters stood still are out; the one that is left is attributed by its counter if that moved.
+/// Where the location does not say that nf_tables dropped it (legacy xtables and conntrack itself share `nf_hook_slow`),
+/// a candidate has to be certain, or counted.
 #[must_use]
 pub fn attribute(
     before: Option<&Firewall>,
@@ -154,26 +155,19 @@ pub fn attribute(
     env: &dyn Env,
 ) -> Option<Attribution> {
     let mut candidates = drop_candidates(firewall, packet, site, env);
-    if let Some(before) = before {
-        let moved = moved(before, firewall);
-        let mut counted: Vec<&Attribution> = candidates
-            .iter()
-            .filter(|candidate| moved.iter().any(|moved| moved.is(&candidate.dropped)))
-            .collect();
-        if let (Some(only), 0) = (counted.pop(), counted.len()) {
-            return Some(Attribution {
-                how: "counter",
-                ..only.clone()
-            });
-        }
-        if !moved.is_empty() {
-            candidates.retain(|candidate| {
-                moved.iter().any(|moved| moved.is(&candidate.dropped))
-                    || !counter::counts(&candidate.dropped)
-            });
-        }
+    let moved = before.map_or_else(Vec::new, |before| moved(before, firewall));
+    let has_moved = |dropped: &Dropped| moved.iter().any(|moved| moved.is(dropped));
+    if !moved.is_empty() {
+        // A candidate without a counter stays: it may be the one, while others count other packets.
+        candidates.retain(|candidate| {
+            has_moved(&candidate.dropped) || !counter::counts(&candidate.dropped)
+        });
     }
-    let only = candidates.pop()?;
+    let mut only = candidates.pop().filter(|_| candidates.is_empty())?;
+    let counted = has_moved(&only.dropped);
+    if counted {
+        only.how = "counter";
+    }
     let nft = site.engine == Some(Engine::Nft);
-    (candidates.is_empty() && (only.dropped.certain || nft)).then_some(only)
+    (counted || only.dropped.certain || nft).then_some(only)
 }

@@ -5,6 +5,7 @@
 
 mod attribute;
 mod eval;
+mod from_model;
 mod iptables;
 mod iptables_match;
 mod iptables_target;

@@ -70,9 +70,9 @@ pub struct FlowPacket {
     pub iif: Option<String>,
     /// Outgoing interface. At PREROUTING and INPUT there is none, whatever this says.
     pub oif: Option<String>,
-    /// Bridge port that it came in by.
+    /// Bridge port that it came in by; empty if it is known to have come by none.
     pub physin: Option<String>,
-    /// Bridge port that it leaves by.
+    /// Bridge port that it leaves by; empty if it is known to leave by none.
     pub physout: Option<String>,
     /// Mark when it came to the hook.
     pub mark: Option<u32>,

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{BufRead as _, BufReader},
     path::Path,
+    sync::OnceLock,
 };
 
 use super::{
@@ -100,7 +101,11 @@ fn read_nf_tables(firewall: &mut Firewall) {
 }
 
 fn parse_nft(firewall: &mut Firewall, json: &str) -> Option<Ruleset> {
-    let listing = output("nft", &["-a", "list", "ruleset"]).ok().flatten();
+    // Most containers have no rules: their texts need not be asked for.
+    let listing = json
+        .contains("\"rule\"")
+        .then(|| output("nft", &["-a", "list", "ruleset"]).ok().flatten())
+        .flatten();
     let texts = Texts::parse(&listing.unwrap_or_default());
     match nft::parse(json, &texts) {
         Ok(ruleset) => Some(ruleset),
@@ -221,10 +226,13 @@ fn lists_tables(names: &str) -> bool {
 /// Whether the kernel has nf_tables loaded or built in.
 ///
 /// A built-in one has no folder in /sys/module; its functions are in kallsyms, with names even where addresses are hidden.
+/// That is a long file, so it is looked through once: what is built in stays.
 fn has_nf_tables() -> bool {
-    if Path::new("/sys/module/nf_tables").exists() {
-        return true;
-    }
+    static BUILT_IN: OnceLock<bool> = OnceLock::new();
+    Path::new("/sys/module/nf_tables").exists() || *BUILT_IN.get_or_init(is_built_in)
+}
+
+fn is_built_in() -> bool {
     let Ok(file) = File::open("/proc/kallsyms") else {
         return false;
     };
@@ -235,7 +243,7 @@ fn has_nf_tables() -> bool {
         .is_ok_and(|read| read > 0)
     {
         let symbol = line.trim_ascii_end();
-        if symbol.ends_with(b" nft_do_chain") || symbol.ends_with(b" nft_do_chain\t[nf_tables]") {
+        if symbol.ends_with(b" nft_do_chain") {
             return true;
         }
         line.clear();

@@ -223,3 +223,59 @@ fn an_unknown_condition_is_no_answer_unless_it_is_the_only_one() {
     };
     assert_eq!(run(&firewall, &udp, Hook::Forward), Outcome::Accepted);
 }
+
+#[test]
+fn from_a_drop_line() {
+    let packet = crate::model::Packet {
+        family: "ipv4".into(),
+        protocol: "tcp".into(),
+        src: Some("172.17.0.2".parse().unwrap()),
+        src_port: Some(80),
+        dst: Some("198.51.100.66".parse().unwrap()),
+        dst_port: Some(40_000),
+        tcp_flags: Some("SA".to_owned()),
+        ..crate::model::Packet::default()
+    };
+    let tuple = |src: &str, src_port, dst: &str, dst_port| crate::model::Tuple {
+        src: src.parse().unwrap(),
+        src_port: Some(src_port),
+        dst: dst.parse().unwrap(),
+        dst_port: Some(dst_port),
+    };
+    let nat = crate::model::Nat {
+        kind: crate::model::NatKind::Dnat,
+        original: tuple("198.51.100.66", 40_000, "198.51.100.10", 10001),
+        reply: tuple("172.17.0.2", 80, "198.51.100.66", 40_000),
+    };
+    let flow = FlowPacket {
+        ct_state: CtState::ESTABLISHED,
+        iif: Some("docker0".to_owned()),
+        oif: Some("eth0".to_owned()),
+        ..FlowPacket::from(&packet).with_flow(Some(&nat))
+    };
+    assert_eq!(
+        (flow.ct_reply, flow.tcp_flags, flow.proto),
+        (Some(true), Some(0x12), Some(6))
+    );
+    assert_eq!(
+        run(&save(NEW, Family::Ip), &flow, Hook::Forward),
+        Outcome::Accepted
+    );
+}
+
+#[test]
+fn a_candidate_without_a_counter_is_not_passed_over() {
+    let dump = |packets| {
+        save(
+            &format!(
+                "*filter\n:FORWARD ACCEPT [0:0]\n[{packets}:60] -A FORWARD -m limit --limit 1/sec -j DROP\n\
+                 -A FORWARD -m recent --rcheck -j DROP\nCOMMIT\n"
+            ),
+            Family::Ip,
+        )
+    };
+    let packet = tcp("198.51.100.20", "172.17.0.2", 80, "eth0", "docker0");
+    let site = nft_site(Hook::Forward);
+    let found = attribute(Some(&dump(1)), &dump(2), &packet, &site, &host());
+    assert_eq!(found, None);
+}

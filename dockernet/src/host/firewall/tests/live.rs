@@ -88,9 +88,9 @@ impl Lab {
         })
     }
 
-    /// Sends one datagram from the client; tells which rules and policies that drop counted it.
-    fn dropped_by(&self, dst: &str, dport: u16) -> Vec<Moved> {
-        let before = Firewall::read(&self.router);
+    /// Sends one datagram from the client; tells which rules and policies that drop counted it. `firewall` is the last read,
+    /// and becomes the next.
+    fn dropped_by(&self, firewall: &mut Firewall, dst: &str, dport: u16) -> Vec<Moved> {
         let target: Ipv4Addr = dst.parse().unwrap();
         self.client
             .run(|| {
@@ -101,8 +101,9 @@ impl Lab {
         thread::sleep(Duration::from_millis(20));
         let after = Firewall::read(&self.router);
         assert_eq!(after.notes, Vec::<String>::new());
-        let mut found = moved(&before, &after);
+        let mut found = moved(firewall, &after);
         found.retain(|moved| drops(&after, moved));
+        *firewall = after;
         found
     }
 }
@@ -216,10 +217,10 @@ fn the_kernel_does_what_the_simulation_says() {
         let packet = dnat(udp("198.51.100.2", to), "192.0.2.1", port);
         (Hook::Forward, packet, "192.0.2.1", port)
     });
+    let mut firewall = Firewall::read(&lab.router);
     let mut drops = 0;
     for (hook, packet, dst, port) in forward.chain(others).chain(published) {
-        let counted = lab.dropped_by(dst, port);
-        let firewall = Firewall::read(&lab.router);
+        let counted = lab.dropped_by(&mut firewall, dst, port);
         match simulate(&firewall, &packet, hook, &env) {
             Outcome::Accepted => assert_eq!(counted, [], "{dst}:{port} was to pass"),
             Outcome::Dropped(dropped) => {
@@ -257,11 +258,12 @@ fn legacy_rules_are_read_beside_nft_ones() {
         &lab.router,
         "iptables-nft -A FORWARD -p udp --dport 1002 -j DROP",
     );
+    let mut firewall = Firewall::read(&lab.router);
     for (port, backend) in [
         (1001, Backend::IptablesLegacy),
         (1002, Backend::IptablesNft),
     ] {
-        let counted = lab.dropped_by("198.51.100.2", port);
+        let counted = lab.dropped_by(&mut firewall, "198.51.100.2", port);
         let found: Vec<_> = counted
             .iter()
             .map(|moved| (moved.backend, moved.number, moved.packets))

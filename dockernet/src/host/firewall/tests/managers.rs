@@ -196,3 +196,26 @@ fn accept_is_not_final_across_tables() {
         [Backend::Nft, Backend::IptablesNft]
     );
 }
+
+#[test]
+fn bridged_packets_have_ports() {
+    let firewall = save(
+        "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -m physdev --physdev-is-bridged -j ACCEPT\nCOMMIT\n",
+        Family::Ip,
+    );
+    let routed = FlowPacket {
+        physin: Some(String::new()),
+        physout: Some(String::new()),
+        ..tcp("172.17.0.3", "172.17.0.2", 80, "docker0", "docker0")
+    };
+    let bridged = FlowPacket {
+        physin: Some("veth1".to_owned()),
+        physout: Some("veth2".to_owned()),
+        ..routed.clone()
+    };
+    assert_eq!(run(&firewall, &bridged, Hook::Forward), Outcome::Accepted);
+    assert_eq!(
+        named(&firewall, &routed, Hook::Forward),
+        "FORWARD policy ForwardPolicy unknown"
+    );
+}
