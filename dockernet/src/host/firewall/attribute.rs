@@ -3,11 +3,14 @@
 mod counter;
 mod kind;
 
+use std::borrow::Cow;
+
 use super::{
-    model::{Backend, Engine, Family, Firewall, Hook},
+    model::{Backend, Engine, Family, Firewall, Hook, Table},
     owner::{Owner, owner_of},
     packet::{Env, FlowPacket},
     simulate::{Dropped, candidates},
+    target::Target,
 };
 pub use counter::{Moved, moved};
 pub use kind::DropKind;
@@ -119,6 +122,33 @@ impl From<&Attribution> for crate::model::Rule {
     }
 }
 
+/// A dead packet carries the mark that rules of this hook may have given it: what it had before them is then not known. One
+/// that has none was not marked.
+fn before_marks<'a>(
+    firewall: &Firewall,
+    packet: &'a FlowPacket,
+    site: &Site,
+) -> Cow<'a, FlowPacket> {
+    let marks = |table: &Table| {
+        let here = table.chains.iter().any(|chain| {
+            let base = chain.base.as_ref();
+            base.is_some_and(|base| base.hook == site.hook)
+        });
+        let rules = table.chains.iter().flat_map(|chain| &chain.rules);
+        here && rules
+            .flat_map(|rule| &rule.targets)
+            .any(|target| matches!(target, Target::SetMark { .. } | Target::SetMarkUnknown))
+    };
+    if packet.mark.is_none_or(|mark| mark == 0) || !firewall.tables().any(|(_, table)| marks(table))
+    {
+        return Cow::Borrowed(packet);
+    }
+    Cow::Owned(FlowPacket {
+        mark: None,
+        ..packet.clone()
+    })
+}
+
 /// Everything that may have dropped a packet which is known to have been dropped here: the certain one first, then those
 /// that depend on the fewest things that are not known.
 #[must_use]
@@ -128,7 +158,8 @@ pub fn drop_candidates(
     site: &Site,
     env: &dyn Env,
 ) -> Vec<Attribution> {
-    let walked = candidates(firewall, packet, site, env);
+    let packet = before_marks(firewall, packet, site);
+    let walked = candidates(firewall, &packet, site, env);
     if walked.gave_up {
         return Vec::new();
     }

@@ -219,3 +219,21 @@ fn bridged_packets_have_ports() {
         "FORWARD policy ForwardPolicy unknown"
     );
 }
+
+#[test]
+fn the_mark_of_a_dead_packet_may_come_from_the_hook_itself() {
+    let firewall = save(
+        "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m mark --mark 0x0 -j MARK --set-xmark 0x5/0xffffffff\n\
+         -A FORWARD -m mark --mark 0x9 -j DROP\n-A FORWARD -p tcp -j DROP\nCOMMIT\n",
+        Family::Ip,
+    );
+    let packet = |mark| FlowPacket {
+        mark: Some(mark),
+        ..tcp("198.51.100.20", "172.17.0.2", 80, "eth0", "docker0")
+    };
+    let candidates = |mark| {
+        let site = nft_site(Hook::Forward);
+        drop_candidates(&firewall, &packet(mark), &site, &host()).len()
+    };
+    assert_eq!((candidates(0), candidates(5)), (1, 2));
+}
