@@ -3,11 +3,14 @@
 mod counter;
 mod kind;
 
+use std::borrow::Cow;
+
 use super::{
-    model::{Backend, Engine, Family, Firewall, Hook},
+    model::{Backend, Engine, Family, Firewall, Hook, Table},
     owner::{Owner, owner_of},
     packet::{Env, FlowPacket},
     simulate::{Dropped, candidates},
+    target::Target,
 };
 pub use counter::{Moved, moved};
 pub use kind::DropKind;
@@ -119,6 +122,33 @@ impl From<&Attribution> for crate::model::Rule {
     }
 }
 
+/// A dead packet carries the mark that rules of this hook may have given it: what it had before them is then not known. One
+/// that has none was not marked.
+fn before_marks<'a>(
+    firewall: &Firewall,
+    packet: &'a FlowPacket,
+    site: &Site,
+) -> Cow<'a, FlowPacket> {
+    let marks = |table: &Table| {
+        let here = table.chains.iter().any(|chain| {
+            let base = chain.base.as_ref();
+            base.is_some_and(|base| base.hook == site.hook)
+        });
+        let rules = table.chains.iter().flat_map(|chain| &chain.rules);
+        here && rules
+            .flat_map(|rule| &rule.targets)
+            .any(|target| matches!(target, Target::SetMark { .. } | Target::SetMarkUnknown))
+    };
+    if packet.mark.is_none_or(|mark| mark == 0) || !firewall.tables().any(|(_, table)| marks(table))
+    {
+        return Cow::Borrowed(packet);
+    }
+    Cow::Owned(FlowPacket {
+        mark: None,
+        ..packet.clone()
+    })
+}
+
 /// Everything that may have dropped a packet which is known to have been dropped here: the certain one first, then those
 /// that depend on the fewest things that are not known.
 #[must_use]
@@ -128,7 +158,8 @@ pub fn drop_candidates(
     site: &Site,
     env: &dyn Env,
 ) -> Vec<Attribution> {
-    let walked = candidates(firewall, packet, site, env);
+    let packet = before_marks(firewall, packet, site);
+    let walked = candidates(firewall, &packet, site, env);
     if walked.gave_up {
         return Vec::new();
     }
@@ -142,9 +173,10 @@ pub fn drop_candidates(
 
 /// The one rule or policy that dropped the packet, or nothing where two might have.
 ///
-/// `before` is a read from before the drop, `firewall` one from after it: a candidate whose counter moved between
-/// them is the one, candidates whose counters stood still are not. Where the location does not say that nf_tables dropped it
-/// (legacy xtables and conntrack itself share `nf_hook_slow`), only a certain candidate is taken.
+/// `before` is a read from before the drop, `firewall` one from after it. If any counter moved between them, candidates
+/// whose counters stood still are out; the one that is left is attributed by its counter if that moved.
+/// Where the location does not say that nf_tables dropped it (legacy xtables and conntrack itself share `nf_hook_slow`),
+/// a candidate has to be certain, or counted.
 #[must_use]
 pub fn attribute(
     before: Option<&Firewall>,
@@ -154,26 +186,19 @@ pub fn attribute(
     env: &dyn Env,
 ) -> Option<Attribution> {
     let mut candidates = drop_candidates(firewall, packet, site, env);
-    if let Some(before) = before {
-        let moved = moved(before, firewall);
-        let mut counted: Vec<&Attribution> = candidates
-            .iter()
-            .filter(|candidate| moved.iter().any(|moved| moved.is(&candidate.dropped)))
-            .collect();
-        if let (Some(only), 0) = (counted.pop(), counted.len()) {
-            return Some(Attribution {
-                how: "counter",
-                ..only.clone()
-            });
-        }
-        if !moved.is_empty() {
-            candidates.retain(|candidate| {
-                moved.iter().any(|moved| moved.is(&candidate.dropped))
-                    || !counter::counts(&candidate.dropped)
-            });
-        }
+    let moved = before.map_or_else(Vec::new, |before| moved(before, firewall));
+    let has_moved = |dropped: &Dropped| moved.iter().any(|moved| moved.is(dropped));
+    if !moved.is_empty() {
+        // A candidate without a counter stays: it may be the one, while others count other packets.
+        candidates.retain(|candidate| {
+            has_moved(&candidate.dropped) || !counter::counts(&candidate.dropped)
+        });
     }
-    let only = candidates.pop()?;
+    let mut only = candidates.pop().filter(|_| candidates.is_empty())?;
+    let counted = has_moved(&only.dropped);
+    if counted {
+        only.how = "counter";
+    }
     let nft = site.engine == Some(Engine::Nft);
-    (candidates.is_empty() && (only.dropped.certain || nft)).then_some(only)
+    (counted || only.dropped.certain || nft).then_some(only)
 }

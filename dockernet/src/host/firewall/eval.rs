@@ -163,6 +163,12 @@ impl Context<'_> {
             Field::TcpFlags if self.without(&[6]) => Seen::Absent,
             Field::TcpFlags => number(packet.tcp_flags),
             Field::Ttl => number(packet.ttl),
+            Field::RoutingType
+                if packet.routing_header == Some(false) || packet.is_ipv6() == Some(false) =>
+            {
+                Seen::Absent
+            }
+            Field::RoutingType => Seen::Unknown,
             Field::Mark => number(self.mark),
             Field::PktType => number(packet.pkt_type),
             Field::SaddrType => self.kind(packet.src),
@@ -182,7 +188,7 @@ impl Context<'_> {
         }
         // That the packet may have no flow after all makes nothing that is known of its flow unknown: the tuples
         // are given only where there is one.
-        let (original, answer) = (packet.ct_original, packet.ct_answer);
+        let (original, answer) = packet.tuples();
         match field {
             Field::CtStatus => Seen::Bits {
                 known: packet.ct_status.0.into(),

@@ -58,6 +58,7 @@ const KNOWN: &[&str] = &[
     "mark",
     "multiport",
     "physdev",
+    "rt",
     "pkttype",
     "sctp",
     "state",
@@ -138,6 +139,10 @@ impl<'a> Reader<'a> {
             "--syn" => Some(test_masked(Field::TcpFlags, 0x17, 0x02, negated)),
             "--physdev-is-in" => Some(present(Field::PhysIn, negated)),
             "--physdev-is-out" => Some(present(Field::PhysOut, negated)),
+            "--physdev-is-bridged" => Some(Match::AnyOf {
+                negated: !negated,
+                of: vec![present(Field::PhysIn, true), present(Field::PhysOut, true)],
+            }),
             _ => None,
         };
         if flag.is_some() {
@@ -236,6 +241,7 @@ impl<'a> Reader<'a> {
                     vec![vec![Item::number(kind)]],
                 ))
             }
+            "--rt-type" => numbers(Field::RoutingType),
             "--ttl-eq" | "--hl-eq" => numbers(Field::Ttl),
             _ => None,
         }

@@ -102,8 +102,7 @@ fn address_port(text: &str) -> (Option<IpAddr>, Option<u16>) {
 
 fn mark(options: &[Word]) -> Target {
     // iptables-save writes all forms as --set-xmark VALUE/MASK: (mark & !MASK) ^ VALUE.
-    if let Some((value, mask)) = option(options, &["--set-xmark"]).and_then(|text| value_mask(text))
-    {
+    if let Some((value, mask)) = option(options, &["--set-xmark"]).and_then(value_mask) {
         return Target::SetMark { mask, value };
     }
     // --set-mark clears the bits of both; mask and value then read as for xmark.

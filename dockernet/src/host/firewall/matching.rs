@@ -79,6 +79,8 @@ pub enum Field {
     TcpFlags,
     /// TTL or hop limit.
     Ttl,
+    /// Type of the IPv6 routing header.
+    RoutingType,
     /// Packet mark.
     Mark,
     /// Flow mark.

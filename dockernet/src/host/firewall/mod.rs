@@ -5,10 +5,12 @@
 
 mod attribute;
 mod eval;
+mod from_model;
 mod iptables;
 mod iptables_match;
 mod iptables_target;
 mod matching;
+mod merge;
 mod model;
 mod nft;
 mod nft_expr;

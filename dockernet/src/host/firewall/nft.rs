@@ -21,18 +21,14 @@ pub(super) struct NamedSet<'a> {
 /// Named sets and maps of one table.
 pub(super) type Sets<'a> = HashMap<&'a str, NamedSet<'a>>;
 
-/// Reads all tables but those that `skip` names (iptables-nft's, which are read from its own dump).
+/// Reads all tables.
 ///
 /// `texts` are the rules as `nft -a list ruleset` shows them; a rule that is not there is shown as JSON.
 ///
 /// # Errors
 ///
 /// If `json` is not what `nft -j list ruleset` prints.
-pub(super) fn parse(
-    json: &str,
-    texts: &Texts,
-    skip: &dyn Fn(Family, &str) -> bool,
-) -> Result<Ruleset> {
+pub(super) fn parse(json: &str, texts: &Texts) -> Result<Ruleset> {
     let value: Value = serde_json::from_str(json).context("reading nft's JSON")?;
     let objects = value
         .get("nftables")
@@ -43,9 +39,7 @@ pub(super) fn parse(
     let mut sets: HashMap<(Family, &str), Sets<'_>> = HashMap::new();
     for object in objects {
         if let Some(table) = object.get("table") {
-            if let (Some(family), Some(name)) = (family(table), text(table, "name"))
-                && !skip(family, name)
-            {
+            if let (Some(family), Some(name)) = (family(table), text(table, "name")) {
                 tables.push(Table {
                     family,
                     name: name.to_owned(),

@@ -134,7 +134,7 @@ pub(super) fn owner_of(firewall: &Firewall, dropped: &Dropped) -> Owner {
         Some(_) => Owner::User,
         None if dropped.backend == Backend::Nft => Owner::User,
         // ufw sets policies; so does Docker for FORWARD.
-        None if has("ufw-") && !has("DOCKER") => Owner::Ufw,
+        None if (has("ufw-") || has("ufw6-")) && !has("DOCKER") => Owner::Ufw,
         None => Owner::Unknown,
     }
 }

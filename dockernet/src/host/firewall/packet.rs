@@ -70,9 +70,9 @@ pub struct FlowPacket {
     pub iif: Option<String>,
     /// Outgoing interface. At PREROUTING and INPUT there is none, whatever this says.
     pub oif: Option<String>,
-    /// Bridge port that it came in by.
+    /// Bridge port that it came in by; empty if it is known to have come by none.
     pub physin: Option<String>,
-    /// Bridge port that it leaves by.
+    /// Bridge port that it leaves by; empty if it is known to leave by none.
     pub physout: Option<String>,
     /// Mark when it came to the hook.
     pub mark: Option<u32>,
@@ -98,6 +98,8 @@ pub struct FlowPacket {
     pub icmp_type: Option<u8>,
     /// ICMP code.
     pub icmp_code: Option<u8>,
+    /// Whether an IPv6 packet has a routing header (ufw asks for it in front of all else).
+    pub routing_header: Option<bool>,
 }
 
 impl FlowPacket {
@@ -106,6 +108,37 @@ impl FlowPacket {
     pub fn is_ipv6(&self) -> Option<bool> {
         self.ipv6
             .or_else(|| self.dst.or(self.src).map(|address| address.is_ipv6()))
+    }
+
+    /// The flow's two tuples: as given, else, for a flow without NAT, from the packet itself.
+    pub(super) fn tuples(&self) -> (Option<FlowTuple>, Option<FlowTuple>) {
+        const NAT: u32 = 0x30;
+        let (known, value) = self.ct_status;
+        let plain = known & NAT == NAT
+            && value & NAT == 0
+            && self.ct_state.0 & !(CtState::NEW | CtState::ESTABLISHED).0 == 0;
+        let here = self
+            .src
+            .zip(self.dst)
+            .filter(|_| plain)
+            .map(|(src, dst)| FlowTuple {
+                src,
+                dst,
+                sport: self.sport,
+                dport: self.dport,
+            });
+        let back = here.map(|here| FlowTuple {
+            src: here.dst,
+            dst: here.src,
+            sport: here.dport,
+            dport: here.sport,
+        });
+        let (original, answer) = match self.ct_reply {
+            Some(false) => (here, back),
+            Some(true) => (back, here),
+            None => (None, None),
+        };
+        (self.ct_original.or(original), self.ct_answer.or(answer))
     }
 }
 
@@ -128,7 +161,7 @@ pub trait Env {
 }
 
 /// An [`Env`] of given addresses with their prefixes.
-impl Env for [ipnet::IpNet] {
+impl Env for Vec<ipnet::IpNet> {
     fn is_local(&self, address: IpAddr) -> Option<bool> {
         Some(self.iter().any(|net| net.addr() == address))
     }

@@ -173,20 +173,34 @@ fn narrows(condition: &Match) -> bool {
         if keys.iter().any(|key| matches!(key.field, Field::Dport | Field::Sport | Field::Daddr)))
 }
 
-/// Whether a rule's source condition holds for all of a prefix; a rule without one covers all.
+/// Whether a rule's source conditions hold for all of a prefix of containers; a rule without one covers all.
 fn covers(rule: &Rule, prefix: IpNet) -> bool {
     rule.matches.iter().all(|condition| match condition {
         Match::Test {
             keys,
-            negated: false,
+            negated,
             elements,
         } if matches!(keys.as_slice(), [key] if key.field == Field::Saddr) => {
-            elements.iter().any(|element| {
-                matches!(element.as_slice(), [Item::Address(low, high)]
-                    if *low <= prefix.network() && prefix.broadcast() <= *high)
-            })
+            let (first, last) = (prefix.network(), prefix.broadcast());
+            let mut ranges = elements
+                .iter()
+                .filter_map(|element| match element.as_slice() {
+                    [Item::Address(low, high)] => Some((*low, *high)),
+                    _ => None,
+                });
+            if *negated {
+                ranges.all(|(low, high)| high < first || last < low)
+            } else {
+                ranges.any(|(low, high)| low <= first && last <= high)
+            }
         }
-        // The bridge that it comes from stands for the prefix (Docker's nftables backend); else it cannot be known.
+        // Of the host's own packets only.
+        Match::Test { keys, negated, .. }
+            if matches!(keys.as_slice(), [key] if key.field == Field::SaddrType) =>
+        {
+            *negated
+        }
+        // The bridge it comes from stands for the prefix in Docker's nftables rules; what cannot be read may hold.
         _ => true,
     })
 }

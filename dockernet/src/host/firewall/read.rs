@@ -1,14 +1,15 @@
 //! Reading a namespace's rules with the programs that are there.
 
 use std::{
-    collections::HashSet,
     fs::File,
     io::{BufRead as _, BufReader},
     path::Path,
+    sync::OnceLock,
 };
 
 use super::{
     iptables,
+    merge::merge,
     model::{Backend, Family, Firewall, Ruleset, Table},
     nft,
     nft_text::Texts,
@@ -64,47 +65,97 @@ fn read_here() -> Firewall {
 }
 
 fn read_nf_tables(firewall: &mut Firewall) {
-    let mut managed: HashSet<(Family, String)> = HashSet::new();
-    for (family, program, plain) in [
-        (Family::Ip, "iptables-nft-save", "iptables-save"),
-        (Family::Ip6, "ip6tables-nft-save", "ip6tables-save"),
-    ] {
-        // Where nothing but plain nft is installed its listing has to do.
-        if let Ok(Some(text)) = one_of(program, plain, is_nft) {
-            let ruleset = iptables::parse(&text, Backend::IptablesNft, family);
-            managed.extend(
-                ruleset
-                    .tables
-                    .iter()
-                    .map(|table| (family, table.name.clone())),
-            );
-            add(firewall, ruleset);
-        }
-    }
-    let json = match output("nft", &["-j", "list", "ruleset"]) {
-        Ok(Some(json)) => json,
+    let mut native = match output("nft", &["-j", "list", "ruleset"]) {
+        Ok(Some(json)) => parse_nft(firewall, &json),
         Ok(None) => {
             firewall.notes.push(
                 "nft is not installed: rules that iptables did not write are not seen (install nftables)"
                     .to_owned(),
             );
-            return;
+            None
         }
         Err(why) => {
             firewall.notes.push(why);
-            return;
+            None
         }
     };
-    let listing = output("nft", &["-a", "list", "ruleset"])
-        .ok()
-        .flatten()
-        .unwrap_or_default();
-    let texts = Texts::parse(&listing);
-    let skip = |family: Family, name: &str| managed.contains(&(family, name.to_owned()));
-    match nft::parse(&json, &texts, &skip) {
-        Ok(ruleset) => add(firewall, ruleset),
-        Err(error) => firewall.notes.push(format!("{error:#}")),
+    for (family, program, plain) in [
+        (Family::Ip, "iptables-nft-save", "iptables-save"),
+        (Family::Ip6, "ip6tables-nft-save", "ip6tables-save"),
+    ] {
+        let holds_some = native
+            .as_ref()
+            .is_none_or(|ruleset| ruleset.tables.iter().any(|table| table.family == family));
+        if !holds_some {
+            continue;
+        }
+        // Where only nft is installed its listing has to do.
+        if let Ok(Some(text)) = one_of(program, plain, is_nft) {
+            let ruleset = iptables::parse(&text, Backend::IptablesNft, family);
+            add_merged(firewall, native.as_mut(), ruleset, &text);
+        }
     }
+    if let Some(ruleset) = native {
+        add(firewall, ruleset);
+    }
+}
+
+fn parse_nft(firewall: &mut Firewall, json: &str) -> Option<Ruleset> {
+    // Most containers have no rules: their texts need not be asked for.
+    let listing = json
+        .contains("\"rule\"")
+        .then(|| output("nft", &["-a", "list", "ruleset"]).ok().flatten())
+        .flatten();
+    let texts = Texts::parse(&listing.unwrap_or_default());
+    match nft::parse(json, &texts) {
+        Ok(ruleset) => Some(ruleset),
+        Err(error) => {
+            firewall.notes.push(format!("{error:#}"));
+            None
+        }
+    }
+}
+
+/// Adds the tables that `iptables-nft-save` lists, each once: out of `native` they go.
+pub(super) fn add_merged(
+    firewall: &mut Firewall,
+    native: Option<&mut Ruleset>,
+    ruleset: Ruleset,
+    dump: &str,
+) {
+    let Some(native) = native else {
+        add(firewall, ruleset);
+        return;
+    };
+    for table in ruleset.tables {
+        let at = native
+            .tables
+            .iter()
+            .position(|known| known.family == table.family && known.name == table.name);
+        // A table that iptables cannot read is nft's alone; one that nft does not list is not there.
+        let Some(at) = at.filter(|_| !incompatible(dump, &table.name)) else {
+            continue;
+        };
+        let (backend, merged) = merge(table, &native.tables[at]);
+        if backend == Backend::Nft {
+            continue;
+        }
+        native.tables.remove(at);
+        add(
+            firewall,
+            Ruleset {
+                backend,
+                tables: vec![merged],
+            },
+        );
+    }
+}
+
+/// ``# Table `raw' contains incompatible base-chains, use 'nft' tool to list them.``
+fn incompatible(dump: &str, table: &str) -> bool {
+    let start = format!("# Table `{table}'");
+    dump.lines()
+        .any(|line| line.starts_with(&start) && line.contains("incompatible"))
 }
 
 /// Adds a ruleset, or its tables to that of the same backend.
@@ -175,10 +226,13 @@ fn lists_tables(names: &str) -> bool {
 /// Whether the kernel has nf_tables loaded or built in.
 ///
 /// A built-in one has no folder in /sys/module; its functions are in kallsyms, with names even where addresses are hidden.
+/// That is a long file, so it is looked through once: what is built in stays.
 fn has_nf_tables() -> bool {
-    if Path::new("/sys/module/nf_tables").exists() {
-        return true;
-    }
+    static BUILT_IN: OnceLock<bool> = OnceLock::new();
+    Path::new("/sys/module/nf_tables").exists() || *BUILT_IN.get_or_init(is_built_in)
+}
+
+fn is_built_in() -> bool {
     let Ok(file) = File::open("/proc/kallsyms") else {
         return false;
     };
@@ -189,7 +243,7 @@ fn has_nf_tables() -> bool {
         .is_ok_and(|read| read > 0)
     {
         let symbol = line.trim_ascii_end();
-        if symbol.ends_with(b" nft_do_chain") || symbol.ends_with(b" nft_do_chain\t[nf_tables]") {
+        if symbol.ends_with(b" nft_do_chain") {
             return true;
         }
         line.clear();

@@ -3,6 +3,7 @@
 use std::{
     io::Read as _,
     process::{Command, Stdio},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -24,19 +25,20 @@ pub(super) fn output(program: &str, arguments: &[&str]) -> Result<Option<String>
     let Some(mut stdout) = child.stdout.take() else {
         return Err(format!("{program} has no output to read"));
     };
-    let reader = thread::spawn(move || {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
         let mut bytes = Vec::new();
         let read = stdout.by_ref().take(LENGTH).read_to_end(&mut bytes);
-        read.map(|_| bytes)
+        // Nobody listens any more if the time was up.
+        let _ = sender.send(read.map(|_| bytes));
     });
-    let mut pause = Duration::from_millis(1);
+    // The end of the output is the end of the program, give or take a moment.
+    let bytes = receiver.recv_timeout(LIMIT);
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
-            // A reader that stopped at its limit leaves the program waiting for it: that ends here too.
-            Ok(None) if started.elapsed() < LIMIT => {
-                thread::sleep(pause);
-                pause = (pause * 2).min(Duration::from_millis(20));
+            Ok(None) if bytes.is_ok() && started.elapsed() < LIMIT => {
+                thread::sleep(Duration::from_micros(200));
             }
             Ok(None) => {
                 let _ = child.kill();
@@ -49,7 +51,7 @@ pub(super) fn output(program: &str, arguments: &[&str]) -> Result<Option<String>
             Err(error) => return Err(format!("waiting for {program}: {error}")),
         }
     };
-    let bytes = match reader.join() {
+    let bytes = match bytes {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(error)) => return Err(format!("reading the output of {program}: {error}")),
         Err(_) => return Err(format!("reading the output of {program} failed")),
@@ -71,4 +73,24 @@ fn command(program: &str) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
     command
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::output;
+
+    #[test]
+    fn what_programs_say() {
+        assert_eq!(output("printf", &["a"]), Ok(Some("a".to_owned())));
+        assert_eq!(output("no-such-program-here", &[]), Ok(None));
+        assert!(output("false", &[]).unwrap_err().contains("failed"));
+    }
+
+    #[test]
+    fn one_that_hangs_is_ended() {
+        let why = output("sleep", &["60"]).unwrap_err();
+        assert_eq!(why, "sleep did not finish within 5 s");
+    }
 }

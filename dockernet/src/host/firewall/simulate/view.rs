@@ -53,3 +53,16 @@ pub(super) fn seen_by(packet: &FlowPacket, hook: Hook, priority: i32) -> Cow<'_,
     }
     Cow::Owned(packet)
 }
+
+/// The bridge's own chains see its ports as interfaces. `only` tells that no IP chain is meant, so that the packet's
+/// interfaces may be ports already.
+pub(super) fn in_bridge(packet: Cow<'_, FlowPacket>, only: bool) -> Cow<'_, FlowPacket> {
+    let mut packet = packet.into_owned();
+    let (iif, oif) = match only {
+        true => (packet.iif, packet.oif),
+        false => (None, None),
+    };
+    packet.iif = packet.physin.clone().or(iif);
+    packet.oif = packet.physout.clone().or(oif);
+    Cow::Owned(packet)
+}

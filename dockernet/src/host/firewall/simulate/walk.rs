@@ -65,6 +65,10 @@ pub(in crate::host::firewall) fn candidates(
             break;
         }
         let seen = view::seen_by(packet, base.hook, base.priority);
+        let seen = match table.family {
+            Family::Bridge => view::in_bridge(seen, site.family == Some(Family::Bridge)),
+            _ => seen,
+        };
         let sure = match base.kind {
             ChainKind::Nat => match seen.ct_state.0 & (CtState::NEW | CtState::RELATED).0 {
                 0 => continue,
