@@ -12,6 +12,10 @@ pub struct Control {
     pub key_burst: u32,
     /// Samples per CPU and epoch over all keys; the first of a key is always taken.
     pub cpu_burst: u32,
+    /// How many namespaces are out of scope: with none, nobody looks.
+    pub far: u32,
+    /// Always zero.
+    pub pad: u32,
     /// Addresses of kernel functions that `dst->input` may hold: they tell the netfilter hook. 0 = unknown.
     pub ip_forward: u64,
     /// See `ip_forward`.
@@ -22,5 +26,5 @@ pub struct Control {
     pub ip6_input: u64,
 }
 
-const _: () = assert!(size_of::<Control>() == 48);
+const _: () = assert!(size_of::<Control>() == 56);
 crate::pod!(Control);

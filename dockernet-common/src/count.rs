@@ -82,6 +82,8 @@ pub struct Totals {
     pub observed: u64,
     /// Of these: refused by the filter in the kernel.
     pub filtered: u64,
+    /// Of these: in a namespace that user space has declared out of scope.
+    pub out_of_scope: u64,
     /// Of these: counted here only, because the count map was full.
     pub other: u64,
     /// Samples that found the ring full. Their packets are counted.
@@ -94,7 +96,7 @@ pub struct Totals {
     pub tokens: u32,
 }
 
-const _: () = assert!(size_of::<Totals>() == 48);
+const _: () = assert!(size_of::<Totals>() == 56);
 
 /// A published port.
 #[repr(C)]

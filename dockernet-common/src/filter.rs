@@ -15,13 +15,12 @@ pub mod test {
     pub const ADDRESS: u32 = 4;
     /// `reasons`
     pub const REASON: u32 = 8;
-    /// `devices`, ingress or current
+    /// `devices` by name, or `ingress` by index
     pub const DEVICE: u32 = 16;
-    /// `netns`
-    pub const NETNS: u32 = 32;
 }
 
-/// A packet must pass every test that is on. Those it fails are counted as filtered.
+/// A packet must pass every test that is on, as far as the kernel half can tell: what it cannot (an ICMP error's
+/// inner packet, IPv6 extension headers, ARP) passes, and user space looks again.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -35,15 +34,15 @@ pub struct Filter {
     pub address: [u8; 16],
     /// Which of its bits count.
     pub mask: [u8; 16],
-    /// `net->net_cookie` (inode number without it).
-    pub netns: u64,
     /// Reason numbers, the unused ones repeat the first.
     pub reasons: [u32; MAX_REASONS],
+    /// `skb->skb_iif` of the same interfaces, in whatever namespace: user space looks again. Unused ones repeat the first.
+    pub ingress: [u32; MAX_DEVICES],
     /// Interface names, zero-padded, the unused ones repeat the first.
     pub devices: [[u8; 16]; MAX_DEVICES],
 }
 
-const _: () = assert!(size_of::<Filter>() == 144);
+const _: () = assert!(size_of::<Filter>() == 152);
 crate::pod!(Filter);
 
 impl Filter {
@@ -54,8 +53,8 @@ impl Filter {
         port: 0,
         address: [0; 16],
         mask: [0; 16],
-        netns: 0,
         reasons: [0; MAX_REASONS],
+        ingress: [0; MAX_DEVICES],
         devices: [[0; 16]; MAX_DEVICES],
     };
 }

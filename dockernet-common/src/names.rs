@@ -20,6 +20,9 @@ pub const ENDPOINTS: &str = "DOCKERNET_ADDR";
 /// [`PortKey`](crate::count::PortKey) → endpoint id of the container that publishes it.
 pub const PUBLISHED: &str = "DOCKERNET_PORT";
 
+/// Namespace (cookie) → 1 for those out of scope. Unclassified ones are not in it.
+pub const FAR: &str = "DOCKERNET_FAR";
+
 /// Read-only global: [`Offsets`](crate::offsets::Offsets).
 pub const OFFSETS_GLOBAL: &str = "OFFSETS";
 /// Read-only global: [`Filter`](crate::filter::Filter).

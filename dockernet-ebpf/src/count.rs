@@ -11,8 +11,8 @@ use dockernet_common::{
 use crate::{
     filter,
     maps::{
-        DOCKERNET_ADDR, DOCKERNET_CTRL, DOCKERNET_EVEN, DOCKERNET_ODD, DOCKERNET_PORT,
-        DOCKERNET_TOTAL, offsets,
+        DOCKERNET_ADDR, DOCKERNET_CTRL, DOCKERNET_EVEN, DOCKERNET_FAR, DOCKERNET_ODD,
+        DOCKERNET_PORT, DOCKERNET_TOTAL, offsets,
     },
     mem::Mem,
     sample,
@@ -50,6 +50,10 @@ pub(crate) fn drop<M: Mem>(freed: Freed) {
         totals.filtered += 1;
         return;
     }
+    if is_far(place.cookie) {
+        totals.out_of_scope += 1;
+        return;
+    }
     let netfilter = offsets!(netfilter_drop) != ABSENT && freed.reason == offsets!(netfilter_drop);
     let key = CountKey {
         location: freed.location,
@@ -84,6 +88,14 @@ pub(crate) fn drop<M: Mem>(freed: Freed) {
     row.bytes += u64::from(skb.len());
     // SAFETY: an in-bounds field of a valid row.
     unsafe { (&raw mut row.packets).write_volatile(row.packets + 1) };
+}
+
+/// Whether user space has declared the namespace out of scope.
+#[inline(always)]
+fn is_far(cookie: u64) -> bool {
+    // SAFETY: the value is not read, only its presence counts.
+    DOCKERNET_CTRL.get(0).is_some_and(|control| control.far > 0)
+        && unsafe { DOCKERNET_FAR.get(cookie) }.is_some()
 }
 
 /// Token buckets per key and per CPU, refilled when user space starts a new epoch: no clock on this path.

@@ -7,15 +7,14 @@ use dockernet_common::{
 };
 
 use crate::{
-    maps::{FILTER, offsets},
+    maps::{FILTER, constant, offsets},
     mem::{Mem, Probe},
     skb::{Place, Skb},
 };
 
 macro_rules! filter {
     ($field:ident $($index:tt)*) => {
-        // SAFETY: a plain static, read through a valid reference.
-        unsafe { core::ptr::read_volatile(&raw const FILTER.$field $($index)*) }
+        constant(&raw const FILTER.$field $($index)*)
     };
 }
 
@@ -25,20 +24,19 @@ pub(crate) fn passes<M: Mem>(skb: &Skb<M>, place: &Place, flow: &FlowKey, reason
     if tests == 0 {
         return true;
     }
-    // A namespace that could not be told is never filtered out.
-    if tests & test::NETNS != 0 && place.cookie != 0 && place.cookie != filter!(netns) {
-        return false;
-    }
-    if tests & test::PROTOCOL != 0 && u16::from(flow.protocol) != filter!(protocol) {
+    if tests & test::PROTOCOL != 0
+        && !undecided(flow)
+        && u16::from(flow.protocol) != filter!(protocol)
+    {
         return false;
     }
     if tests & test::REASON != 0 && !any_reason(reason) {
         return false;
     }
-    if tests & test::DEVICE != 0 && !any_device(place) {
+    if tests & test::DEVICE != 0 && !any_device(skb, place) {
         return false;
     }
-    if tests & (test::PORT | test::ADDRESS) == 0 {
+    if tests & (test::PORT | test::ADDRESS) == 0 || undecided(flow) || is_icmp(flow) {
         return true;
     }
     if ends_match(tests, &flow.src, flow.src_port) || ends_match(tests, &flow.dst, flow.dst_port) {
@@ -48,6 +46,19 @@ pub(crate) fn passes<M: Mem>(skb: &Skb<M>, place: &Place, flow: &FlowKey, reason
     !conntrack.is_null()
         && (tuple_matches(tests, conntrack, offsets!(ct_original))
             || tuple_matches(tests, conntrack, offsets!(ct_reply)))
+}
+
+/// Not IP, or behind an IPv6 extension header: only the full parser knows.
+#[inline(always)]
+fn undecided(flow: &FlowKey) -> bool {
+    flow.family == 0
+        || flow.family == 6 && matches!(flow.protocol, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140)
+}
+
+/// An error speaks of another packet, which may be the one asked for.
+#[inline(always)]
+fn is_icmp(flow: &FlowKey) -> bool {
+    matches!(flow.protocol, 1 | 58)
 }
 
 #[inline(always)]
@@ -63,16 +74,14 @@ fn any_reason(reason: u32) -> bool {
 }
 
 #[inline(always)]
-fn any_device(place: &Place) -> bool {
-    if place.dev.is_null() {
-        return false;
-    }
+fn any_device<M: Mem>(skb: &Skb<M>, place: &Place) -> bool {
+    let iif: u32 = M::load(skb.ptr, offsets!(skb_iif));
     let name: [u64; 2] = Probe::load(place.dev, offsets!(dev_name));
     let mut index = 0;
     while index < MAX_DEVICES {
         let wanted: [u64; 2] = words(filter!(devices[index]));
         // What lies behind the terminating zero is not always zero: a renamed device keeps its old tail.
-        if same_name(name, wanted) {
+        if same_name(name, wanted) || iif != 0 && iif == filter!(ingress[index]) {
             return true;
         }
         index += 1;

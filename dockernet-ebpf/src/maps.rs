@@ -28,6 +28,9 @@ pub(crate) static DOCKERNET_ADDR: HashMap<[u8; 16], u32> = HashMap::with_max_ent
 #[map]
 pub(crate) static DOCKERNET_PORT: HashMap<PortKey, u32> = HashMap::with_max_entries(4096, 1);
 
+#[map]
+pub(crate) static DOCKERNET_FAR: HashMap<u64, u8> = HashMap::with_max_entries(16384, 1);
+
 /// Set at load time, then frozen: the verifier sees constants.
 #[unsafe(no_mangle)]
 pub(crate) static OFFSETS: Offsets = Offsets::NONE;
@@ -38,8 +41,14 @@ pub(crate) static FILTER: Filter = Filter::ALL;
 /// Reads a field of [`OFFSETS`] in a way that the compiler cannot fold into its value at build time.
 macro_rules! offsets {
     ($field:ident) => {
-        // SAFETY: a plain static, read through a valid reference.
-        unsafe { core::ptr::read_volatile(&raw const $crate::maps::OFFSETS.$field) }
+        $crate::maps::constant(&raw const $crate::maps::OFFSETS.$field)
     };
 }
 pub(crate) use offsets;
+
+/// Reads part of a static that user space has set.
+#[inline(always)]
+pub(crate) fn constant<T: Copy>(of_static: *const T) -> T {
+    // SAFETY: only called with the address of a static's field.
+    unsafe { of_static.read_volatile() }
+}

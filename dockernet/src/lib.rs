@@ -1,13 +1,18 @@
 //! `dockernet-trace`: which packet died on this Docker host, whose it was, why, and which command mends it.
 //!
-//! Data flows one way: kernel → ring → [`bpf`] → [`inventory`] → [`cause`] → [`report`]. [`host`] reads what the
-//! machine is; [`model`] is what the rooms hand to each other and what JSON consumers see.
+//! Data flows one way: kernel → ring → [`bpf`] → [`evidence`] (with the [`inventory`]) → [`cause`] → [`report`].
+//! [`host`] reads what the machine is; [`model`] is what the rooms hand to each other and what JSON consumers see.
+//! [`plan`] turns options into what to do, [`pipeline`] does it.
 
 pub mod bpf;
 pub mod cause;
 pub mod cli;
+pub mod doctor;
 pub mod evidence;
+pub mod explain;
 pub mod host;
 pub mod inventory;
 pub mod model;
+pub mod pipeline;
+pub mod plan;
 pub mod report;

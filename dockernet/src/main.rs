@@ -1,35 +1,182 @@
-//! `dockernet-trace`.
-use dockernet::bpf::{
-    load::{Kernel, Prepared, Tier},
-    symbols::Symbols,
+//! `dockernet-trace`: arguments in, exit status out. What happens between is in [`dockernet::plan`] and
+//! [`dockernet::pipeline`].
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    time::{Duration, Instant},
 };
-fn main() -> anyhow::Result<()> {
-    env_logger::init();
-    let t = std::time::Instant::now();
-    let kernel = Kernel::look()?;
-    eprintln!("btf {:?}", t.elapsed());
-    let only = match std::env::args().nth(1).as_deref() {
-        Some("tp") => Some(Tier::Tracepoint),
-        Some("btf") => Some(Tier::TpBtf),
-        _ => None,
+
+use anyhow::{Context as _, Result};
+use dockernet::{
+    bpf::load::{Kernel, Prepared},
+    cause::catalogue,
+    cli::{
+        self, Exit, args,
+        options::{Explainable, Job, Options, explainable},
+    },
+    doctor, explain,
+    inventory::{InventoryService, Options as InventoryOptions},
+    model::Ready,
+    pipeline::{Pipeline, Signals, block_signals},
+    plan::Plan,
+    report,
+};
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    let options = match cli::parse(std::env::args_os(), catalogue::IDS) {
+        Ok(options) => options,
+        Err(refusal) => return refusal.report().into(),
     };
-    let p = Prepared::load(&kernel, &dockernet_common::filter::Filter::ALL, only)?;
-    eprintln!("loaded {:?} {:?} {:?}", t.elapsed(), p.tier(), p.degraded);
-    let symbols = Symbols::read()?;
-    eprintln!("symbols {:?}", t.elapsed());
-    let mut tracer = p.attach()?;
-    tracer.set_hook_functions(|n| symbols.address(n))?;
-    eprintln!("ready {:?}", t.elapsed());
-    for _ in 0..20 {
-        std::thread::sleep(std::time::Duration::from_millis(250));
-        tracer.drain(|r| {
-            println!("{:?}@{:?} ns {} if {} {:?} hook {} nat {} eth {:x} len {} mac {} net {} tr {} hl {} {:?} ct {:?} {:?}", kernel.reasons.name(r.key.reason), symbols.name(r.key.location), r.key.netns, r.key.ifindex, String::from_utf8_lossy(&r.device), r.key.hook, r.key.nat, r.ethertype, r.len, r.mac, r.network, r.transport, r.header_len, r.settings, r.conntrack.status, r.stack[..usize::from(r.stack_depth.min(24))].iter().map(|a| symbols.name(*a).unwrap_or("?")).collect::<Vec<_>>());
-        })?;
+    log_to_stderr(options.verbose);
+    run(options, started)
+        .unwrap_or_else(|error| cli::error::report(&error))
+        .into()
+}
+
+fn run(options: Options, started: Instant) -> Result<Exit> {
+    match &options.job {
+        Job::Trace => trace(options, started),
+        Job::Doctor => doctor::run(&options),
+        Job::Explain(id) => print(&explained(id)?),
+        Job::Completions(shell) => {
+            args::completions(*shell, &mut io::stdout()).context("writing to standard output")?;
+            Ok(Exit::Done)
+        }
+        Job::Man => {
+            args::man(&mut io::stdout()).context("writing to standard output")?;
+            Ok(Exit::Done)
+        }
     }
-    tracer.detach();
-    for row in tracer.rows()? {
-        println!("{row:?}");
+}
+
+fn trace(options: Options, started: Instant) -> Result<Exit> {
+    // Before any thread: all of them inherit it.
+    block_signals()?;
+    let plan = Plan::new(options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let service = runtime.block_on(InventoryService::start(InventoryOptions {
+        host_netns: plan.host.clone(),
+        docker_host: plan.options.docker_host.clone(),
+    }))?;
+    let prepared = Prepared::load(&plan.kernel, &plan.filter, None)?;
+    let (options, host, kernel, symbols) = plan.into_parts()?;
+    let mut degraded = prepared.degraded.clone();
+    if symbols.is_empty() {
+        degraded.push(
+            "kernel addresses are hidden (kernel.kptr_restrict): no function names, no stacks, and few causes; \
+             try: sysctl -w kernel.kptr_restrict=1"
+                .into(),
+        );
     }
-    println!("{:?} missed {:?}", tracer.totals()?, tracer.missed());
-    Ok(())
+    // Names of networks are checked against the engine's, so that one question waits for its answer.
+    let patience = if options.filter.networks.is_empty() {
+        Duration::from_millis(50)
+    } else {
+        Duration::from_secs(2)
+    };
+    let status = runtime.block_on(service.engine_within(patience));
+    degraded.extend(status.problem().map(str::to_owned));
+    let inventory = service.current();
+    let networks: Vec<&str> = inventory
+        .networks()
+        .flat_map(|network| [Some(network.name.as_str()), network.bridge.as_deref()])
+        .flatten()
+        .collect();
+    options.filter.check_networks(&networks)?;
+    let containers: Vec<(&str, &str)> = inventory
+        .containers()
+        .map(|container| (container.id.as_str(), container.name.as_str()))
+        .collect();
+    let mut report = report::open(&options);
+    let mut tracer = prepared.attach()?;
+    tracer.set_hook_functions(|name| symbols.address(name))?;
+    let ready = Ready {
+        schema: 1,
+        version: env!("CARGO_PKG_VERSION").into(),
+        kernel: release(),
+        docker: status.version().map(str::to_owned),
+        docker_host: Some(service.docker_host().url.clone()),
+        containers: containers.len(),
+        programs: vec![tracer.tier().name().into()],
+        degraded,
+    };
+    if report.ready(&ready, started.elapsed())? == report::Stream::Closed {
+        return Ok(Exit::Done);
+    }
+    for warning in options.filter.missing_containers(&containers) {
+        report.warning(&warning);
+    }
+    let Kernel { reasons, .. } = kernel;
+    let exit = Pipeline {
+        tracer,
+        options,
+        host,
+        reasons,
+        symbols,
+        inventory: service.receiver(),
+        rescan: service.rescan_handle(),
+        report,
+        signals: Signals::new()?,
+    }
+    .run();
+    drop(service);
+    // A call to a hung engine may still be waiting for its limit.
+    runtime.shutdown_background();
+    exit
+}
+
+fn explained(id: &str) -> Result<String> {
+    let reasons = Kernel::look()
+        .map(|kernel| kernel.reasons)
+        .unwrap_or_default();
+    let names: Vec<&str> = reasons.names().collect();
+    let causes: Vec<&str> = catalogue::IDS
+        .iter()
+        .copied()
+        .chain(["unexplained"])
+        .collect();
+    let what: Explainable<'_> = explainable(id, &causes, &names)?;
+    Ok(explain::text(what))
+}
+
+fn print(text: &str) -> Result<Exit> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        other => other
+            .map(|()| Exit::Done)
+            .context("writing to standard output"),
+    }
+}
+
+fn release() -> String {
+    nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// `-v`: what the tool does; `-vv`: every step of it, the kernel half's and the verifier's words included.
+fn log_to_stderr(verbose: u8) {
+    let filter = match verbose {
+        0 => "off",
+        1 => "dockernet=info",
+        _ => "dockernet=debug,aya=info",
+    };
+    env_logger::Builder::new()
+        .parse_filters(filter)
+        .target(env_logger::Target::Stderr)
+        .format(|out, record| {
+            writeln!(
+                out,
+                "dockernet-trace: {}: {}",
+                record.level().as_str().to_lowercase(),
+                record.args()
+            )
+        })
+        .init();
 }

@@ -58,8 +58,9 @@ pub struct Tracer {
     totals: PerCpuArray<MapData, Totals>,
     control_map: Array<MapData, Control>,
     control: Control,
-    endpoints: HashMap<MapData, [u8; 16], u32>,
-    published: HashMap<MapData, PortKey, u32>,
+    endpoints: Mirror<[u8; 16], u32>,
+    published: Mirror<PortKey, u32>,
+    far: Mirror<u64, u8>,
     last_missed: Option<u64>,
 }
 
@@ -76,8 +77,9 @@ impl Tracer {
         ];
         let totals = PerCpuArray::try_from(take(names::TOTALS)?)?;
         let control_map = Array::try_from(take(names::CONTROL)?)?;
-        let endpoints = HashMap::try_from(take(names::ENDPOINTS)?)?;
-        let published = HashMap::try_from(take(names::PUBLISHED)?)?;
+        let endpoints = Mirror::new(HashMap::try_from(take(names::ENDPOINTS)?)?);
+        let published = Mirror::new(HashMap::try_from(take(names::PUBLISHED)?)?);
+        let far = Mirror::new(HashMap::try_from(take(names::FAR)?)?);
         let program = match tier {
             Tier::TpBtf => names::KFREE_SKB_BTF,
             Tier::Tracepoint => names::KFREE_SKB_TRACEPOINT,
@@ -102,6 +104,7 @@ impl Tracer {
             },
             endpoints,
             published,
+            far,
             last_missed: None,
         };
         tracer.write_control()?;
@@ -211,6 +214,7 @@ impl Tracer {
         {
             sum.observed += value.observed;
             sum.filtered += value.filtered;
+            sum.out_of_scope += value.out_of_scope;
             sum.other += value.other;
             sum.ring_full += value.ring_full;
             sum.non_packets += value.non_packets;
@@ -236,36 +240,61 @@ impl Tracer {
         self.ebpf = None;
     }
 
-    /// Replaces the address → endpoint id map by what differs.
+    /// Tells the kernel half which addresses are whose.
     pub fn set_endpoints(
         &mut self,
-        wanted: &std::collections::HashMap<[u8; 16], u32>,
+        wanted: std::collections::HashMap<[u8; 16], u32>,
     ) -> Result<()> {
-        sync(&mut self.endpoints, wanted)
+        self.endpoints
+            .set(wanted)
             .context("telling the kernel half the containers' addresses")
     }
 
-    /// Replaces the published port → endpoint id map by what differs.
-    pub fn set_published(
-        &mut self,
-        wanted: &std::collections::HashMap<PortKey, u32>,
-    ) -> Result<()> {
-        sync(&mut self.published, wanted).context("telling the kernel half the published ports")
+    /// Tells the kernel half which published ports are whose.
+    pub fn set_published(&mut self, wanted: std::collections::HashMap<PortKey, u32>) -> Result<()> {
+        self.published
+            .set(wanted)
+            .context("telling the kernel half the published ports")
+    }
+
+    /// Tells the kernel half which namespaces are out of scope.
+    pub fn set_far(&mut self, wanted: std::collections::HashMap<u64, u8>) -> Result<()> {
+        let count = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
+        self.far
+            .set(wanted)
+            .context("telling the kernel half the namespaces out of scope")?;
+        if self.control.far != count {
+            self.control.far = count;
+            self.write_control()?;
+        }
+        Ok(())
     }
 }
 
-fn sync<K: aya::Pod + Eq + std::hash::Hash>(
-    map: &mut HashMap<MapData, K, u32>,
-    wanted: &std::collections::HashMap<K, u32>,
-) -> Result<()> {
-    let present: std::collections::HashMap<K, u32> = map.iter().collect::<Result<_, _>>()?;
-    for key in present.keys().filter(|key| !wanted.contains_key(*key)) {
-        map.remove(key)?;
-    }
-    for (key, id) in wanted {
-        if present.get(key) != Some(id) {
-            map.insert(*key, *id, 0)?;
+/// A map of the kernel half's that user space alone writes: changes cost a system call each, the rest nothing.
+struct Mirror<K, V> {
+    map: HashMap<MapData, K, V>,
+    present: std::collections::HashMap<K, V>,
+}
+
+impl<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod + PartialEq> Mirror<K, V> {
+    fn new(map: HashMap<MapData, K, V>) -> Self {
+        Self {
+            map,
+            present: std::collections::HashMap::new(),
         }
     }
-    Ok(())
+
+    fn set(&mut self, wanted: std::collections::HashMap<K, V>) -> Result<()> {
+        for key in self.present.keys().filter(|key| !wanted.contains_key(*key)) {
+            self.map.remove(key)?;
+        }
+        for (key, value) in &wanted {
+            if self.present.get(key) != Some(value) {
+                self.map.insert(*key, *value, 0)?;
+            }
+        }
+        self.present = wanted;
+        Ok(())
+    }
 }

@@ -162,6 +162,8 @@ fn flow_packet(case: &Case<'_>, point: HookPoint) -> FlowPacket {
         icmp_code: shown
             .and_then(|packet| packet.icmp.as_ref())
             .map(|icmp| icmp.code),
+        // An IPv6 packet with one is rare, and ufw's rules ask about it before anything else.
+        routing_header: Some(false),
     }
 }
 

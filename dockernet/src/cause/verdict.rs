@@ -17,11 +17,6 @@ impl Verdict {
         Self::new(id, Confidence::Confirmed, summary)
     }
 
-    /// A cause that the evidence fits.
-    pub(super) fn likely(id: &'static str, summary: impl Into<String>) -> Self {
-        Self::new(id, Confidence::Likely, summary)
-    }
-
     /// Confirmed if `agrees`.
     pub(super) fn when(agrees: bool, id: &'static str, summary: impl Into<String>) -> Self {
         let confidence = if agrees {

@@ -4,6 +4,7 @@ mod build;
 mod hook;
 mod packet;
 
+pub(crate) use build::unexplained;
 pub use build::{Names, evidence};
 pub use hook::HookPoint;
 

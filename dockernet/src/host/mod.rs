@@ -12,6 +12,7 @@ pub mod listeners;
 pub mod neighbour;
 mod netlink;
 pub mod netns;
+pub mod privileges;
 pub mod resolver;
 pub mod route;
 pub mod state;

@@ -1,0 +1,68 @@
+//! What this process may do.
+
+use anyhow::{Result, bail};
+use caps::{CapSet, Capability};
+
+/// What tracing needs, and what for.
+const NEEDED: &[(Capability, &str)] = &[
+    (
+        Capability::CAP_SYS_ADMIN,
+        "BPF programs and entering network namespaces",
+    ),
+    (Capability::CAP_NET_ADMIN, "firewall rules and links"),
+    (Capability::CAP_SYS_PTRACE, "container namespaces"),
+    (Capability::CAP_SYSLOG, "kernel symbols"),
+];
+
+/// The capabilities that are missing, each with what it is for.
+#[must_use]
+pub fn missing() -> Vec<String> {
+    let have = caps::read(None, CapSet::Effective).unwrap_or_default();
+    NEEDED
+        .iter()
+        .filter(|(capability, _)| !have.contains(capability))
+        .map(|(capability, what)| format!("{capability} ({what})"))
+        .collect()
+}
+
+/// One sentence about everything that is missing.
+pub fn check() -> Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let who = if nix::unistd::geteuid().is_root() {
+        "root, but not with all privileges"
+    } else {
+        "not root"
+    };
+    let list = match missing.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
+    };
+    let hint = if nix::unistd::geteuid().is_root() {
+        "give the container or service these capabilities (docker run --privileged --pid=host --network=host)"
+    } else {
+        "try sudo"
+    };
+    bail!("{who}: lacks {list}; {hint}");
+}
+
+/// `/sys/kernel/security/lockdown`'s mode, where the kernel has it: `none`, `integrity` or `confidentiality`.
+#[must_use]
+pub fn lockdown() -> Option<String> {
+    let text = std::fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    let (_, rest) = text.split_once('[')?;
+    Some(rest.split_once(']')?.0.to_owned())
+}
+
+/// `kernel.kptr_restrict`: 2 hides kernel addresses from everybody.
+#[must_use]
+pub fn kptr_restrict() -> Option<u8> {
+    std::fs::read_to_string("/proc/sys/kernel/kptr_restrict")
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}

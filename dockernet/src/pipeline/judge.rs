@@ -1,0 +1,192 @@
+//! One drop's fate: shown with its cause, or counted as something that is not to be shown.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use dockernet_common::{count::CountKey, record::Settings};
+
+use super::scope;
+use crate::{
+    cause::{self, Case, FirewallCache, Verdict, noise},
+    cli::{Filter, options::Options},
+    evidence::Evidence,
+    host::{netns::NetnsHandle, state::HostState},
+    inventory::Inventory,
+    model::Drop,
+};
+
+/// What becomes of a drop. The ledger has a column for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Fate {
+    Shown,
+    Filtered,
+    OutOfScope,
+    Benign,
+    Expected,
+}
+
+/// Decides, and remembers verdicts for a second: a storm asks the same question again and again.
+pub(super) struct Judge {
+    host: NetnsHandle,
+    state: Box<dyn HostState>,
+    firewalls: FirewallCache,
+    /// The filter without causes: what it refuses need not be explained.
+    coarse: Filter,
+    remembered: HashMap<Question, (Instant, Option<Verdict>)>,
+}
+
+/// What a verdict depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Question {
+    key: CountKey,
+    src: Option<IpAddr>,
+    dst: Option<IpAddr>,
+    ports: [Option<u16>; 2],
+    flags: Option<String>,
+    icmp: Option<(u8, u8)>,
+    settings: [i32; 12],
+    hook: Option<String>,
+    status: u32,
+    stack: Vec<String>,
+}
+
+/// How long an answer holds. The host's settings may change behind it.
+const HOLDS: Duration = Duration::from_secs(1);
+/// Answers remembered at most.
+const ANSWERS: usize = 4096;
+
+impl Judge {
+    pub(super) fn new(host: NetnsHandle, state: Box<dyn HostState>, options: &Options) -> Self {
+        Self {
+            host,
+            state,
+            firewalls: FirewallCache::default(),
+            coarse: Filter {
+                causes: Vec::new(),
+                ..options.filter.clone()
+            },
+            remembered: HashMap::new(),
+        }
+    }
+
+    /// Decides one drop and completes its line.
+    pub(super) fn judge(
+        &mut self,
+        options: &Options,
+        evidence: &Evidence,
+        inventory: &Inventory,
+    ) -> (Fate, Drop) {
+        let mut drop = evidence.drop.clone();
+        let bridge_of = |name: &str| inventory.network(name)?.bridge.clone();
+        if !self.coarse.admits(&drop, &bridge_of) {
+            return (Fate::Filtered, drop);
+        }
+        if !scope::contains(options.scope, evidence, inventory) {
+            return (Fate::OutOfScope, drop);
+        }
+        let case = Case {
+            evidence,
+            inventory,
+            state: self.state.as_ref(),
+            firewalls: &self.firewalls,
+            host: &self.host,
+        };
+        drop.noise = noise::certain(&case);
+        if drop.noise.is_none() {
+            let question = question(evidence);
+            let now = Instant::now();
+            let known = self
+                .remembered
+                .get(&question)
+                .filter(|(at, _)| now - *at < HOLDS);
+            let verdict = match known {
+                Some((_, verdict)) => verdict.clone(),
+                None => {
+                    let verdict = cause::explain(&case);
+                    if self.remembered.len() >= ANSWERS {
+                        self.remembered.retain(|_, (at, _)| now - *at < HOLDS);
+                    }
+                    if self.remembered.len() < ANSWERS {
+                        self.remembered.insert(question, (now, verdict.clone()));
+                    }
+                    verdict
+                }
+            };
+            match verdict {
+                Some(verdict) => {
+                    drop.cause = verdict.cause;
+                    drop.rule = verdict.rule;
+                }
+                None => drop.noise = noise::leftover(&case),
+            }
+        }
+        if drop.noise.is_some() && !options.all {
+            return (Fate::Benign, drop);
+        }
+        if !options.filter.admits(&drop, &bridge_of) {
+            return (Fate::Filtered, drop);
+        }
+        if options
+            .ignore
+            .iter()
+            .any(|ignore| ignore.matches(&drop, &bridge_of))
+        {
+            drop.expected = true;
+            return (Fate::Expected, drop);
+        }
+        (Fate::Shown, drop)
+    }
+}
+
+fn question(evidence: &Evidence) -> Question {
+    let packet = evidence.drop.packet.as_ref();
+    let Settings {
+        v4_forwarding,
+        v4_all_forwarding,
+        rp_filter,
+        all_rp_filter,
+        route_localnet,
+        accept_local,
+        v6_forwarding,
+        v6_all_forwarding,
+        v6_disabled,
+        port_state,
+        mtu,
+        out_mtu,
+    } = evidence.record.settings;
+    let src_port = packet.and_then(|packet| packet.src_port);
+    Question {
+        key: evidence.record.key,
+        src: packet.and_then(|packet| packet.src),
+        dst: packet.and_then(|packet| packet.dst),
+        // A client's port changes with every connection and decides nothing; a service's does.
+        ports: [
+            src_port.filter(|&port| port < 32768),
+            packet.and_then(|packet| packet.dst_port),
+        ],
+        flags: packet.and_then(|packet| packet.tcp_flags.clone()),
+        icmp: packet
+            .and_then(|packet| packet.icmp.as_ref())
+            .map(|icmp| (icmp.icmp_type, icmp.code)),
+        settings: [
+            v4_forwarding,
+            v4_all_forwarding,
+            rp_filter,
+            all_rp_filter,
+            route_localnet,
+            accept_local,
+            v6_forwarding,
+            v6_all_forwarding,
+            v6_disabled,
+            port_state,
+            mtu,
+            out_mtu,
+        ],
+        hook: evidence.drop.hook.clone(),
+        status: evidence.record.conntrack.status,
+        stack: evidence.stack().iter().take(4).cloned().collect(),
+    }
+}

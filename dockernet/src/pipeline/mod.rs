@@ -1,0 +1,318 @@
+//! From the ring to the report, on one thread. Whoever reads [`Pipeline::run`] has seen all of it.
+
+mod account;
+mod judge;
+mod scope;
+mod stop;
+mod waiting;
+mod watch;
+
+use std::{
+    os::fd::BorrowedFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use dockernet_common::record::DropRecord;
+use jiff::Timestamp;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::sync::{Notify, watch::Receiver};
+
+pub use stop::{Signals, block_signals};
+
+use self::{
+    account::Books,
+    judge::{Fate, Judge},
+    waiting::Waiting,
+};
+use crate::{
+    bpf::{clock::Clock, reasons::Reasons, symbols::Symbols, tracer::Tracer},
+    cli::{Exit, options::Options},
+    evidence::{Evidence, Names, evidence},
+    host::{netns::NetnsHandle, state::LiveState},
+    inventory::Inventory,
+    model::{Drop, EndpointKind, NetnsKey},
+    report::{Report, Stream},
+};
+
+/// Between two drains at least so much time passes: wake-ups are batched, and a storm costs twenty of them a second.
+const BATCH: Duration = Duration::from_millis(50);
+/// With something to do at the next look (waiting samples, a storm's line).
+const SOON: Duration = Duration::from_millis(50);
+/// With nothing to do.
+const IDLE: Duration = Duration::from_millis(500);
+/// Between two looks at the counts.
+const SETTLE: Duration = Duration::from_secs(1);
+/// Between two interim ledgers.
+const INTERIM: Duration = Duration::from_secs(30);
+/// After this many rows a generation is retired: half of what its map holds.
+const ROWS: usize = 4096;
+/// After a program or a map was taken out of use, nothing is at work on it any more.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// Everything that a run needs.
+pub struct Pipeline {
+    /// The attached programs.
+    pub tracer: Tracer,
+    /// What the user asked for.
+    pub options: Options,
+    /// The namespace taken as the host.
+    pub host: NetnsHandle,
+    /// Names of reasons.
+    pub reasons: Reasons,
+    /// Names of functions.
+    pub symbols: Symbols,
+    /// Who is who, live.
+    pub inventory: Receiver<Arc<Inventory>>,
+    /// Asks the inventory to look again.
+    pub rescan: Arc<Notify>,
+    /// Where results go.
+    pub report: Box<dyn Report + Send>,
+    /// SIGINT and SIGTERM.
+    pub signals: Signals,
+}
+
+/// What changes while it runs.
+struct State {
+    judge: Judge,
+    books: Books,
+    waiting: Waiting,
+    started: Instant,
+    /// Lines still allowed by `--count`.
+    lines_left: Option<u64>,
+    closed: bool,
+}
+
+impl Pipeline {
+    /// Runs until told to stop, then detaches, settles the books and says how it ended.
+    pub fn run(mut self) -> Result<Exit> {
+        let mut state = State {
+            judge: Judge::new(self.host.clone(), Box::new(LiveState), &self.options),
+            books: Books::default(),
+            waiting: Waiting::default(),
+            started: Instant::now(),
+            lines_left: self.options.count.map(std::num::NonZeroU64::get),
+            closed: false,
+        };
+        let mut settled = Instant::now();
+        let mut interim = Instant::now();
+        let mut retiring: Option<(Instant, u32)> = None;
+        let mut interrupted = false;
+        let mut busy = false;
+        // Known before the first drop is read.
+        self.inventory.mark_changed();
+        while !state.done(&self.options) {
+            let wait = self.wait(&state, busy);
+            if let Some(by_interrupt) = self.sleep(wait)? {
+                interrupted = by_interrupt;
+                break;
+            }
+            self.follow_inventory()?;
+            let seen = self.drain(&mut state, false)?;
+            busy = seen > 0 || !state.waiting.is_empty();
+            if settled.elapsed() >= SETTLE {
+                settled = Instant::now();
+                busy |= self.settle(&mut state, &mut retiring)?;
+            }
+            if interim.elapsed() >= INTERIM {
+                interim = Instant::now();
+                let ledger = state.books.interim(
+                    &self.tracer.totals()?,
+                    state.seconds(),
+                    self.tracer.missed(),
+                );
+                state.note(self.report.ledger(&ledger)?);
+            }
+            state.note(self.report.tick(Timestamp::now())?);
+            if seen > 0 {
+                // Samples gather in the ring meanwhile, without waking anybody.
+                std::thread::sleep(BATCH);
+            }
+        }
+        self.finish(state, interrupted)
+    }
+
+    /// Detaches first: from then on nothing changes, and every number is exact.
+    fn finish(mut self, mut state: State, interrupted: bool) -> Result<Exit> {
+        let seconds = state.seconds();
+        self.tracer.detach();
+        std::thread::sleep(GRACE);
+        self.drain(&mut state, true)?;
+        let rows = self.tracer.rows()?;
+        for remainder in state.books.settle(&rows, true) {
+            self.show(&mut state, remainder.fate, &remainder.drop, true)?;
+        }
+        let ledger = state
+            .books
+            .last(&self.tracer.totals()?, seconds, self.tracer.missed());
+        if !state.closed {
+            let _over = self.report.finish(&ledger, interrupted)?;
+        }
+        let found = state.books.found > 0 || ledger.lost > 0;
+        Ok(if self.options.expect_no_drops && found && !state.closed {
+            Exit::Found
+        } else {
+            Exit::Done
+        })
+    }
+
+    /// How long nothing need be done.
+    fn wait(&self, state: &State, busy: bool) -> Duration {
+        let next = if busy { SOON } else { IDLE };
+        match self.options.duration {
+            Some(duration) => next.min(duration.saturating_sub(state.started.elapsed())),
+            None => next,
+        }
+    }
+
+    /// Sleeps until a sample comes, a signal, or the time is over. A signal: whether it was SIGINT.
+    fn sleep(&mut self, wait: Duration) -> Result<Option<bool>> {
+        // SAFETY: the tracer outlives this borrow.
+        let ring = unsafe { BorrowedFd::borrow_raw(self.tracer.ring_fd()) };
+        let mut fds = [
+            PollFd::new(ring, PollFlags::POLLIN),
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+        ];
+        let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error).context("waiting for the ring"),
+        }
+        self.signals.take()
+    }
+
+    fn follow_inventory(&mut self) -> Result<()> {
+        if self.inventory.has_changed().unwrap_or(false) {
+            let inventory = self.inventory.borrow_and_update().clone();
+            watch::publish(&mut self.tracer, &inventory, self.options.scope)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the ring and handles what it held, and what had waited. Returns how many samples came.
+    fn drain(&mut self, state: &mut State, last: bool) -> Result<usize> {
+        let mut records: Vec<DropRecord> = Vec::new();
+        self.tracer.drain(|record| records.push(*record))?;
+        let count = records.len();
+        let inventory = self.inventory.borrow().clone();
+        let clock = Clock::now();
+        let mut rescan = false;
+        for record in records {
+            let evidence = self.evidence(&record, &inventory, clock);
+            if last || is_named(&evidence, &inventory) {
+                self.handle(state, &evidence, &inventory)?;
+                continue;
+            }
+            rescan = true;
+            if let Some(oldest) = state.waiting.push(record) {
+                let evidence = self.evidence(&oldest, &inventory, clock);
+                self.handle(state, &evidence, &inventory)?;
+            }
+        }
+        if rescan {
+            self.rescan.notify_one();
+        }
+        if !state.waiting.is_empty() {
+            let ready = state.waiting.take(last, |record| {
+                is_named(&self.evidence(record, &inventory, clock), &inventory)
+            });
+            for record in ready {
+                let evidence = self.evidence(&record, &inventory, clock);
+                self.handle(state, &evidence, &inventory)?;
+            }
+        }
+        Ok(count)
+    }
+
+    fn evidence(&self, record: &DropRecord, inventory: &Inventory, clock: Clock) -> Evidence {
+        evidence(
+            record,
+            &Names {
+                reasons: &self.reasons,
+                symbols: &self.symbols,
+                clock,
+                inventory,
+            },
+        )
+    }
+
+    fn handle(
+        &mut self,
+        state: &mut State,
+        evidence: &Evidence,
+        inventory: &Inventory,
+    ) -> Result<()> {
+        let (fate, drop) = state.judge.judge(&self.options, evidence, inventory);
+        state.books.sample(evidence.record.key, fate, &drop);
+        self.show(state, fate, &drop, false)
+    }
+
+    /// Past `--count` lines nothing more is written but what only completes the sum (`rest`).
+    fn show(&mut self, state: &mut State, fate: Fate, drop: &Drop, rest: bool) -> Result<()> {
+        if fate != Fate::Shown || state.closed {
+            return Ok(());
+        }
+        if let Some(left) = state.lines_left.as_mut() {
+            if *left == 0 && !rest {
+                state.books.withdraw(drop);
+                return Ok(());
+            }
+            *left = left.saturating_sub(1);
+        }
+        state.note(self.report.dropped(drop)?);
+        Ok(())
+    }
+
+    /// Looks at the counts: what was only counted finds its column, and full maps are retired.
+    fn settle(&mut self, state: &mut State, retiring: &mut Option<(Instant, u32)>) -> Result<bool> {
+        let rows = self.tracer.rows()?;
+        let remainders = state.books.settle(&rows, false);
+        let any = !remainders.is_empty();
+        for remainder in remainders {
+            self.show(state, remainder.fate, &remainder.drop, false)?;
+        }
+        match retiring.take() {
+            None if rows.len() > ROWS => {
+                let old = rows.iter().map(|row| row.generation).max().unwrap_or(0);
+                self.tracer.next_generation()?;
+                *retiring = Some((Instant::now(), old));
+            }
+            // Settled above, a second after the last program could have touched it.
+            Some((since, old)) if since.elapsed() >= SETTLE => {
+                self.tracer.clear_retired()?;
+                state.books.retire(old);
+            }
+            other => *retiring = other,
+        }
+        Ok(any)
+    }
+}
+
+impl State {
+    fn done(&self, options: &Options) -> bool {
+        self.closed
+            || self.lines_left == Some(0)
+            || options
+                .duration
+                .is_some_and(|duration| self.started.elapsed() >= duration)
+    }
+
+    fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    fn note(&mut self, stream: Stream) {
+        self.closed |= stream == Stream::Closed;
+    }
+}
+
+/// Whether the inventory knows where it died and whose it was.
+fn is_named(evidence: &Evidence, inventory: &Inventory) -> bool {
+    let nameless = |endpoint: &crate::model::Endpoint| {
+        endpoint.kind == EndpointKind::Unknown && endpoint.network.is_some()
+    };
+    (evidence.netns == NetnsKey(0) || inventory.near(evidence.netns).is_some())
+        && !nameless(&evidence.drop.source)
+        && !nameless(&evidence.drop.destination)
+}

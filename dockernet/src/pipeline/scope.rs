@@ -1,0 +1,60 @@
+//! Whose drops are to be seen.
+
+use crate::{
+    cli::options::Scope,
+    evidence::Evidence,
+    inventory::Inventory,
+    model::{Endpoint, EndpointKind, NetnsOwner},
+};
+
+/// Whether a drop is inside `--scope`.
+pub(super) fn contains(scope: Scope, evidence: &Evidence, inventory: &Inventory) -> bool {
+    if scope == Scope::All {
+        return true;
+    }
+    // A namespace that is not classified yet is inside.
+    if inventory.near(evidence.netns) == Some(false) {
+        return false;
+    }
+    let drop = &evidence.drop;
+    if scope == Scope::Host && drop.netns.owner == NetnsOwner::Host {
+        return true;
+    }
+    drop.netns.owner == NetnsOwner::Container
+        || drop.published.is_some()
+        || touches(&drop.source)
+        || touches(&drop.destination)
+        || addresses(evidence).any(|address| inventory.is_docker_address(address) && !is_host(inventory, address))
+        // A namespace wired to a bridge of the host's, such as a container that was wired by hand.
+        || drop.netns.owner == NetnsOwner::Other && inventory.near(evidence.netns) == Some(true)
+}
+
+fn touches(endpoint: &Endpoint) -> bool {
+    endpoint.container.is_some()
+        || endpoint.kind == EndpointKind::Unknown && endpoint.network.is_some()
+}
+
+/// A bridge's own address is in a Docker network, and the host's.
+fn is_host(inventory: &Inventory, address: std::net::IpAddr) -> bool {
+    inventory.endpoint(address, None).kind == EndpointKind::Host
+}
+
+fn addresses(evidence: &Evidence) -> impl Iterator<Item = std::net::IpAddr> {
+    let drop = &evidence.drop;
+    let packet = drop.packet.as_ref();
+    let inner = packet.and_then(|packet| packet.icmp.as_ref()?.inner.as_deref());
+    let nat = drop.nat.as_ref();
+    packet
+        .into_iter()
+        .chain(inner)
+        .flat_map(|packet| [packet.src, packet.dst])
+        .flatten()
+        .chain(nat.into_iter().flat_map(|nat| {
+            [
+                nat.original.src,
+                nat.original.dst,
+                nat.reply.src,
+                nat.reply.dst,
+            ]
+        }))
+}

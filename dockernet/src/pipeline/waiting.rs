@@ -1,0 +1,55 @@
+//! Samples of namespaces and addresses that the inventory has not seen yet: a container's first packets die before
+//! anybody has told us of it.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use dockernet_common::record::DropRecord;
+
+/// How long a sample waits for its name.
+const PATIENCE: Duration = Duration::from_millis(700);
+/// How many may wait; beyond that the oldest goes without.
+const CROWD: usize = 4096;
+
+/// Samples that wait.
+#[derive(Default)]
+pub(super) struct Waiting {
+    queue: VecDeque<(Instant, DropRecord)>,
+}
+
+impl Waiting {
+    /// Lets a sample wait. Returns the one that has to go for it.
+    pub(super) fn push(&mut self, record: DropRecord) -> Option<DropRecord> {
+        self.queue.push_back((Instant::now(), record));
+        if self.queue.len() > CROWD {
+            self.queue.pop_front().map(|(_, record)| record)
+        } else {
+            None
+        }
+    }
+
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Those that need not wait any longer: named by now, or out of patience (`all`: everybody).
+    pub(super) fn take(
+        &mut self,
+        all: bool,
+        mut known: impl FnMut(&DropRecord) -> bool,
+    ) -> Vec<DropRecord> {
+        let now = Instant::now();
+        let mut ready = Vec::new();
+        self.queue.retain(|(since, record)| {
+            let go = all || now - *since >= PATIENCE || known(record);
+            if go {
+                ready.push(*record);
+            }
+            !go
+        });
+        ready
+    }
+}

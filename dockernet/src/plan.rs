@@ -1,0 +1,136 @@
+//! What the options mean on this machine, before anything is attached.
+
+use std::{net::IpAddr, thread};
+
+use anyhow::{Context as _, Result, bail};
+use dockernet_common::filter::{Filter as KernelFilter, MAX_DEVICES, MAX_REASONS, test};
+use ipnet::IpNet;
+
+use crate::{
+    bpf::{load::Kernel, symbols::Symbols},
+    cli::{Filter, Protocol, options::Options},
+    host::{link, netns::NetnsHandle, privileges},
+};
+
+/// Everything that is known before the first program is loaded.
+pub struct Plan {
+    /// What the user asked for.
+    pub options: Options,
+    /// The namespace taken as the host.
+    pub host: NetnsHandle,
+    /// The kernel's types and reasons.
+    pub kernel: Kernel,
+    /// Function names, being read on a thread of their own.
+    symbols: thread::JoinHandle<Result<Symbols>>,
+    /// What of the filter the kernel half can test.
+    pub filter: KernelFilter,
+}
+
+impl Plan {
+    /// Checks privileges and options against this machine.
+    pub fn new(options: Options) -> Result<Self> {
+        privileges::check()?;
+        let symbols = thread::Builder::new()
+            .name("symbols".into())
+            .spawn(Symbols::read)
+            .context("starting a thread")?;
+        let host = match &options.netns {
+            Some(path) => NetnsHandle::open(path)
+                .with_context(|| format!("opening the network namespace {}", path.display()))?,
+            None => NetnsHandle::current().context("opening this process's network namespace")?,
+        };
+        let kernel = Kernel::look()?;
+        let reasons: Vec<&str> = kernel.reasons.names().collect();
+        options.check_reasons(&reasons)?;
+        let filter = kernel_filter(&options.filter, &kernel, &host);
+        Ok(Self {
+            options,
+            host,
+            kernel,
+            symbols,
+            filter,
+        })
+    }
+
+    /// Waits for the function names and hands everything over.
+    pub fn into_parts(self) -> Result<(Options, NetnsHandle, Kernel, Symbols)> {
+        let Ok(symbols) = self.symbols.join() else {
+            bail!("the thread that reads /proc/kallsyms panicked");
+        };
+        Ok((self.options, self.host, self.kernel, symbols?))
+    }
+}
+
+/// The part of the filter that the kernel half can test. It must let through everything that user space would.
+fn kernel_filter(filter: &Filter, kernel: &Kernel, host: &NetnsHandle) -> KernelFilter {
+    let mut wanted = KernelFilter::ALL;
+    if let [Protocol::Ip(number)] = filter.protocols.as_slice() {
+        wanted.tests |= test::PROTOCOL;
+        wanted.protocol = (*number).into();
+    }
+    if let [port] = filter.ports.as_slice() {
+        wanted.tests |= test::PORT;
+        wanted.port = *port;
+    }
+    if let [net] = filter.addresses.as_slice() {
+        wanted.tests |= test::ADDRESS;
+        (wanted.address, wanted.mask) = prefix(net);
+    }
+    let reasons: Option<Vec<u32>> = filter
+        .reasons
+        .iter()
+        .map(|name| kernel.reasons.number(name))
+        .collect();
+    if let Some(reasons) = reasons
+        && let Some(&first) = reasons.first()
+        && reasons.len() <= MAX_REASONS
+    {
+        wanted.tests |= test::REASON;
+        wanted.reasons = [first; MAX_REASONS];
+        wanted.reasons[..reasons.len()].copy_from_slice(&reasons);
+    }
+    if let Some(devices) = devices(filter, host)
+        && let Some(&first) = devices.first()
+        && devices.len() <= MAX_DEVICES
+    {
+        wanted.tests |= test::DEVICE;
+        wanted.devices = [first.0; MAX_DEVICES];
+        wanted.ingress = [first.1; MAX_DEVICES];
+        for (place, (name, index)) in devices.iter().enumerate() {
+            wanted.devices[place] = *name;
+            wanted.ingress[place] = *index;
+        }
+    }
+    wanted
+}
+
+/// Names and indexes, if all are plain names of interfaces that are there now: the index of one that comes later
+/// is not known.
+fn devices(filter: &Filter, host: &NetnsHandle) -> Option<Vec<([u8; 16], u32)>> {
+    if filter.interfaces.is_empty() {
+        return None;
+    }
+    let links = link::dump(host).ok()?;
+    filter
+        .interfaces
+        .iter()
+        .map(|wanted| {
+            let name = wanted.literal()?;
+            let index = links.iter().find(|link| link.name == name)?.ifindex;
+            let mut padded = [0; 16];
+            padded
+                .get_mut(..name.len())?
+                .copy_from_slice(name.as_bytes());
+            Some((padded, index))
+        })
+        .collect()
+}
+
+fn prefix(net: &IpNet) -> ([u8; 16], [u8; 16]) {
+    let (address, bits) = match net.network() {
+        IpAddr::V4(v4) => (v4.to_ipv6_mapped(), u32::from(net.prefix_len()) + 96),
+        IpAddr::V6(v6) => (v6, net.prefix_len().into()),
+    };
+    let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+    (address.octets(), mask.to_be_bytes())
+}
