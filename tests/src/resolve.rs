@@ -58,17 +58,21 @@ impl Lab {
             "ip6" => self.container_ip6(container, network)?.to_string(),
             "pid" => self.container_pid(container)?.to_string(),
             "veth" => self.veth(container)?,
-            "gateway" => {
-                let format = "{{range .IPAM.Config}}{{.Gateway}} {{end}}";
-                let text = self.docker(["network", "inspect", "--format", format, object])?;
-                text.split_whitespace()
-                    .next()
-                    .context("the network has no gateway")?
-                    .to_owned()
-            }
+            "gateway" => self.gateway(object)?,
             "bridge" => self.bridge(object)?,
             _ => bail!("no such kind of name"),
         })
+    }
+
+    /// What containers of a network take for their gateway: the bridge's address. (Older engines do not tell it for
+    /// their default network.)
+    fn gateway(&self, network: &str) -> Result<String> {
+        let script = format!("ip -4 -o addr show dev {}", self.bridge(network)?);
+        let text = self.shell(&Place::Host, &script)?.stdout;
+        text.split_once("inet ")
+            .and_then(|(_, rest)| rest.split_once('/'))
+            .map(|(address, _)| address.to_owned())
+            .context("its bridge has no address")
     }
 
     /// The bridge device of a network.

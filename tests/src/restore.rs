@@ -86,7 +86,7 @@ fn state(host: &Netns, outside: &Netns) -> Result<String> {
     let mut text = String::new();
     for netns in [host, outside] {
         let script = "ip -br -4 addr | sed 's/@[^ ]*//; s/ \\(UP\\|DOWN\\|UNKNOWN\\|LOWERLAYERDOWN\\) / /; s/  */ /g'
-            ip route show table all | grep -v -e fe80 -e multicast -e ff00 | sed 's/ linkdown//' | sort
+            ip route show table all | grep -v -e fe80 -e multicast -e anycast -e ff00 | sed 's/ linkdown//' | sort
             ip rule; ip -6 rule
             ip -o link | sed 's/^[0-9]*: \\([^:@]*\\).* mtu \\([0-9]*\\).*/\\1 \\2/'
             cat /proc/sys/net/ipv4/ip_forward

@@ -23,6 +23,8 @@ pub enum Kind {
     Tcp,
     /// UDP: sends each datagram back.
     Echo,
+    /// UDP: holds a socket with a small receive buffer and never reads it.
+    Deaf,
     /// UDP: answers each DNS query with 192.0.2.53.
     Dns,
 }
@@ -47,6 +49,20 @@ impl Server {
                 })?;
                 listener.set_nonblocking(true)?;
                 thread::spawn(move || serve_tcp(&listener, &seen))
+            }
+            Kind::Deaf => {
+                let socket = netns.within(|| {
+                    let socket = UdpSocket::bind(address)
+                        .with_context(|| format!("binding {address}/udp"))?;
+                    socket2::SockRef::from(&socket).set_recv_buffer_size(4096)?;
+                    Ok(socket)
+                })?;
+                thread::spawn(move || {
+                    let _held = socket;
+                    while !seen.load(Ordering::Relaxed) {
+                        thread::sleep(POLL);
+                    }
+                })
             }
             Kind::Echo | Kind::Dns => {
                 let socket = netns.within(|| {
@@ -97,7 +113,7 @@ fn serve_udp(socket: &UdpSocket, kind: Kind, stop: &AtomicBool) {
         };
         let answer = match kind {
             Kind::Dns => traffic::dns_answer(&buffer[..length]),
-            Kind::Tcp | Kind::Echo => Some(buffer[..length].to_vec()),
+            Kind::Tcp | Kind::Echo | Kind::Deaf => Some(buffer[..length].to_vec()),
         };
         if let Some(answer) = answer {
             socket.send_to(&answer, peer).ok();

@@ -23,11 +23,9 @@ const BASE_SYSCTLS: &[(&str, &str)] = &[
     ("net/ipv4/conf/all/send_redirects", "0"),
     ("net/ipv4/conf/default/send_redirects", "0"),
     ("net/ipv4/conf/all/accept_local", "0"),
-    ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/disable_ipv6", "0"),
     ("net/ipv6/conf/default/disable_ipv6", "0"),
     ("net/ipv6/conf/default/accept_dad", "0"),
-    ("net/ipv6/conf/all/forwarding", "1"),
     ("net/ipv4/icmp_ratelimit", "0"),
 ];
 
@@ -41,6 +39,9 @@ pub(crate) fn connect(id: &str) -> Result<(Netns, Netns)> {
             netns.set_sysctl(key, value).ok();
         }
     }
+    // The outside is a router. The host is none until dockerd makes it one, and sets FORWARD's policy to DROP then.
+    outside.set_sysctl("net/ipv4/ip_forward", "1")?;
+    host.set_sysctl("net/ipv4/ip_forward", "0")?;
     Cmd::new("ip")
         .args(["-n", &host_name(id), "link", "add", "eth0", "type", "veth"])
         .args(["peer", "name", "eth0", "netns", &outside_name(id)])

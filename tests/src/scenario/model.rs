@@ -51,6 +51,9 @@ pub struct Scenario {
     /// Steps that mend it.
     #[serde(default)]
     pub heal: Vec<Step>,
+    /// Steps at the very end, for what `setup` and `fault` left.
+    #[serde(default)]
+    pub teardown: Vec<Step>,
     /// What is sent in both phases.
     pub traffic: Vec<TrafficStep>,
     /// What the tool shall say.
@@ -118,6 +121,8 @@ pub struct ServerSpec {
     pub kind: Kind,
     /// Address and port.
     pub address: String,
+    /// In which phase; both if absent.
+    pub only: Option<Only>,
 }
 
 /// One step of a fault or of its mending: exactly one of `sysctl`, `shell`, `docker`, `sleep_ms`.

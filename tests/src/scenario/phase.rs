@@ -49,11 +49,10 @@ pub(super) fn topology(lab: &Lab, scenario: &Scenario, phase: Only) -> Result<()
     Ok(())
 }
 
-/// Starts the scenario's own servers.
-pub(super) fn servers(lab: &Lab, scenario: &Scenario) -> Result<Vec<Server>> {
-    scenario
-        .server
-        .iter()
+/// Starts the scenario's own servers: those of both phases, or those of one.
+pub(super) fn servers(lab: &Lab, scenario: &Scenario, only: Option<Only>) -> Result<Vec<Server>> {
+    let specs = scenario.server.iter().filter(|spec| spec.only == only);
+    specs
         .map(|spec| lab.serve(&spec.place.parse()?, spec.kind, &lab.expand(&spec.address)?))
         .collect()
 }

@@ -25,19 +25,29 @@ pub struct Report {
 /// # Errors
 /// What went otherwise than the scenario says.
 pub fn run(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report> {
+    let result = phases(lab, scenario, with_tool);
+    phase::steps(lab, &scenario.teardown).ok();
+    result
+}
+
+fn phases(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report> {
     phase::topology(lab, scenario, Only::Healthy).context("bringing up the topology")?;
     phase::steps(lab, &scenario.setup).context("setting up")?;
-    let servers = phase::servers(lab, scenario)?;
+    let _servers = phase::servers(lab, scenario, None)?;
+    let healthy = phase::servers(lab, scenario, Some(Only::Healthy))?;
     // A first exchange may race with what a container's start leaves in flight (addresses, neighbours).
     std::thread::sleep(Duration::from_millis(300));
     silent_phase(lab, scenario, with_tool).context("healthy")?;
+    drop(healthy);
+    phase::topology(lab, scenario, Only::Faulty).context("changing the topology")?;
+    let faulty = phase::servers(lab, scenario, Some(Only::Faulty))?;
     let report = faulty_phase(lab, scenario, with_tool).context("faulty")?;
+    drop(faulty);
     if !scenario.heal.is_empty() {
         phase::steps(lab, &scenario.heal).context("healing")?;
         lab.restore_sysctls();
         silent_phase(lab, scenario, with_tool).context("healed")?;
     }
-    drop(servers);
     Ok(report)
 }
 
@@ -55,7 +65,6 @@ fn tracer(lab: &Lab, with_tool: bool) -> Result<Option<Tracer>> {
 }
 
 fn faulty_phase(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report> {
-    phase::topology(lab, scenario, Only::Faulty).context("changing the topology")?;
     let tracer = tracer(lab, with_tool)?;
     let evidence = Evidence::start(&lab.id)?;
     phase::steps(lab, &scenario.fault).context("breaking it")?;
