@@ -117,6 +117,19 @@ pub fn engines() -> Result<Vec<Engine>> {
     Ok(found)
 }
 
+impl Engine {
+    /// The newest engine of this machine.
+    ///
+    /// # Errors
+    /// As [`engines`].
+    pub fn newest() -> Result<Self> {
+        engines()?
+            .into_iter()
+            .max_by_key(Self::major)
+            .context("no Docker engine")
+    }
+}
+
 fn unpacked() -> Vec<PathBuf> {
     let mut roots: Vec<PathBuf> = target_folders()
         .iter()

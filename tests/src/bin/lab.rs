@@ -24,7 +24,9 @@ fn main() -> Result<()> {
     println!("DOCKER_HOST={}", lab.docker_host());
     println!("nsenter --net={} --", lab.host().path().display());
     println!("nsenter --net={} --", lab.outside().path().display());
-    println!("container `web` is published as 10001; end standard input (Ctrl-D) to remove the lab");
+    println!(
+        "container `web` is published as 10001; end standard input (Ctrl-D) to remove the lab"
+    );
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }
