@@ -14,6 +14,7 @@ mod exec;
 mod image;
 mod lab;
 mod netns;
+mod offload;
 mod policy;
 mod resolve;
 mod restore;

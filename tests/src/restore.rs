@@ -107,6 +107,7 @@ fn state(host: &Netns, outside: &Netns) -> Result<String> {
     // The order of chains changes with each save and restore.
     let mut lines: Vec<&str> = text.lines().collect();
     lines.sort_unstable();
+    lines.dedup();
     Ok(lines.join("\n"))
 }
 

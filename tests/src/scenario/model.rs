@@ -33,6 +33,9 @@ pub struct Scenario {
     /// Keys for `daemon.json`; labs are shared by scenarios with the same ones.
     #[serde(default)]
     pub daemon: Map<String, Value>,
+    /// Whether packets from outside take the kernel's list path (see `Lab::list_path`).
+    #[serde(default)]
+    pub list_path: bool,
     /// Networks.
     #[serde(default)]
     pub network: Vec<NetworkSpec>,

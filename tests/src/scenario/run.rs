@@ -25,7 +25,13 @@ pub struct Report {
 /// # Errors
 /// What went otherwise than the scenario says.
 pub fn run(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report> {
+    if scenario.list_path {
+        lab.list_path(true)?;
+    }
     let result = phases(lab, scenario, with_tool);
+    if scenario.list_path {
+        lab.list_path(false)?;
+    }
     phase::steps(lab, &scenario.teardown).ok();
     result
 }
