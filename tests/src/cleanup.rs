@@ -87,6 +87,7 @@ pub(crate) fn destroy(folder: &Path) {
         }
         thread::sleep(Duration::from_millis(if round == 0 { 50 } else { 200 }));
     }
+    cgroups(&containers(folder));
     unmount(folder);
     namespaces(&id);
     std::fs::remove_dir_all(folder).ok();
@@ -100,18 +101,38 @@ pub(crate) fn namespaces(id: &str) {
     }
 }
 
+/// Full ids of the containers that a lab's engine still knows.
+fn containers(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder.join("data/containers")) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Removes containers' cgroups, which a killed engine leaves (v1: one folder below each controller's).
+fn cgroups(containers: &[String]) {
+    let root = Path::new("/sys/fs/cgroup");
+    let controllers = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let parents: Vec<PathBuf> = controllers
+        .map(|entry| entry.path().join("docker"))
+        .chain([root.join("docker")])
+        .filter(|parent| parent.is_dir())
+        .collect();
+    for parent in parents {
+        for id in containers {
+            std::fs::remove_dir(parent.join(id)).ok();
+        }
+    }
+}
+
 /// Processes of a lab: they name its folder on their command line, run in its namespaces, or in its containers' cgroups.
 fn processes(folder: &Path, id: &str) -> Vec<i32> {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let folder_text = folder.to_string_lossy();
-    let containers: Vec<String> = std::fs::read_dir(folder.join("data/containers"))
-        .map(|entries| {
-            entries
-                .flatten()
-                .map(|entry| entry.file_name().to_string_lossy().into_owned())
-                .collect()
-        })
-        .unwrap_or_default();
+    let containers = containers(folder);
     let inums: Vec<PathBuf> = [wires::host_name(id), wires::outside_name(id)]
         .iter()
         .filter_map(|name| {

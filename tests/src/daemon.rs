@@ -132,6 +132,10 @@ impl Daemon {
             config.insert("experimental".into(), json!(true));
             config.insert("ip6tables".into(), json!(true));
         }
+        if self.engine.major() < 24 {
+            // Else it writes a key to /etc/docker.
+            config.insert("deprecated-key-path".into(), folder("key.json"));
+        }
         config.extend(self.options.config.clone());
         Value::Object(config)
     }
