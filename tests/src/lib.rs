@@ -1,1 +1,37 @@
-//! The lab.
+//! The lab: a real Docker host in network namespaces of its own, faults as data, and the tool run against it.
+//!
+//! [`Lab`] brings up one namespace that plays the Docker host (with a real `dockerd` inside) and one that plays the
+//! rest of the world. [`traffic`] sends bounded probes from any namespace. [`Tracer`] runs `dockernet-trace` and
+//! collects its JSON lines. [`scenario`] reads `scenarios/*.toml` and runs each: healthy first, then broken.
+//! Nothing leaves the lab's own namespaces, and nothing of the machine's is changed.
+
+mod cleanup;
+mod container;
+mod daemon;
+mod engine;
+mod evidence;
+mod exec;
+mod image;
+mod lab;
+mod netns;
+mod offload;
+mod policy;
+mod resolve;
+mod restore;
+pub mod scenario;
+mod server;
+mod tracer;
+pub mod traffic;
+mod wires;
+
+pub use container::Run;
+pub use daemon::DaemonOptions;
+pub use engine::{Engine, engines};
+pub use evidence::Evidence;
+pub use exec::{Cmd, Output, wait_until};
+pub use lab::{Lab, LabOptions};
+pub use netns::{Netns, Place};
+pub use policy::{Part, Refusal, can_run, group, missing_requirement, progress};
+pub use server::{Kind as ServerKind, Server};
+pub use tracer::{Finished, Tracer, tool_path};
+pub use wires::{HOST_IP, HOST_IP6, INTERNET_IP, OUTSIDE_IP, OUTSIDE_IP6};

@@ -1,0 +1,141 @@
+//! Judging the tool's lines.
+
+use anyhow::{Result, bail, ensure};
+use serde_json::Value;
+
+use super::model::Expect;
+use crate::{lab::Lab, tracer::Finished};
+
+/// Demands silence: no `drop` line at all.
+///
+/// # Errors
+/// There is one.
+pub fn quiet(finished: &Finished) -> Result<()> {
+    let told: Vec<String> = finished.drops().map(short).collect();
+    ensure!(
+        told.is_empty(),
+        "nothing is wrong, yet the tool says:\n{}",
+        told.join("\n")
+    );
+    Ok(())
+}
+
+/// Demands a `drop` line that fits, and no other cause that claims to be confirmed.
+///
+/// # Errors
+/// What is missing or too much; the message holds the lines that there are.
+pub fn check(lab: &Lab, expect: &Expect, finished: &Finished) -> Result<()> {
+    let mut expect = expect.clone();
+    if let Some(device) = &mut expect.device {
+        *device = lab.expand(device)?;
+    }
+    let mut fitting = 0;
+    let mut complaints = Vec::new();
+    for line in finished.drops() {
+        match misfit(&expect, line) {
+            None => fitting += line["count"].as_u64().unwrap_or(0),
+            Some(why) => complaints.push(format!("{} — {why}", short(line))),
+        }
+        let id = line["cause"]["id"].as_str().unwrap_or_default();
+        let accepted = expect.cause.iter().chain(&expect.also).any(|c| c == id);
+        if line["cause"]["confidence"] == "confirmed" && !accepted {
+            bail!("a wrong cause is claimed to be confirmed: {line}");
+        }
+    }
+    let wanted = expect.min_count.unwrap_or(1);
+    ensure!(
+        fitting >= wanted,
+        "{fitting} packets are explained as expected ({wanted} wanted); other lines:\n{}\nledger {:?}",
+        complaints.join("\n"),
+        finished.ledger()?
+    );
+    Ok(())
+}
+
+/// Why a line is not the expected one.
+fn misfit(expect: &Expect, line: &Value) -> Option<String> {
+    let cause = &line["cause"];
+    let confidence = expect.confidence.as_deref().unwrap_or("confirmed");
+    let confident = cause["confidence"] == "confirmed" || cause["confidence"] == *confidence;
+    let fixes = cause["fix"].to_string();
+    let evidence = cause["evidence"].to_string();
+    let checks = [
+        (among(&expect.cause, &cause["id"]), "cause.id"),
+        (confident, "cause.confidence"),
+        (among(&expect.reason, &line["reason"]), "reason"),
+        (among(&expect.hook, &line["hook"]), "hook"),
+        (end(&expect.source, &line["source"]), "source"),
+        (
+            end(&expect.destination, &line["destination"]),
+            "destination",
+        ),
+        (same(&expect.published, &line["published"]), "published"),
+        (owner(&expect.netns, &line["netns"]), "netns"),
+        (same(&expect.device, &line["device"]), "device"),
+        (holds(&expect.fix, &fixes), "fix"),
+        (holds(&expect.evidence, &evidence), "evidence"),
+    ];
+    let wrong: Vec<&str> = checks
+        .iter()
+        .filter(|(fits, _)| !fits)
+        .map(|(_, name)| *name)
+        .collect();
+    (!wrong.is_empty()).then(|| format!("differs in {}", wrong.join(", ")))
+}
+
+fn among(accepted: &[String], value: &Value) -> bool {
+    accepted.is_empty() || accepted.iter().any(|text| value == text.as_str())
+}
+
+fn same(wanted: &Option<String>, value: &Value) -> bool {
+    wanted.as_ref().is_none_or(|text| value == text.as_str())
+}
+
+fn holds(wanted: &Option<String>, text: &str) -> bool {
+    wanted
+        .as_ref()
+        .is_none_or(|part| text.contains(part.as_str()))
+}
+
+fn end(wanted: &Option<String>, value: &Value) -> bool {
+    wanted
+        .as_ref()
+        .is_none_or(|text| match text.split_once(':') {
+            Some((kind, name)) => value["kind"] == kind && value["container"]["name"] == name,
+            None => value["kind"] == text.as_str(),
+        })
+}
+
+fn owner(wanted: &Option<String>, value: &Value) -> bool {
+    wanted
+        .as_ref()
+        .is_none_or(|text| match text.split_once(':') {
+            Some((kind, name)) => value["owner"] == kind && value["container"]["name"] == name,
+            None => value["owner"] == text.as_str(),
+        })
+}
+
+/// A drop line in a few words, for messages.
+fn short(line: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let packet = &line["packet"];
+    format!(
+        "{} ({}) {}@{} hook {} in {} dev {}: {} {}:{} → {}:{} published {} ×{}; evidence {}; fix {}",
+        text(&line["cause"]["id"]),
+        text(&line["cause"]["confidence"]),
+        text(&line["reason"]),
+        text(&line["location"]),
+        text(&line["hook"]),
+        line["netns"],
+        text(&line["device"]),
+        text(&packet["protocol"]),
+        text(&packet["src"]),
+        packet["src_port"],
+        text(&packet["dst"]),
+        packet["dst_port"],
+        text(&line["published"]),
+        line["count"],
+        line["cause"]["evidence"],
+        line["cause"]["fix"],
+    )
+}

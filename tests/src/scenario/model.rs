@@ -1,0 +1,228 @@
+//! What a scenario file holds.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{engine::Engine, server::Kind, traffic::Proto};
+
+/// In which phase something exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Only {
+    /// Before the fault.
+    Healthy,
+    /// With the fault.
+    Faulty,
+}
+
+/// One fault: topology, fault, traffic, what the tool shall say.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// The file's name without `.toml`.
+    #[serde(skip)]
+    pub name: String,
+    /// What happens, in one sentence.
+    pub description: String,
+    /// Oldest engine that has this fault (first number of its version).
+    pub min_engine: Option<u32>,
+    /// Newest engine that has this fault.
+    pub max_engine: Option<u32>,
+    /// Keys for `daemon.json`; labs are shared by scenarios with the same ones.
+    #[serde(default)]
+    pub daemon: Map<String, Value>,
+    /// Whether packets from outside take the kernel's list path (see `Lab::list_path`).
+    #[serde(default)]
+    pub list_path: bool,
+    /// Networks.
+    #[serde(default)]
+    pub network: Vec<NetworkSpec>,
+    /// Containers.
+    #[serde(default)]
+    pub container: Vec<ContainerSpec>,
+    /// Servers of the test's own.
+    #[serde(default)]
+    pub server: Vec<ServerSpec>,
+    /// Steps before the healthy traffic.
+    #[serde(default)]
+    pub setup: Vec<Step>,
+    /// Steps that break it.
+    #[serde(default)]
+    pub fault: Vec<Step>,
+    /// Steps that mend it.
+    #[serde(default)]
+    pub heal: Vec<Step>,
+    /// Steps at the very end, for what `setup` and `fault` left.
+    #[serde(default)]
+    pub teardown: Vec<Step>,
+    /// What is sent in both phases.
+    pub traffic: Vec<TrafficStep>,
+    /// What the tool shall say.
+    pub expect: Expect,
+}
+
+impl Scenario {
+    /// Whether this engine has the fault.
+    #[must_use]
+    pub fn runs_on(&self, engine: &Engine) -> bool {
+        self.min_engine.is_none_or(|min| engine.major() >= min)
+            && self.max_engine.is_none_or(|max| engine.major() <= max)
+    }
+}
+
+/// A network.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSpec {
+    /// Name.
+    pub name: String,
+    /// Arguments of `docker network create`.
+    #[serde(default)]
+    pub options: Vec<String>,
+    /// In which phase; both if absent.
+    pub only: Option<Only>,
+}
+
+/// A container.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerSpec {
+    /// Name.
+    pub name: String,
+    /// Command line.
+    #[serde(default = "sleep")]
+    pub command: String,
+    /// `--publish` values.
+    #[serde(default)]
+    pub publish: Vec<String>,
+    /// Networks, the first at start.
+    #[serde(default)]
+    pub networks: Vec<String>,
+    /// Further `docker run` arguments.
+    #[serde(default)]
+    pub options: Vec<String>,
+    /// Wait for this listener, e.g. `80/tcp`.
+    pub wait_port: Option<String>,
+    /// In which phase; both if absent. Two containers of one name stand for each other.
+    pub only: Option<Only>,
+}
+
+fn sleep() -> String {
+    "sleep 1000".into()
+}
+
+/// A server of the test's own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSpec {
+    /// Place: `host`, `outside`, `container:NAME`.
+    #[serde(rename = "in")]
+    pub place: String,
+    /// What it does.
+    pub kind: Kind,
+    /// Address and port.
+    pub address: String,
+    /// In which phase; both if absent.
+    pub only: Option<Only>,
+}
+
+/// One step of a fault or of its mending: exactly one of `sysctl`, `shell`, `docker`, `sleep_ms`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Place of `sysctl` and `shell`: `host` (default), `outside`, `container:NAME`.
+    #[serde(rename = "in")]
+    pub place: Option<String>,
+    /// Keys (with slashes) and values to set; put back at the end.
+    #[serde(default)]
+    pub sysctl: BTreeMap<String, String>,
+    /// A shell script; must succeed.
+    pub shell: Option<String>,
+    /// A docker command.
+    #[serde(default)]
+    pub docker: Vec<String>,
+    /// A pause.
+    pub sleep_ms: Option<u64>,
+}
+
+/// One probe.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrafficStep {
+    /// Place it starts from.
+    pub from: String,
+    /// Address it goes to; names in `${…}` are replaced.
+    pub to: String,
+    /// Port.
+    #[serde(default)]
+    pub port: u16,
+    /// What is sent.
+    #[serde(default)]
+    pub proto: Proto,
+    /// Source address.
+    pub source: Option<String>,
+    /// How many datagrams.
+    pub count: Option<u32>,
+    /// Payload bytes.
+    pub size: Option<usize>,
+    /// TTL.
+    pub ttl: Option<u32>,
+    /// How long to wait for an answer.
+    pub timeout_ms: Option<u64>,
+    /// Outcome before the fault (see `Outcome::fits`).
+    #[serde(default = "ok")]
+    pub healthy: String,
+    /// Outcome with the fault.
+    #[serde(default = "fail")]
+    pub faulty: String,
+    /// In which phase; both if absent.
+    pub only: Option<Only>,
+}
+
+fn ok() -> String {
+    "ok".into()
+}
+
+fn fail() -> String {
+    "fail".into()
+}
+
+/// What the tool shall say about the fault: one `drop` line has to fit all of it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// Accepted `cause.id`s.
+    pub cause: Vec<String>,
+    /// Least confidence: `confirmed` (default) or `likely`.
+    pub confidence: Option<String>,
+    /// `cause.id`s that other drop lines may carry as confirmed, beside `cause`.
+    #[serde(default)]
+    pub also: Vec<String>,
+    /// Accepted kernel reasons; all if empty.
+    #[serde(default)]
+    pub reason: Vec<String>,
+    /// What the kernel's own tracepoint shows on the build kernel: `REASON@function`, any of them.
+    #[serde(default)]
+    pub kernel: Vec<String>,
+    /// Accepted hooks; all if empty.
+    #[serde(default)]
+    pub hook: Vec<String>,
+    /// `container:NAME`, `host`, `external` …
+    pub source: Option<String>,
+    /// The same for the other end.
+    pub destination: Option<String>,
+    /// `published`, exactly.
+    pub published: Option<String>,
+    /// `host`, or `container:NAME`.
+    pub netns: Option<String>,
+    /// `device`; names in `${…}` are replaced.
+    pub device: Option<String>,
+    /// What a fix's command or advice contains.
+    pub fix: Option<String>,
+    /// What the evidence contains.
+    pub evidence: Option<String>,
+    /// How many packets the fitting lines stand for, at least.
+    pub min_count: Option<u64>,
+}

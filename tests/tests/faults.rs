@@ -1,0 +1,196 @@
+//! Every fault in `scenarios/`, against every Docker engine that this machine has.
+//!
+//! Arguments as the standard harness takes them: names to look for, `--exact`, `--list`, `--skip NAME`.
+//! `DOCKERNET_TEST_FULL=1` runs every fault on every engine; else each runs on one, and `DOCKERNET_TEST_SEED` says
+//! which. `DOCKERNET_LAB_ONLY=1` leaves the tool out and judges traffic and the kernel's own evidence.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::{Result, anyhow};
+use dockernet_tests::{
+    DaemonOptions, Engine, Lab, LabOptions, can_run, engines,
+    scenario::{self, Report, Scenario},
+    tool_path,
+};
+
+struct Options {
+    names: Vec<String>,
+    skip: Vec<String>,
+    exact: bool,
+    list: bool,
+    evidence: bool,
+}
+
+fn options() -> Options {
+    let mut options = Options {
+        names: Vec::new(),
+        skip: Vec::new(),
+        exact: false,
+        list: false,
+        evidence: std::env::var_os("DOCKERNET_LAB_ONLY").is_some_and(|v| v == "1"),
+    };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--exact" => options.exact = true,
+            "--list" => options.list = true,
+            "--skip" => options.skip.extend(arguments.next()),
+            // What cargo and editors add and means nothing here.
+            "--test-threads" | "--format" | "--color" | "-Z" => drop(arguments.next()),
+            other if other.starts_with('-') => {}
+            name => options.names.push(name.to_owned()),
+        }
+    }
+    options
+}
+
+impl Options {
+    fn selects(&self, name: &str) -> bool {
+        let fits = |pattern: &String| {
+            if self.exact {
+                name == pattern
+            } else {
+                name.contains(pattern.as_str())
+            }
+        };
+        (self.names.is_empty() || self.names.iter().any(fits)) && !self.skip.iter().any(fits)
+    }
+}
+
+fn main() -> ExitCode {
+    match harness(&options()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(101),
+        Err(error) => {
+            eprintln!("faults: {error:#}");
+            ExitCode::from(101)
+        }
+    }
+}
+
+fn harness(options: &Options) -> Result<bool> {
+    let scenarios = scenario::all()?;
+    if options.list {
+        for scenario in &scenarios {
+            println!("{}: test", scenario.name);
+        }
+        return Ok(true);
+    }
+    if !can_run()? {
+        return Ok(true);
+    }
+    if !options.evidence {
+        tool_path()?;
+    }
+    let engines = engines()?;
+    let mut plan = plan(&scenarios, &engines)?;
+    plan.retain(|(engine, scenario)| {
+        options.selects(&format!("{}::{}", scenario.name, engine.name))
+    });
+    // Labs are expensive: scenarios that can share one run one after the other.
+    plan.sort_by_key(|(engine, scenario)| {
+        (
+            engine.name.clone(),
+            format!("{:?}", scenario.daemon),
+            scenario.name.clone(),
+        )
+    });
+    println!("\nrunning {} tests", plan.len());
+    let mut lab = None;
+    let mut failures = Vec::new();
+    for (engine, scenario) in &plan {
+        let name = format!("{}::{}", scenario.name, engine.name);
+        let started = Instant::now();
+        let outcome = one(&mut lab, engine, scenario, !options.evidence);
+        let seconds = started.elapsed().as_secs_f64();
+        match outcome {
+            Ok(report) => {
+                println!("test {name} ... ok ({seconds:.1} s)");
+                if options.evidence {
+                    println!("     kernel: {:?}", report.kernel);
+                }
+            }
+            Err(error) => {
+                println!("test {name} ... FAILED ({seconds:.1} s)\n{error:#}");
+                failures.push(name);
+            }
+        }
+    }
+    drop(lab);
+    println!(
+        "\ntest result: {}. {} passed; {} failed",
+        if failures.is_empty() { "ok" } else { "FAILED" },
+        plan.len() - failures.len(),
+        failures.len()
+    );
+    for name in &failures {
+        println!("    {name}");
+    }
+    Ok(failures.is_empty())
+}
+
+/// Which scenario runs on which engine.
+fn plan<'a>(
+    scenarios: &'a [Scenario],
+    engines: &'a [Engine],
+) -> Result<Vec<(&'a Engine, &'a Scenario)>> {
+    let full = std::env::var_os("DOCKERNET_TEST_FULL").is_some_and(|value| value == "1");
+    let seed: usize = match std::env::var("DOCKERNET_TEST_SEED") {
+        Ok(text) => text
+            .parse()
+            .map_err(|_| anyhow!("DOCKERNET_TEST_SEED is {text:?}, which is no number"))?,
+        Err(_) => 0,
+    };
+    let mut plan = Vec::new();
+    for (index, scenario) in scenarios.iter().enumerate() {
+        let able: Vec<&Engine> = engines.iter().filter(|e| scenario.runs_on(e)).collect();
+        if able.is_empty() {
+            // Not silent, and not a failure: a second engine is a matter of the machine.
+            println!("{}: no engine here has this fault", scenario.name);
+        } else if full {
+            plan.extend(able.into_iter().map(|engine| (engine, scenario)));
+        } else {
+            plan.push((able[(index + seed) % able.len()], scenario));
+        }
+    }
+    Ok(plan)
+}
+
+fn one(
+    shared: &mut Option<Lab>,
+    engine: &Engine,
+    scenario: &Scenario,
+    with_tool: bool,
+) -> Result<Report> {
+    let options = LabOptions {
+        daemon: DaemonOptions {
+            config: scenario.daemon.clone(),
+        },
+    };
+    let usable = shared
+        .as_ref()
+        .is_some_and(|lab| lab.engine().name == engine.name && *lab.options() == options);
+    if !usable {
+        // The old one goes first: two engines at a time would only be slower.
+        *shared = None;
+    }
+    let mut lab = match shared.take() {
+        Some(lab) => lab,
+        None => Lab::start(engine, &options)?,
+    };
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        scenario::run(&mut lab, scenario, with_tool)
+    }))
+    .unwrap_or_else(|_| Err(anyhow!("panicked")));
+    let result = result
+        .map_err(|error| error.context(format!("{} ({})", scenario.description, engine.version)));
+    match lab.reset() {
+        Ok(()) => *shared = Some(lab),
+        Err(error) => println!("     a new lab is needed: {error:#}"),
+    }
+    result
+}

@@ -1,0 +1,111 @@
+//! Bad usage and missing rights: a sentence, the right status, nothing attached.
+
+use std::{os::unix::fs::PermissionsExt, path::PathBuf};
+
+use anyhow::{Result, ensure};
+use dockernet_tests::{Cmd, Output, can_run, tool_path};
+use tempfile::TempDir;
+
+/// Runs the tool to its end.
+fn tool(args: &[&str]) -> Result<Output> {
+    Cmd::new(tool_path()?).args(args).output()
+}
+
+fn refused(output: &Output, status: i32, words: &[&str]) -> Result<()> {
+    ensure!(
+        output.status == Some(status)
+            && words.iter().all(|word| output.stderr.contains(word))
+            && !output.stderr.contains("panicked"),
+        "status {status} and {words:?} wanted, got {output:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn unknown_cause_suggests_the_nearest() -> Result<()> {
+    let output = tool(&["--cause", "interface-forwarding-disable"])?;
+    refused(&output, 2, &["interface-forwarding-disabled"])
+}
+
+#[test]
+fn unknown_reason_suggests_the_nearest() -> Result<()> {
+    if !can_run()? {
+        return Ok(());
+    }
+    refused(
+        &tool(&["--reason", "NETFILTR_DROP"])?,
+        2,
+        &["NETFILTER_DROP"],
+    )
+}
+
+#[test]
+fn malformed_netns_is_bad_usage() -> Result<()> {
+    if !can_run()? {
+        return Ok(());
+    }
+    refused(&tool(&["--netns", "/nonexistent"])?, 2, &["/nonexistent"])?;
+    refused(&tool(&["--netns", "/etc/passwd"])?, 2, &["/etc/passwd"])
+}
+
+#[test]
+fn malformed_duration_is_bad_usage() -> Result<()> {
+    refused(&tool(&["--duration", "ten"])?, 2, &["ten"])?;
+    refused(&tool(&["--duration", "-1s"])?, 2, &[])
+}
+
+#[test]
+fn unknown_option_is_bad_usage() -> Result<()> {
+    refused(&tool(&["--dorps"])?, 2, &["--drops"])
+}
+
+#[test]
+fn help_and_version_need_no_rights() -> Result<()> {
+    ensure!(tool(&["--help"])?.success());
+    ensure!(tool(&["--version"])?.stdout.contains("dockernet-trace"));
+    Ok(())
+}
+
+/// The binary where an unprivileged user can reach it.
+fn reachable() -> Result<(TempDir, PathBuf)> {
+    let folder = tempfile::tempdir()?;
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755))?;
+    let copy = folder.path().join("dockernet-trace");
+    std::fs::copy(tool_path()?, &copy)?;
+    Ok((folder, copy))
+}
+
+#[test]
+fn without_root_it_says_so() -> Result<()> {
+    if !can_run()? {
+        return Ok(());
+    }
+    let (_folder, tool) = reachable()?;
+    let output = Cmd::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(tool)
+        .arg("--drops")
+        .output()?;
+    refused(&output, 1, &["root"])
+}
+
+/// CAP_SYS_ADMIN stands in for most others, so it is missing in each case.
+#[test]
+fn a_missing_capability_is_named() -> Result<()> {
+    if !can_run()? {
+        return Ok(());
+    }
+    let (_folder, tool) = reachable()?;
+    for (without, name) in [
+        ("-bpf,-sys_admin", "CAP_BPF"),
+        ("-perfmon,-sys_admin", "CAP_PERFMON"),
+    ] {
+        let output = Cmd::new("setpriv")
+            .arg(format!("--bounding-set={without}"))
+            .arg(&tool)
+            .args(["--drops", "--duration", "1s"])
+            .output()?;
+        refused(&output, 1, &[name])?;
+    }
+    Ok(())
+}
