@@ -119,11 +119,15 @@ pub(super) fn rp_filter(case: &Case<'_>) -> Option<Verdict> {
         "rp-filter",
         format!("reverse path filter: {src} came in by {device}, but answers to it would not leave by {device}"),
     )
-    .fact(format!("{} = {own}, all = {all} (the larger counts: {})", display_key(&key), match own.max(all) {
-        1 => "1, strict",
-        2 => "2, loose",
-        _ => "off now",
-    }))
+    .fact(format!("{} = {own}", display_key(&key)))
+    .fact(format!(
+        "net.ipv4.conf.all.rp_filter = {all}; the larger of both counts: {}",
+        match own.max(all) {
+            1 => "strict",
+            2 => "loose",
+            _ => "off by now",
+        }
+    ))
     .fact(match back.flatten() {
         Some(back) => format!("the route to {src} leaves by {back}"),
         None => format!("no route leads to {src}"),

@@ -5,10 +5,9 @@ use caps::{CapSet, Capability};
 
 /// What tracing needs, and what for.
 const NEEDED: &[(Capability, &str)] = &[
-    (
-        Capability::CAP_SYS_ADMIN,
-        "BPF programs and entering network namespaces",
-    ),
+    (Capability::CAP_BPF, "programs and maps"),
+    (Capability::CAP_PERFMON, "reading kernel memory"),
+    (Capability::CAP_SYS_ADMIN, "entering network namespaces"),
     (Capability::CAP_NET_ADMIN, "firewall rules and links"),
     (Capability::CAP_SYS_PTRACE, "container namespaces"),
     (Capability::CAP_SYSLOG, "kernel symbols"),
@@ -18,9 +17,14 @@ const NEEDED: &[(Capability, &str)] = &[
 #[must_use]
 pub fn missing() -> Vec<String> {
     let have = caps::read(None, CapSet::Effective).unwrap_or_default();
+    // CAP_BPF and CAP_PERFMON were split from it in 5.8, and it still includes them (kernel/bpf/syscall.c).
+    let admin = have.contains(&Capability::CAP_SYS_ADMIN);
+    let included = [Capability::CAP_BPF, Capability::CAP_PERFMON];
     NEEDED
         .iter()
-        .filter(|(capability, _)| !have.contains(capability))
+        .filter(|(capability, _)| {
+            !have.contains(capability) && !(admin && included.contains(capability))
+        })
         .map(|(capability, what)| format!("{capability} ({what})"))
         .collect()
 }

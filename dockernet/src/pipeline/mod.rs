@@ -32,7 +32,7 @@ use crate::{
     evidence::{Evidence, Names, evidence},
     host::{netns::NetnsHandle, state::LiveState},
     inventory::Inventory,
-    model::{Drop, EndpointKind, NetnsKey},
+    model::{Drop, Endpoint, EndpointKind, NetnsKey},
     report::{Report, Stream},
 };
 
@@ -309,8 +309,15 @@ impl State {
 
 /// Whether the inventory knows where it died and whose it was.
 fn is_named(evidence: &Evidence, inventory: &Inventory) -> bool {
-    let nameless = |endpoint: &crate::model::Endpoint| {
-        endpoint.kind == EndpointKind::Unknown && endpoint.network.is_some()
+    // The dead keep their addresses for a while, but one of them may already be a new container's.
+    let is_dead = |id: &str| {
+        inventory
+            .container_named(id)
+            .is_some_and(|container| container.ended.is_some())
+    };
+    let nameless = |endpoint: &Endpoint| match &endpoint.container {
+        Some(container) => is_dead(&container.id),
+        None => endpoint.kind == EndpointKind::Unknown && endpoint.network.is_some(),
     };
     (evidence.netns == NetnsKey(0) || inventory.near(evidence.netns).is_some())
         && !nameless(&evidence.drop.source)
