@@ -24,7 +24,7 @@ pub mod test {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Bits of [`test`].
+    /// Bits of [`mod@test`].
     pub tests: u32,
     /// IP protocol number.
     pub protocol: u16,

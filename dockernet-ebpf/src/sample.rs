@@ -73,9 +73,17 @@ pub(crate) fn emit<M: Mem>(skb: &Skb<M>, place: &Place, key: &CountKey, ctx: *mu
         },
     );
     set!(record.out_ifindex = Probe::load(out, offsets!(dev_ifindex)));
-    name(place.dev, unsafe { &raw mut (*record).device });
-    name(out, unsafe { &raw mut (*record).out_device });
-    settings(place, out, unsafe { &raw mut (*record).settings });
+    // SAFETY: addresses of fields of the reserved record; nothing is read.
+    let (device, out_device, decided) = unsafe {
+        (
+            &raw mut (*record).device,
+            &raw mut (*record).out_device,
+            &raw mut (*record).settings,
+        )
+    };
+    name(place.dev, device);
+    name(out, out_device);
+    settings(place, out, decided);
     let mut flags = place.flags;
     if skb.in_bridge() {
         flags |= flag::BRIDGE_NF;

@@ -60,7 +60,7 @@ impl EventFormat {
     }
 }
 
-/// `field:void * skbaddr;	offset:8;	size:8;	signed:0;`
+/// `field:void * skbaddr;  offset:8;  size:8;  signed:0;` with tabs between.
 fn field(line: &str) -> Option<(String, u32)> {
     let mut parts = line.trim().strip_prefix("field:")?.split(';');
     let name = parts.next()?.rsplit([' ', '*']).next()?.split('[').next()?;

@@ -23,7 +23,8 @@ pub fn missing() -> Vec<String> {
     NEEDED
         .iter()
         .filter(|(capability, _)| {
-            !have.contains(capability) && !(admin && included.contains(capability))
+            let held = have.contains(capability) || admin && included.contains(capability);
+            !held
         })
         .map(|(capability, what)| format!("{capability} ({what})"))
         .collect()
