@@ -26,8 +26,20 @@ pub struct FirewallCache {
 
 struct Reads {
     at: Instant,
+    /// When the latest read began, and the one before it.
+    began: (jiff::Timestamp, Option<jiff::Timestamp>),
     now: Rc<Firewall>,
     before: Option<Rc<Firewall>>,
+}
+
+impl Reads {
+    /// The earlier read, if the drop lies between both: what a counter did at another time proves nothing about it.
+    fn before(&self, dropped: jiff::Timestamp) -> Option<Rc<Firewall>> {
+        let (now, before) = self.began;
+        (before? <= dropped && dropped <= now)
+            .then(|| self.before.clone())
+            .flatten()
+    }
 }
 
 /// How long a ruleset is taken for what it is.
@@ -36,25 +48,37 @@ const FRESH: Duration = Duration::from_secs(1);
 const NAMESPACES: usize = 64;
 
 impl FirewallCache {
-    /// The ruleset now, and the one read before it.
-    fn get(&self, key: NetnsKey, netns: &NetnsHandle) -> (Option<Rc<Firewall>>, Rc<Firewall>) {
+    /// The ruleset now, and the one read before it if the drop happened between them.
+    fn get(
+        &self,
+        key: NetnsKey,
+        netns: &NetnsHandle,
+        dropped: jiff::Timestamp,
+    ) -> (Option<Rc<Firewall>>, Rc<Firewall>) {
         let mut all = self.read.borrow_mut();
         if let Some(reads) = all.get(&key).filter(|reads| reads.at.elapsed() < FRESH) {
-            return (reads.before.clone(), reads.now.clone());
+            return (reads.before(dropped), reads.now.clone());
         }
         if all.len() >= NAMESPACES {
             all.retain(|_, reads| reads.at.elapsed() < FRESH);
         }
-        let before = all.remove(&key).map(|reads| reads.now);
+        let earlier = all.remove(&key);
+        let began = (
+            jiff::Timestamp::now(),
+            earlier.as_ref().map(|reads| reads.began.0),
+        );
+        let before = earlier.map(|reads| reads.now);
         let now = Rc::new(Firewall::read(netns));
         for note in &now.notes {
             log::info!("firewall of namespace {}: {note}", netns.inum());
         }
         let reads = Reads {
             at: Instant::now(),
+            began,
             now: now.clone(),
-            before: before.clone(),
+            before,
         };
+        let before = reads.before(dropped);
         all.insert(key, reads);
         (before, now)
     }
@@ -149,9 +173,13 @@ impl<'a> Case<'a> {
         (handle.inum() == info.inum).then_some(handle)
     }
 
-    /// Rules of the namespace that the packet died in: as they were read before, and now.
+    /// Rules of the namespace that the packet died in: as they were read before it died, and now.
     pub(super) fn firewall(&self) -> Option<(Option<Rc<Firewall>>, Rc<Firewall>)> {
-        Some(self.firewalls.get(self.evidence.netns, &self.netns()?))
+        let dropped = self.evidence.drop.time;
+        Some(
+            self.firewalls
+                .get(self.evidence.netns, &self.netns()?, dropped),
+        )
     }
 
     /// Where a fix is to be run: `host`, a container's name, or what the namespace is called.

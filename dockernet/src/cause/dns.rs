@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Case, Verdict};
-use crate::model::EndpointKind;
+use crate::model::{Endpoint, EndpointKind, Rule};
 
 /// Row 78. The engine's embedded server asks from inside the container's namespace, so the question bears the
 /// container's address.
@@ -12,29 +12,30 @@ pub(super) fn upstream_unreachable(case: &Case<'_>, underlying: &Verdict) -> Opt
     const SELECTIVE: &[&str] = &[
         "docker-user-drop",
         "forward-drop",
-        "foreign-drop",
+        "ipv6-filter-drop",
+        "foreign-table-drop",
         "network-isolation",
         "no-route",
         "route-rejects",
         "container-firewall-drop",
         "host-input-drop",
     ];
-    const DOMAIN: u16 = 53;
-    let packet = case.packet()?;
-    if packet.dst_port != Some(DOMAIN)
-        || case.evidence.drop.source.kind != EndpointKind::Container
-        || !SELECTIVE.contains(&underlying.cause.id.as_ref())
-    {
+    let id = underlying.cause.id.as_ref();
+    if !SELECTIVE.contains(&id) || underlying.rule.as_ref().is_some_and(takes_all) {
         return None;
     }
-    let name = &case.evidence.drop.source.container.as_ref()?.name;
+    let (name, server, question) = parties(case)?;
+    // What drops answers is about name servers only if it says so: a rule that kills all answers keeps its own name.
+    let about_dns = |rule: &Rule| {
+        let address = server.to_string();
+        rule.rule
+            .split([' ', '/', '"', ',', '{', '}'])
+            .any(|word| word == "53" || word == "domain" || word == address)
+    };
+    if !question && !underlying.rule.as_ref().is_some_and(about_dns) {
+        return None;
+    }
     let container = case.inventory.container_named(name)?;
-    let server = case
-        .evidence
-        .drop
-        .ends()
-        .destination
-        .map(|(address, _)| address)?;
     if !is_upstream(case, container.pid, &container.dns, server) {
         return None;
     }
@@ -42,7 +43,12 @@ pub(super) fn upstream_unreachable(case: &Case<'_>, underlying: &Verdict) -> Opt
         underlying.cause.confidence == crate::model::Confidence::Confirmed,
         "dns-upstream-unreachable",
         format!(
-            "{name} cannot reach its name server {server}: {}",
+            "{} {server}: {}",
+            if question {
+                format!("{name} cannot reach its name server")
+            } else {
+                format!("{name} gets no answer from its name server")
+            },
             underlying.cause.summary
         ),
     )
@@ -57,6 +63,39 @@ pub(super) fn upstream_unreachable(case: &Case<'_>, underlying: &Verdict) -> Opt
         .extend(underlying.cause.fix.iter().cloned());
     verdict.rule.clone_from(&underlying.rule);
     Some(verdict.advise("or give the container another server: --dns ADDRESS, or \"dns\" in /etc/docker/daemon.json"))
+}
+
+/// The container, the other end, and whether this is a question to it (else an answer of its).
+fn parties<'a>(case: &Case<'a>) -> Option<(&'a str, IpAddr, bool)> {
+    const DOMAIN: u16 = 53;
+    let packet = case.packet()?;
+    let drop = &case.evidence.drop;
+    let name = |end: &'a Endpoint| {
+        let container = end.container.as_ref()?;
+        (end.kind == EndpointKind::Container).then_some(container.name.as_str())
+    };
+    if packet.dst_port == Some(DOMAIN) {
+        let (server, _) = drop.ends().destination?;
+        return Some((name(&drop.source)?, server, true));
+    }
+    if packet.src_port == Some(DOMAIN) {
+        return Some((name(&drop.destination)?, packet.src?, false));
+    }
+    None
+}
+
+/// Whether it is a policy, or a rule without conditions: then names are the least of what fails.
+fn takes_all(rule: &Rule) -> bool {
+    let mut words = rule.rule.split(' ').skip(1);
+    rule.rule == "policy drop"
+        || matches!(
+            (words.next(), words.next(), words.next()),
+            (Some("-A"), Some(_), Some("-j" | "-g"))
+        )
+        || matches!(
+            rule.rule.split(' ').collect::<Vec<_>>().as_slice(),
+            [_, "drop" | "reject"]
+        )
 }
 
 fn is_upstream(case: &Case<'_>, pid: Option<i32>, given: &[IpAddr], server: IpAddr) -> bool {

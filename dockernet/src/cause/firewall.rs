@@ -12,10 +12,10 @@ use super::{Case, Verdict, socket};
 use crate::{
     evidence::HookPoint,
     host::firewall::{
-        Attribution, Backend, CtState, DropKind, Engine, Env, Family, FlowPacket, FlowTuple, Hook,
-        Owner, Site, attribute, drop_candidates,
+        Attribution, Backend, CtState, DropKind, Engine, Env, Family, Firewall, FlowPacket,
+        FlowTuple, Hook, Owner, Site, Target, attribute, drop_candidates,
     },
-    model::{EndpointKind, Impact, Network, Rule},
+    model::{EndpointKind, Impact, NatKind, Network, Rule},
 };
 
 /// Everything with `NETFILTER_DROP`, and on kernels without reasons what died below `nf_hook_slow`.
@@ -36,7 +36,11 @@ pub(super) fn netfilter_drop(case: &Case<'_>) -> Option<Verdict> {
             .collect(),
     );
     if let Some(found) = attribute(before.as_deref(), &now, &packet, &site, &env) {
-        let certain = found.how == "counter" || found.dropped.certain;
+        // Where the location says that nf_tables dropped it, a candidate without a rival did it, whatever its conditions
+        // (limits, strings) are; but only if all rules were read.
+        let certain = found.how == "counter"
+            || found.dropped.certain
+            || site.engine == Some(Engine::Nft) && now.notes.is_empty();
         return verdict(case, &found, certain);
     }
     // Several rules may have done it. If they are all there for the same purpose, that purpose is the cause.
@@ -230,7 +234,12 @@ impl Env for Addresses {
 fn verdict(case: &Case<'_>, found: &Attribution, certain: bool) -> Option<Verdict> {
     let rule = Rule::from(found);
     let place = found.place();
-    let text = format!("{place} in table {}: {}", rule.table, rule.rule);
+    let words = found
+        .dropped
+        .rule
+        .as_ref()
+        .map_or("policy drop", |rule| &rule.text);
+    let text = format!("{place} in table {}: {words}", rule.table);
     let drop = &case.evidence.drop;
     let from_container = drop.source.kind == EndpointKind::Container;
     let network = |endpoint: &crate::model::Endpoint| -> Option<&Network> {
@@ -260,7 +269,7 @@ fn verdict(case: &Case<'_>, found: &Attribution, certain: bool) -> Option<Verdic
             DropKind::DockerUser => base("docker-user-drop", format!("a rule of yours in DOCKER-USER drops it: {place}"))
                 .advise("if this should pass: delete the rule, or put an ACCEPT for this traffic before it (answers too: --ctstate RELATED,ESTABLISHED)")
                 .run(delete(found), "host", None, Impact::OpensFirewall),
-            DropKind::InternalNetwork => internal_network(base, destination.or(source)),
+            DropKind::InternalNetwork => internal_network(base, internal.or(destination).or(source)),
             DropKind::NetworkIsolation | DropKind::DirectAccess | DropKind::UnpublishedPort | DropKind::ForwardPolicy
                 if internal.is_some() && source.map(|network| &network.id) != destination.map(|network| &network.id) =>
             {
@@ -292,7 +301,16 @@ fn verdict(case: &Case<'_>, found: &Attribution, certain: bool) -> Option<Verdic
             DropKind::Bridge => base("bridge-filter-drop", format!("a bridge filter rule drops it: {place}"))
                 .advise("if this should pass: delete the rule")
                 .run(delete(found), "host", None, Impact::OpensFirewall),
-            DropKind::Output | DropKind::Other => return None,
+            DropKind::Output | DropKind::Other if found.dropped.backend == Backend::Nft => foreign(base, case, found),
+            // No cause of the catalogue; but the rule is known, and says more than a function's name.
+            DropKind::Output | DropKind::Other => Verdict::unexplained(format!(
+                "a rule on the {} hook drops it: {place} in table {}",
+                found.dropped.hook.name(),
+                found.dropped.table
+            ))
+            .fact(text.clone())
+            .advise("if this should pass: delete the rule")
+            .run(delete(found), "host", None, Impact::OpensFirewall),
         }
     };
     Some(verdict.rule(rule))
@@ -381,18 +399,97 @@ fn host_input(
         (Owner::Firewalld, Some(port)) => format!(
             "firewall-cmd --permanent --zone=docker --add-port={port}/{protocol} && firewall-cmd --reload"
         ),
-        (_, Some(port)) => {
-            let program = program(found);
-            format!("{program} -I INPUT -i {device} -p {protocol} --dport {port} -j ACCEPT")
-        }
-        (_, None) => format!(
-            "{} -I INPUT -i {device} -p {protocol} -j ACCEPT",
-            program(found)
-        ),
+        _ => accept(found, &[("i", device)], Some((protocol, port))),
     };
     verdict
-        .advise("if this should pass: allow that port for the bridge's interface")
+        .advise(match port {
+            Some(port) => {
+                format!("if this should pass: accept port {port}/{protocol} from {device}")
+            }
+            None => format!("if this should pass: accept {protocol} from {device}"),
+        })
         .run(command, "host", None, Impact::OpensFirewall)
+}
+
+/// A table that is neither Docker's nor iptables': an accept elsewhere does not help.
+fn foreign(
+    base: impl Fn(&'static str, String) -> Verdict,
+    case: &Case<'_>,
+    found: &Attribution,
+) -> Verdict {
+    let dropped = &found.dropped;
+    let table = format!("{} {}", dropped.family.name(), dropped.table);
+    let verdict = base(
+        "foreign-table-drop",
+        format!(
+            "the nft table {table} drops it, whatever Docker's rules accept: an accept ends only its own table"
+        ),
+    );
+    let (iif, oif) = (case.ingress(), case.evidence.out_device.as_deref());
+    let forwards = dropped.hook == Hook::Forward && !iif.is_empty();
+    match (&dropped.rule, oif) {
+        // Opening a policy lets everything pass: one flow's interfaces are enough.
+        (None, Some(oif)) if forwards => verdict
+            .advise(format!("if this should pass: accept what goes from {iif} to {oif} in that table, and the answers"))
+            .run(accept(found, &[("i", iif), ("o", oif)], None), "host", None, Impact::OpensFirewall)
+            .run(accept(found, &[("i", oif), ("o", iif)], None), "host", None, Impact::OpensFirewall),
+        _ => verdict
+            .advise("if this should pass: delete the rule, or accept this traffic before it in that table")
+            .run(delete(found), "host", None, Impact::OpensFirewall),
+    }
+}
+
+/// The command that accepts something before the base chain of a drop comes to it.
+fn accept(
+    found: &Attribution,
+    interfaces: &[(&str, &str)],
+    service: Option<(&str, Option<u16>)>,
+) -> String {
+    let dropped = &found.dropped;
+    let chain = dropped
+        .path
+        .first()
+        .map_or(dropped.chain.as_str(), |step| step.chain.as_str());
+    let mut command = match dropped.backend {
+        Backend::Nft => format!(
+            "nft insert rule {} {} {chain}",
+            dropped.family.name(),
+            dropped.table
+        ),
+        _ => format!("{} -I {chain}", tables(found)),
+    };
+    for (direction, name) in interfaces {
+        command += &match dropped.backend {
+            Backend::Nft => format!(" {direction}ifname {name}"),
+            _ => format!(" -{direction} {name}"),
+        };
+    }
+    match (service, dropped.backend) {
+        (Some((protocol, Some(port))), Backend::Nft) => {
+            command += &format!(" {protocol} dport {port}");
+        }
+        (Some((protocol, None)), Backend::Nft) => {
+            // nft's name for it.
+            let protocol = if protocol == "icmpv6" {
+                "ipv6-icmp"
+            } else {
+                protocol
+            };
+            command += &format!(" meta l4proto {protocol}");
+        }
+        (Some((protocol, port)), _) => {
+            command += &format!(" -p {protocol}");
+            if let Some(port) = port {
+                command += &format!(" --dport {port}");
+            }
+        }
+        (None, _) => {}
+    }
+    command
+        + match dropped.backend {
+            Backend::Nft => " accept",
+            _ => " -j ACCEPT",
+        }
 }
 
 fn forward(
@@ -401,47 +498,140 @@ fn forward(
     found: &Attribution,
 ) -> Option<Verdict> {
     let place = found.place();
-    // A table that is neither Docker's nor iptables': an accept elsewhere does not help.
     if found.dropped.backend == Backend::Nft {
-        return Some(
-            base(
-                "foreign-table-drop",
-                format!("the nft table {} drops it, whatever Docker's rules accept: an accept ends only its own table", found.dropped.table),
-            )
-            .advise("if this should pass: accept the bridges' interfaces in that table")
-            .run(delete(found), "host", None, Impact::OpensFirewall),
-        );
+        return Some(foreign(base, case, found));
     }
     if case.evidence.hook?.bridge {
-        return Some(
-            base(
-                "bridge-nf-foreign-drop",
-                format!("containers of one network talk through the bridge, and {place} applies to bridged packets too (bridge-nf-call-iptables)"),
-            )
-            .advise("if this should pass: accept bridged packets")
-            .run(format!("{} -I FORWARD -i BRIDGE -o BRIDGE -j ACCEPT", program(found)), "host", None, Impact::OpensFirewall),
+        let verdict = base(
+            "bridge-nf-foreign-drop",
+            format!(
+                "containers of one network talk through the bridge, and {place} applies to bridged packets too (bridge-nf-call-iptables)"
+            ),
         );
+        return Some(match master(case, case.device()) {
+            Some(bridge) => verdict
+                .advise(format!("if this should pass: accept what {bridge} bridges"))
+                .run(
+                    accept(found, &[("i", &bridge), ("o", &bridge)], None),
+                    "host",
+                    None,
+                    Impact::OpensFirewall,
+                ),
+            None => verdict.advise("if this should pass: delete the rule").run(
+                delete(found),
+                "host",
+                None,
+                Impact::OpensFirewall,
+            ),
+        });
     }
     let (_, now) = case.firewall()?;
-    let docker = now.has_docker_chains();
-    let ipv6 = case.is_ipv6();
-    let id = if ipv6 {
+    let id = if case.is_ipv6() {
         "ipv6-filter-drop"
     } else {
         "forward-drop"
     };
-    let verdict = if found.dropped.rule.is_none() {
-        base(id, "the FORWARD chain's policy is DROP and no rule before it accepts the packet".into())
-            .maybe_fact((!docker).then(|| "Docker's chains are gone: something has flushed them".to_owned()))
+    let own = calls(&now, found);
+    let elsewhere = now.has_docker_chains() && !own.exist;
+    let other = format!(
+        "Docker's rules are in another table or backend: what they accept does not count in this one ({})",
+        found.dropped.backend.name()
+    );
+    if found.dropped.rule.is_some() {
+        let advice = if own.user_first {
+            "if this should pass: delete the rule, or accept this traffic in DOCKER-USER, which comes before it"
+        } else {
+            "if this should pass: delete the rule, or accept this traffic before it"
+        };
+        return Some(
+            base(id, format!("a rule on the FORWARD hook drops it: {place}"))
+                .maybe_fact(elsewhere.then_some(other))
+                .advise(advice)
+                .run(delete(found), "host", None, Impact::OpensFirewall),
+        );
+    }
+    let verdict = base(
+        id,
+        "the FORWARD chain's policy is DROP and no rule before it accepts the packet".into(),
+    );
+    if elsewhere {
+        return Some(
+            verdict
+                .fact(other)
+                .run(delete(found), "host", None, Impact::OpensFirewall),
+        );
+    }
+    let drop = &case.evidence.drop;
+    if own.docker
+        && drop.source.kind != EndpointKind::Container
+        && let Some(container) = &drop.destination.container
+        && !drop
+            .nat
+            .as_ref()
+            .is_some_and(|nat| nat.kind != NatKind::Snat)
+    {
+        // Docker's rules are there and do not mean this packet.
+        let what = match case.packet().and_then(|packet| packet.dst_port) {
+            Some(port) => format!("port {port} of {}", container.name),
+            None => container.name.clone(),
+        };
+        return Some(
+            verdict
+                .fact(format!("Docker's rules are in place and accept what is published; this was sent straight to {what}"))
+                .advise("if this should pass: publish the port and use the host's address, or accept this traffic in DOCKER-USER"),
+        );
+    }
+    Some(
+        verdict
+            .maybe_fact((!own.exist).then(|| "Docker's chains are gone: something has flushed them".to_owned()))
+            .maybe_fact((own.exist && !own.docker).then(|| "FORWARD no longer calls Docker's chains: something has flushed it".to_owned()))
             .run("systemctl restart docker", "host", None, Impact::RestartsContainers)
-            .advise("put rules of your own into DOCKER-USER, and do not flush FORWARD after Docker has started; \
-                     \"ip-forward-no-drop\": true in /etc/docker/daemon.json leaves the policy alone")
-    } else {
-        base(id, format!("a rule on the FORWARD hook drops it: {place}"))
-            .advise("if this should pass: delete the rule, or accept this traffic in DOCKER-USER, which comes first")
-            .run(delete(found), "host", None, Impact::OpensFirewall)
+            .advise(format!(
+                "until then, to let everything pass: {}; put rules of your own into DOCKER-USER, and do not flush FORWARD after Docker \
+                 has started; \"ip-forward-no-drop\": true in /etc/docker/daemon.json leaves the policy alone",
+                delete(found)
+            )),
+    )
+}
+
+/// What the base chain of a drop has to do with Docker.
+struct Calls {
+    /// Docker's chains are in its table.
+    exist: bool,
+    /// It goes through one of Docker's own.
+    docker: bool,
+    /// It goes through DOCKER-USER before it comes to the dropping rule.
+    user_first: bool,
+}
+
+fn calls(now: &Firewall, found: &Attribution) -> Calls {
+    let dropped = &found.dropped;
+    let mut calls = Calls {
+        exist: false,
+        docker: false,
+        user_first: false,
     };
-    Some(verdict)
+    let table = now.tables().find(|(backend, table)| {
+        *backend == dropped.backend && table.family == dropped.family && table.name == dropped.table
+    });
+    let Some((_, table)) = table else {
+        return calls;
+    };
+    calls.exist = table.chain("DOCKER").is_some();
+    let first = dropped.path.first();
+    let base = first.map_or(dropped.chain.as_str(), |step| step.chain.as_str());
+    let last = first.map_or(usize::MAX, |step| step.number);
+    for rule in table.chain(base).into_iter().flat_map(|chain| &chain.rules) {
+        for target in &rule.targets {
+            let Target::Jump(to) = target else { continue };
+            if to == "DOCKER-USER" {
+                calls.user_first |= rule.number < last;
+            } else {
+                calls.docker |= to.starts_with("DOCKER");
+            }
+        }
+    }
+    calls
 }
 
 /// `iptables` and its like, for the family and backend of a rule.
@@ -451,6 +641,14 @@ fn program(found: &Attribution) -> &'static str {
         (Backend::IptablesLegacy, _) => "iptables-legacy",
         (_, Family::Ip6) => "ip6tables",
         _ => "iptables",
+    }
+}
+
+/// The program, and the table where it is not the default one.
+fn tables(found: &Attribution) -> String {
+    match found.dropped.table.as_str() {
+        "filter" => program(found).to_owned(),
+        table => format!("{} -t {table}", program(found)),
     }
 }
 
@@ -478,18 +676,22 @@ fn delete(found: &Attribution) -> String {
             dropped.table,
             dropped.chain
         ),
-        (Some(rule), _) => format!(
-            "{} -t {} -D {} {}",
-            program(found),
-            dropped.table,
-            dropped.chain,
-            rule.number
-        ),
-        (None, _) => format!(
-            "{} -t {} -P {} ACCEPT",
-            program(found),
-            dropped.table,
-            dropped.chain
-        ),
+        (Some(rule), _) => match rule.text.strip_prefix("-A ") {
+            // By what it says: a number is another rule's as soon as the command is run twice. `iptables-save` quotes for
+            // its own parser; what a shell would expand is left to the number.
+            Some(text) if !text.contains(['$', '`', '\\', '!']) || is_plain_negation(text) => {
+                format!("{} -D {text}", tables(found))
+            }
+            _ => format!("{} -D {} {}", tables(found), dropped.chain, rule.number),
+        },
+        (None, _) => format!("{} -P {} ACCEPT", tables(found), dropped.chain),
     }
+}
+
+/// Whether each `!` stands alone, which no shell expands, and nothing else is special.
+fn is_plain_negation(text: &str) -> bool {
+    !text.contains(['$', '`', '\\'])
+        && text
+            .split(' ')
+            .all(|word| word == "!" || !word.contains('!'))
 }

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use dockernet_common::packet::Transport;
 
 use super::Case;
-use crate::model::EndpointKind;
+use crate::{
+    host::listeners::{Transport as Kind, listening_on},
+    model::EndpointKind,
+};
 
 /// ICMP redirect (RFC 792) and neighbour solicitation (RFC 4861).
 const REDIRECT: u8 = 5;
@@ -53,6 +56,19 @@ pub fn certain(case: &Case<'_>) -> Option<&'static str> {
         ]);
     if teardown {
         return Some("teardown");
+    }
+    // The last segments of a connection whose own side has closed: a TIME_WAIT socket takes them and `tcp_v4_rcv` frees
+    // them under `discard_it` with no reason, as every other close does (a FIN to who closed first: FIN_WAIT2, RFC 9293).
+    if unspecified
+        && flags.contains('F')
+        && !flags.contains('S')
+        && evidence.freed_in(&["tcp_v4_rcv", "tcp_v6_rcv"])
+    {
+        return Some("teardown");
+    }
+    // `ip route get … from … iif …` (ours too) makes a packet of its own to ask the routing code with: nobody sent it.
+    if unspecified && evidence.freed_in(&["inet_rtm_getroute", "inet6_rtm_getroute"]) {
+        return Some("route-lookup");
     }
     if evidence.reason_or_silent("NO_SOCKET") {
         // Every ping that is answered ends so.
@@ -124,7 +140,36 @@ pub fn leftover(case: &Case<'_>) -> Option<&'static str> {
     if evidence.reason_or_silent("NO_SOCKET") && is_late(case) {
         return Some("late");
     }
+    if is_closing(case) {
+        return Some("teardown");
+    }
     None
+}
+
+/// A bare acknowledgement that a TIME_WAIT socket took: the reader went on reading after the writer had closed. The only
+/// other way to this place is the end of a handshake that a full accept queue refuses, so no connection may be waiting.
+fn is_closing(case: &Case<'_>) -> bool {
+    let evidence = case.evidence;
+    let bare = case
+        .packet()
+        .is_some_and(|packet| packet.tcp_flags.as_deref() == Some("A"));
+    if !bare
+        || !matches!(evidence.reason(), "" | "NOT_SPECIFIED")
+        || !evidence.freed_in(&["tcp_v4_rcv", "tcp_v6_rcv"])
+    {
+        return false;
+    }
+    let Some(port) = case.packet().and_then(|packet| packet.dst_port) else {
+        return false;
+    };
+    let all = case
+        .netns()
+        .and_then(|netns| case.state.listeners(&netns).ok());
+    all.is_some_and(|all| {
+        listening_on(&all, Kind::Tcp, port)
+            .iter()
+            .all(|listener| listener.receive_queue == 0)
+    })
 }
 
 /// An answer to somebody who has stopped waiting: to a client's port, from a service's.

@@ -3,7 +3,7 @@
 use super::{Case, Verdict};
 use crate::{
     host::listeners::{Listener, Transport, listening_on},
-    model::Impact,
+    model::{Container, Impact},
 };
 
 const RECEIVE: &[&str] = &[
@@ -83,20 +83,51 @@ pub(super) fn no_socket(case: &Case<'_>) -> Option<Verdict> {
         );
     }
     let others = others(&all, transport);
-    let mut verdict = Verdict::confirmed(
+    let who = if case.in_host() { "the host" } else { &place };
+    let verdict = Verdict::confirmed(
         "no-listener",
-        format!("nothing in {place} listens on {port}/{protocol}"),
+        format!("nothing in {who} listens on {port}/{protocol}"),
     )
-    .fact(format!("no {protocol} socket on port {port}"))
-    .maybe_fact((!others.is_empty()).then(|| format!("{place} listens on {others}")));
-    verdict = match case.evidence.drop.published.as_deref().and_then(|published| published.split("->").next()) {
+    .fact(format!("no {protocol} socket on port {port}"));
+    if case.in_host()
+        && let Some((container, published)) = case.inventory.published_on(protocol, port).next()
+    {
+        return Some(unserved(verdict, container, &published.to_string()));
+    }
+    let verdict =
+        verdict.maybe_fact((!others.is_empty()).then(|| format!("{who} listens on {others}")));
+    Some(match case.evidence.drop.published.as_deref().and_then(|published| published.split("->").next()) {
         Some(host) if case.in_container() => {
             let right = first_port(&all, transport).map_or_else(|| "PORT".to_owned(), |port| port.to_string());
-            verdict.advise(format!("start the program in {place}, or publish the port that it uses: -p {host}:{right}"))
+            let suffix = if transport == Transport::Udp { "/udp" } else { "" };
+            verdict.advise(format!("start the program in {place}, or publish the port that it uses: -p {host}:{right}{suffix}"))
         }
         _ => verdict.advise(format!("start the program that is to listen on {port}/{protocol}, or ask for the port that it uses")),
-    };
-    Some(verdict)
+    })
+}
+
+/// A published port that the host does not serve: its container is stopped, or on no network any more.
+fn unserved(verdict: Verdict, container: &Container, published: &str) -> Verdict {
+    let name = &container.name;
+    let verdict = verdict.fact(format!("{name} publishes {published}"));
+    if container.ended.is_some() {
+        return verdict.fact(format!("{name} is stopped")).run(
+            format!("docker start {name}"),
+            "host",
+            None,
+            Impact::None,
+        );
+    }
+    if container.attachments.is_empty() {
+        return verdict
+            .fact(format!("{name} is on no network"))
+            .advise(format!(
+                "connect it again: docker network connect NETWORK {name}"
+            ));
+    }
+    verdict.advise(format!(
+        "neither a rule nor docker-proxy leads to {name}: restart it, or Docker"
+    ))
 }
 
 /// The ports that are open to others, for the reader to recognise the right one.

@@ -27,6 +27,11 @@ impl Verdict {
         Self::new(id, confidence, summary)
     }
 
+    /// No cause of the catalogue, yet something can be told.
+    pub(super) fn unexplained(summary: impl Into<String>) -> Self {
+        Self::new("unexplained", Confidence::Unknown, summary)
+    }
+
     fn new(id: &'static str, confidence: Confidence, summary: impl Into<String>) -> Self {
         Self {
             cause: Cause {

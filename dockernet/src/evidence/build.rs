@@ -39,10 +39,17 @@ pub fn evidence(record: &DropRecord, names: &Names<'_>) -> Evidence {
     let parsed = packet::parsed(record);
     let location = names.symbols.name(record.key.location).map(str::to_owned);
     let stack = stack(record, names.symbols);
+    let reason = names.reasons.name(record.key.reason);
+    // A packet may come to its end inside the functions of a hook that it has passed: on a bridge most do.
+    let by_netfilter = matches!(
+        reason.as_deref(),
+        None | Some("NETFILTER_DROP" | "NOT_SPECIFIED")
+    );
     let hook = stack
         .as_deref()
         .and_then(HookPoint::of_stack)
-        .or_else(|| HookPoint::of_key(record.key.hook));
+        .or_else(|| HookPoint::of_key(record.key.hook))
+        .filter(|_| by_netfilter);
     let device = device_name(&record.device);
     let ingress_device = match record.iif {
         0 => None,
@@ -54,7 +61,6 @@ pub fn evidence(record: &DropRecord, names: &Names<'_>) -> Evidence {
     };
     let packet = packet::shown(record, &parsed);
     let nat = nat(record, &packet);
-    let reason = names.reasons.name(record.key.reason);
     let mut drop = Drop {
         time: names.clock.wall(record.ktime_ns),
         flow: flow(&packet, record),
