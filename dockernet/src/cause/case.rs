@@ -248,3 +248,31 @@ impl<'a> Case<'a> {
 pub(super) fn known(value: i32) -> Option<i32> {
     (value != UNREAD).then_some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counters that moved before a drop, or after the last read, name no rule for it.
+    #[test]
+    fn an_earlier_read_counts_only_for_drops_after_it() {
+        let second = |at| jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(at);
+        let reads = Reads {
+            at: Instant::now(),
+            began: (second(20), Some(second(10))),
+            now: Rc::default(),
+            before: Some(Rc::default()),
+        };
+        let known = |at| reads.before(second(at)).is_some();
+        assert_eq!(
+            [9, 10, 15, 20, 21].map(known),
+            [false, true, true, true, false]
+        );
+        let first = Reads {
+            began: (second(20), None),
+            before: None,
+            ..reads
+        };
+        assert!(first.before(second(15)).is_none());
+    }
+}

@@ -114,3 +114,30 @@ fn is_upstream(case: &Case<'_>, pid: Option<i32>, given: &[IpAddr], server: IpAd
                 .any(|upstream| upstream.address == server)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_without_conditions_is_not_about_names() {
+        let rule = |text: &str| Rule {
+            backend: "iptables-nft".into(),
+            table: "ip filter".into(),
+            chain: "FORWARD".into(),
+            rule: text.into(),
+            how: "simulated".into(),
+            owner: "user".into(),
+        };
+        for text in ["policy drop", "#1 -A FORWARD -j DROP", "#2 drop"] {
+            assert!(takes_all(&rule(text)), "{text}");
+        }
+        for text in [
+            "#1 -A FORWARD -p udp -m udp --dport 53 -j DROP",
+            "#1 -A DOCKER-USER -d 203.0.113.7/32 -j DROP",
+            "#1 udp dport 53 drop",
+        ] {
+            assert!(!takes_all(&rule(text)), "{text}");
+        }
+    }
+}
