@@ -1,0 +1,134 @@
+//! Commands that let a packet pass, for the program and table of the rule that dropped it.
+
+use crate::host::firewall::{Attribution, Backend, Family};
+
+/// The command that accepts something before the base chain of a drop comes to it.
+pub(super) fn accept(
+    found: &Attribution,
+    interfaces: &[(&str, &str)],
+    service: Option<(&str, Option<u16>)>,
+) -> String {
+    let dropped = &found.dropped;
+    let chain = dropped
+        .path
+        .first()
+        .map_or(dropped.chain.as_str(), |step| step.chain.as_str());
+    let mut command = match dropped.backend {
+        Backend::Nft => format!(
+            "nft insert rule {} {} {chain}",
+            dropped.family.name(),
+            dropped.table
+        ),
+        _ => format!("{} -I {chain}", tables(found)),
+    };
+    for (direction, name) in interfaces {
+        command += &match dropped.backend {
+            Backend::Nft => format!(" {direction}ifname {name}"),
+            _ => format!(" -{direction} {name}"),
+        };
+    }
+    match (service, dropped.backend) {
+        (Some((protocol, Some(port))), Backend::Nft) => {
+            command += &format!(" {protocol} dport {port}");
+        }
+        (Some((protocol, None)), Backend::Nft) => {
+            // nft's name for it.
+            let protocol = if protocol == "icmpv6" {
+                "ipv6-icmp"
+            } else {
+                protocol
+            };
+            command += &format!(" meta l4proto {protocol}");
+        }
+        (Some((protocol, port)), _) => {
+            command += &format!(" -p {protocol}");
+            if let Some(port) = port {
+                command += &format!(" --dport {port}");
+            }
+        }
+        (None, _) => {}
+    }
+    command
+        + match dropped.backend {
+            Backend::Nft => " accept",
+            _ => " -j ACCEPT",
+        }
+}
+
+/// `iptables` and its like, for the family and backend of a rule.
+fn program(found: &Attribution) -> &'static str {
+    match (found.dropped.backend, found.dropped.family) {
+        (Backend::IptablesLegacy, Family::Ip6) => "ip6tables-legacy",
+        (Backend::IptablesLegacy, _) => "iptables-legacy",
+        (_, Family::Ip6) => "ip6tables",
+        _ => "iptables",
+    }
+}
+
+/// The program, and the table where it is not the default one.
+fn tables(found: &Attribution) -> String {
+    match found.dropped.table.as_str() {
+        "filter" => program(found).to_owned(),
+        table => format!("{} -t {table}", program(found)),
+    }
+}
+
+/// The command that takes the rule away, or opens the policy.
+pub(super) fn delete(found: &Attribution) -> String {
+    let dropped = &found.dropped;
+    match (&dropped.rule, dropped.backend) {
+        (Some(rule), Backend::Nft) => match rule.handle {
+            Some(handle) => format!(
+                "nft delete rule {} {} {} handle {handle}",
+                dropped.family.name(),
+                dropped.table,
+                dropped.chain
+            ),
+            None => format!(
+                "nft -a list chain {} {} {}",
+                dropped.family.name(),
+                dropped.table,
+                dropped.chain
+            ),
+        },
+        (None, Backend::Nft) => format!(
+            "nft chain {} {} {} '{{ policy accept; }}'",
+            dropped.family.name(),
+            dropped.table,
+            dropped.chain
+        ),
+        (Some(rule), _) => match rule.text.strip_prefix("-A ") {
+            // By what it says: a number is another rule's as soon as the command is run twice. `iptables-save` quotes for
+            // its own parser; what a shell would expand is left to the number.
+            Some(text) if means_itself(text) => {
+                format!("{} -D {text}", tables(found))
+            }
+            _ => format!("{} -D {} {}", tables(found), dropped.chain, rule.number),
+        },
+        (None, _) => format!("{} -P {} ACCEPT", tables(found), dropped.chain),
+    }
+}
+
+/// Whether a shell takes it as it stands: a `!` alone is no history, and nothing else is special.
+fn means_itself(text: &str) -> bool {
+    !text.contains(['$', '`', '\\'])
+        && text
+            .split(' ')
+            .all(|word| word == "!" || !word.contains('!'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_expand_is_told() {
+        assert!(means_itself("FORWARD ! -s 192.0.2.0/24 -j DROP"));
+        assert!(!means_itself(
+            "FORWARD -m comment --comment \"wow!\" -j DROP"
+        ));
+        assert!(!means_itself(
+            "FORWARD -m comment --comment \"$HOME\" -j DROP"
+        ));
+    }
+}

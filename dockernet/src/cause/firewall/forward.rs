@@ -1,0 +1,181 @@
+//! Rules and policies that are not Docker's.
+
+use super::{
+    fix::{accept, delete},
+    packet::master,
+};
+use crate::{
+    cause::{Case, Verdict},
+    host::firewall::{Attribution, Backend, Firewall, Hook, Target},
+    model::{EndpointKind, Impact, NatKind},
+};
+
+/// A table that is neither Docker's nor iptables': an accept elsewhere does not help.
+pub(super) fn foreign(
+    base: impl Fn(&'static str, String) -> Verdict,
+    case: &Case<'_>,
+    found: &Attribution,
+) -> Verdict {
+    let dropped = &found.dropped;
+    let table = format!("{} {}", dropped.family.name(), dropped.table);
+    let verdict = base(
+        "foreign-table-drop",
+        format!(
+            "the nft table {table} drops it, whatever Docker's rules accept: an accept ends only its own table"
+        ),
+    );
+    let (iif, oif) = (case.ingress(), case.evidence.out_device.as_deref());
+    let forwards = dropped.hook == Hook::Forward && !iif.is_empty();
+    match (&dropped.rule, oif) {
+        // Opening a policy lets everything pass: one flow's interfaces are enough.
+        (None, Some(oif)) if forwards => verdict
+            .advise(format!("if this should pass: accept what goes from {iif} to {oif} in that table, and the answers"))
+            .run(accept(found, &[("i", iif), ("o", oif)], None), "host", None, Impact::OpensFirewall)
+            .run(accept(found, &[("i", oif), ("o", iif)], None), "host", None, Impact::OpensFirewall),
+        _ => verdict
+            .advise("if this should pass: delete the rule, or accept this traffic before it in that table")
+            .run(delete(found), "host", None, Impact::OpensFirewall),
+    }
+}
+
+pub(super) fn forward(
+    base: impl Fn(&'static str, String) -> Verdict,
+    case: &Case<'_>,
+    found: &Attribution,
+) -> Option<Verdict> {
+    let place = found.place();
+    if found.dropped.backend == Backend::Nft {
+        return Some(foreign(base, case, found));
+    }
+    if case.evidence.hook?.bridge {
+        let verdict = base(
+            "bridge-nf-foreign-drop",
+            format!(
+                "containers of one network talk through the bridge, and {place} applies to bridged packets too (bridge-nf-call-iptables)"
+            ),
+        );
+        return Some(match master(case, case.device()) {
+            Some(bridge) => verdict
+                .advise(format!("if this should pass: accept what {bridge} bridges"))
+                .run(
+                    accept(found, &[("i", &bridge), ("o", &bridge)], None),
+                    "host",
+                    None,
+                    Impact::OpensFirewall,
+                ),
+            None => verdict.advise("if this should pass: delete the rule").run(
+                delete(found),
+                "host",
+                None,
+                Impact::OpensFirewall,
+            ),
+        });
+    }
+    let (_, now) = case.firewall()?;
+    let id = if case.is_ipv6() {
+        "ipv6-filter-drop"
+    } else {
+        "forward-drop"
+    };
+    let own = calls(&now, found);
+    let elsewhere = now.has_docker_chains() && !own.exist;
+    let other = format!(
+        "Docker's rules are in another table or backend: what they accept does not count in this one ({})",
+        found.dropped.backend.name()
+    );
+    if found.dropped.rule.is_some() {
+        let advice = if own.user_first {
+            "if this should pass: delete the rule, or accept this traffic in DOCKER-USER, which comes before it"
+        } else {
+            "if this should pass: delete the rule, or accept this traffic before it"
+        };
+        return Some(
+            base(id, format!("a rule on the FORWARD hook drops it: {place}"))
+                .maybe_fact(elsewhere.then_some(other))
+                .advise(advice)
+                .run(delete(found), "host", None, Impact::OpensFirewall),
+        );
+    }
+    let verdict = base(
+        id,
+        "the FORWARD chain's policy is DROP and no rule before it accepts the packet".into(),
+    );
+    if elsewhere {
+        return Some(
+            verdict
+                .fact(other)
+                .run(delete(found), "host", None, Impact::OpensFirewall),
+        );
+    }
+    let drop = &case.evidence.drop;
+    if own.docker
+        && drop.source.kind != EndpointKind::Container
+        && let Some(container) = &drop.destination.container
+        && !drop
+            .nat
+            .as_ref()
+            .is_some_and(|nat| nat.kind != NatKind::Snat)
+    {
+        // Docker's rules are there and do not mean this packet.
+        let what = match case.packet().and_then(|packet| packet.dst_port) {
+            Some(port) => format!("port {port} of {}", container.name),
+            None => container.name.clone(),
+        };
+        return Some(
+            verdict
+                .fact(format!("Docker's rules are in place and accept what is published; this was sent straight to {what}"))
+                .advise("if this should pass: publish the port and use the host's address, or accept this traffic in DOCKER-USER"),
+        );
+    }
+    Some(
+        verdict
+            .maybe_fact((!own.exist).then(|| "Docker's chains are gone: something has flushed them".to_owned()))
+            .maybe_fact((own.exist && !own.docker).then(|| "FORWARD no longer calls Docker's chains: something has flushed it".to_owned()))
+            .run("systemctl restart docker", "host", None, Impact::RestartsContainers)
+            .advise(format!(
+                "until then, to let everything pass: {}; put rules of your own into DOCKER-USER, and do not flush FORWARD after Docker \
+                 has started; \"ip-forward-no-drop\": true in /etc/docker/daemon.json leaves the policy alone",
+                delete(found)
+            )),
+    )
+}
+
+/// What the base chain of a drop has to do with Docker.
+struct Calls {
+    /// Docker's chains are in its table.
+    exist: bool,
+    /// It goes through one of Docker's own.
+    docker: bool,
+    /// It goes through DOCKER-USER before it comes to the dropping rule.
+    user_first: bool,
+}
+
+fn calls(now: &Firewall, found: &Attribution) -> Calls {
+    let dropped = &found.dropped;
+    let mut calls = Calls {
+        exist: false,
+        docker: false,
+        user_first: false,
+    };
+    let table = now.tables().find(|(backend, table)| {
+        *backend == dropped.backend && table.family == dropped.family && table.name == dropped.table
+    });
+    let Some((_, table)) = table else {
+        return calls;
+    };
+    calls.exist = table.chain("DOCKER").is_some();
+    let first = dropped.path.first();
+    let base = first.map_or(dropped.chain.as_str(), |step| step.chain.as_str());
+    let last = first.map_or(usize::MAX, |step| step.number);
+    for rule in table.chain(base).into_iter().flat_map(|chain| &chain.rules) {
+        for target in &rule.targets {
+            let Target::Jump(to) = target else { continue };
+            if to == "DOCKER-USER" {
+                calls.user_first |= rule.number < last;
+            } else {
+                calls.docker |= to.starts_with("DOCKER");
+            }
+        }
+    }
+    calls
+}
