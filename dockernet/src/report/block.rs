@@ -23,7 +23,11 @@ pub(super) fn key(drop: &Drop) -> u64 {
     drop.cause.evidence.hash(&mut hasher);
     drop.noise.hash(&mut hasher);
     drop.expected.hash(&mut hasher);
-    drop.rule.hash(&mut hasher);
+    // Not how it was found: a counter tells at one time what a simulation told at another.
+    drop.rule
+        .as_ref()
+        .map(|rule| (&rule.backend, &rule.table, &rule.chain, &rule.rule))
+        .hash(&mut hasher);
     endpoint::subject(drop)
         .map(|container| &container.id)
         .hash(&mut hasher);
@@ -41,8 +45,9 @@ pub(super) fn full(drop: &Drop, zone: &TimeZone, verbose: bool) -> Vec<Line> {
     if verbose && !drop.cause.summary.is_empty() {
         lines.push(labelled("what", &drop.cause.summary));
     }
-    if !drop.cause.evidence.is_empty() {
-        lines.push(labelled("why", &drop.cause.evidence.join("; ")));
+    let why = why(drop);
+    if !why.is_empty() {
+        lines.push(labelled("why", &why.join("; ")));
     } else if !verbose && !unexplained && !drop.cause.summary.is_empty() {
         lines.push(labelled("why", &drop.cause.summary));
     }
@@ -60,6 +65,21 @@ pub(super) fn full(drop: &Drop, zone: &TimeZone, verbose: bool) -> Vec<Line> {
     );
     lines.extend(fixes(&drop.cause.fix));
     lines
+}
+
+/// The evidence, without the fact that quotes the rule: that has a line of its own.
+fn why(drop: &Drop) -> Vec<&str> {
+    let quoted = drop.rule.as_ref().map(|rule| {
+        let words = match rule.rule.split_once(' ') {
+            Some((number, words)) if number.starts_with('#') => words,
+            _ => &rule.rule,
+        };
+        format!(": {words}")
+    });
+    let facts = drop.cause.evidence.iter().map(String::as_str);
+    facts
+        .filter(|fact| quoted.as_deref().is_none_or(|text| !fact.ends_with(text)))
+        .collect()
 }
 
 /// `12:01:04.131   same  …`: the same as the drop above it.

@@ -513,3 +513,23 @@ fn a_closed_pipe_ends_quietly() {
     assert_eq!(text.dropped(&incident()).unwrap(), Stream::Closed);
     assert_eq!(text.finish(&ledger(), false).unwrap(), Stream::Closed);
 }
+
+/// The rule is told once, and how it was found makes no new explanation.
+#[test]
+fn a_rule_is_not_told_twice() {
+    const WORDS: &str = "-A DOCKER-USER -i eth0 -j DROP";
+    let told = |how: &str| {
+        let mut drop = denied("198.51.100.20", 40_000);
+        let rule = drop.rule.as_mut().unwrap();
+        rule.rule = format!("#3 {WORDS}");
+        rule.how = how.to_owned().into();
+        drop.cause.evidence = vec![format!("DOCKER-USER #3 in table ip filter: {WORDS}")];
+        drop
+    };
+    let text = session(options(PLAIN), |report| {
+        report.dropped(&told("simulated")).unwrap();
+        report.dropped(&told("counter")).unwrap();
+    });
+    assert_eq!(text.matches(WORDS).count(), 1, "{text}");
+    assert!(text.contains("same"), "{text}");
+}
