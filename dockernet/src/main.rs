@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use dockernet::{
-    bpf::load::{Kernel, Prepared},
+    bpf::load::{Kernel, Prepared, Tier},
     cause::catalogue,
     cli::{
         self, Exit, args,
@@ -64,7 +64,7 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
         host_netns: plan.host.clone(),
         docker_host: plan.options.docker_host.clone(),
     }))?;
-    let prepared = Prepared::load(&plan.kernel, &plan.filter, None)?;
+    let prepared = Prepared::load(&plan.kernel, &plan.filter, tier()?, plan.options.verbose > 1)?;
     let (options, host, kernel, symbols) = plan.into_parts()?;
     let mut degraded = prepared.degraded.clone();
     if symbols.is_empty() {
@@ -179,4 +179,14 @@ fn log_to_stderr(verbose: u8) {
             )
         })
         .init();
+}
+
+/// `DOCKERNET_TIER=tp_btf|tracepoint` takes one tier alone: for tests of the fallback, and for measuring.
+fn tier() -> Result<Option<Tier>> {
+    match std::env::var("DOCKERNET_TIER").as_deref() {
+        Err(_) => Ok(None),
+        Ok("tp_btf") => Ok(Some(Tier::TpBtf)),
+        Ok("tracepoint") => Ok(Some(Tier::Tracepoint)),
+        Ok(other) => Err(cli::Usage(format!("DOCKERNET_TIER={other}: expected tp_btf or tracepoint")).into()),
+    }
 }
