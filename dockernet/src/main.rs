@@ -64,7 +64,12 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
         host_netns: plan.host.clone(),
         docker_host: plan.options.docker_host.clone(),
     }))?;
-    let prepared = Prepared::load(&plan.kernel, &plan.filter, tier()?, plan.options.verbose > 1)?;
+    let prepared = Prepared::load(
+        &plan.kernel,
+        &plan.filter,
+        tier()?,
+        plan.options.verbose > 1,
+    )?;
     let (options, host, kernel, symbols) = plan.into_parts()?;
     let mut degraded = prepared.degraded.clone();
     if symbols.is_empty() {
@@ -187,6 +192,9 @@ fn tier() -> Result<Option<Tier>> {
         Err(_) => Ok(None),
         Ok("tp_btf") => Ok(Some(Tier::TpBtf)),
         Ok("tracepoint") => Ok(Some(Tier::Tracepoint)),
-        Ok(other) => Err(cli::Usage(format!("DOCKERNET_TIER={other}: expected tp_btf or tracepoint")).into()),
+        Ok(other) => Err(cli::Usage(format!(
+            "DOCKERNET_TIER={other}: expected tp_btf or tracepoint"
+        ))
+        .into()),
     }
 }

@@ -98,7 +98,11 @@ impl Prepared {
         }
     }
 
-    fn load_tp_btf(offsets: &dockernet_common::offsets::Offsets, filter: &Filter, verbose: bool) -> Result<Ebpf> {
+    fn load_tp_btf(
+        offsets: &dockernet_common::offsets::Offsets,
+        filter: &Filter,
+        verbose: bool,
+    ) -> Result<Ebpf> {
         let btf = aya::Btf::from_sys_fs().context("reading the kernel's type information")?;
         let mut ebpf = open(offsets, filter, Some(&btf), verbose)?;
         let program: &mut BtfTracePoint = program(&mut ebpf, names::KFREE_SKB_BTF)?;
@@ -129,7 +133,12 @@ impl Prepared {
 
     /// Attaches: from here on drops are counted.
     pub fn attach(self) -> Result<Tracer> {
-        let Self { mut ebpf, tier, verbose, .. } = self;
+        let Self {
+            mut ebpf,
+            tier,
+            verbose,
+            ..
+        } = self;
         match tier {
             Tier::TpBtf => {
                 let program: &mut BtfTracePoint = program(&mut ebpf, names::KFREE_SKB_BTF)?;
