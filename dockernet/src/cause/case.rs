@@ -198,7 +198,8 @@ impl<'a> Case<'a> {
                 ));
         }
         let files = self.state.sysctl_files();
-        let who = files.who_sets_to(key, wrong).map_or_else(
+        let setter = files.who_sets_to(key, wrong);
+        let who = setter.map_or_else(
             || format!("no file found that sets {wrong}"),
             |setting| {
                 let value = setting.value.as_deref().unwrap_or(wrong);
@@ -211,8 +212,8 @@ impl<'a> Case<'a> {
             },
         );
         verdict
-            .fact(who)
             .run(run, "host", Some(files.persist(key)), Impact::None)
+            .set_by(who)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The live state that confirms a cause, behind a seam: the host as it is, or canned for a test.
 
+#[cfg(test)]
 mod canned;
 #[cfg(test)]
 mod live_tests;
@@ -8,6 +9,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+#[cfg(test)]
 pub use self::canned::{CannedNetns, CannedState};
 use super::{
     bridge::{self, Bridges},

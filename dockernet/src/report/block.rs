@@ -254,6 +254,7 @@ fn fixes(fixes: &[Fix]) -> Vec<Line> {
                 run,
                 netns,
                 persist,
+                set_by,
                 impact,
             } => {
                 let mut line = Line::default().whole();
@@ -270,7 +271,11 @@ fn fixes(fixes: &[Fix]) -> Vec<Line> {
                 }
                 lines.push(line);
                 if let Some(persist) = persist.as_deref().filter(|text| kept != Some(*text)) {
-                    lines.push(labelled("keep", persist));
+                    let text = match set_by {
+                        Some(set_by) => format!("{persist}; {set_by}"),
+                        None => persist.to_owned(),
+                    };
+                    lines.push(labelled("keep", &text));
                     kept = Some(persist);
                 }
             }
