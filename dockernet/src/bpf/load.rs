@@ -9,6 +9,8 @@ use aya::{
 };
 use dockernet_common::{filter::Filter, names};
 
+use crate::host::privileges;
+
 use super::{btf::Btf, format::EventFormat, offsets, reasons::Reasons, tracer::Tracer};
 
 /// The kernel half, as built.
@@ -121,7 +123,7 @@ impl Prepared {
         let program: &mut TracePoint = program(&mut ebpf, names::KFREE_SKB_TRACEPOINT)?;
         program
             .load()
-            .map_err(|error| refused("tracepoint/skb/kfree_skb", error))?;
+            .map_err(|error| locked_down(refused("tracepoint/skb/kfree_skb", error)))?;
         Ok(ebpf)
     }
 
@@ -178,7 +180,8 @@ fn open(
         // A level that is filtered out is a constant to the verifier: its code disappears.
         .override_global(aya_log::LEVEL, &log_level, true)
         .load(OBJECT)
-        .context("creating the kernel half's maps")
+        .context("creating the kernel half's maps (its ring buffer needs Linux 5.8 or later)")
+        .map_err(locked_down)
 }
 
 fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
@@ -211,6 +214,17 @@ fn refused(what: &str, error: ProgramError) -> anyhow::Error {
         }
         other => anyhow::Error::new(other).context(what.to_owned()),
     }
+}
+
+/// What lockdown has to do with it.
+fn locked_down(error: anyhow::Error) -> anyhow::Error {
+    if privileges::lockdown().as_deref() == Some("confidentiality") {
+        return error.context(
+            "kernel lockdown is in confidentiality mode, in which no BPF program may read kernel memory; \
+             boot with lockdown=integrity",
+        );
+    }
+    error
 }
 
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK, 64 KiB by default. A refusal shows when the maps are made.
