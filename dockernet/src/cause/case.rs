@@ -145,7 +145,7 @@ impl<'a> Case<'a> {
     /// A namespace, opened. It must still be the one it was: files in /proc are reused.
     pub(super) fn open(&self, key: NetnsKey) -> Option<NetnsHandle> {
         let info = self.inventory.netns(key)?;
-        let handle = NetnsHandle::open(&info.path).ok()?;
+        let handle = self.state.open(&info.path).ok()?;
         (handle.inum() == info.inum).then_some(handle)
     }
 

@@ -20,10 +20,14 @@ pub(super) fn key(drop: &Drop) -> u64 {
     let mut hasher = DefaultHasher::new();
     drop.cause.id.hash(&mut hasher);
     drop.cause.confidence.hash(&mut hasher);
-    drop.cause.evidence.hash(&mut hasher);
+    // Evidence may hold what differs from packet to packet (a length, a counter); what mends it does not.
+    drop.cause.fix.hash(&mut hasher);
     drop.noise.hash(&mut hasher);
     drop.expected.hash(&mut hasher);
-    drop.rule.hash(&mut hasher);
+    drop.rule
+        .as_ref()
+        .map(|rule| (&rule.table, &rule.chain, &rule.rule))
+        .hash(&mut hasher);
     endpoint::subject(drop)
         .map(|container| &container.id)
         .hash(&mut hasher);

@@ -67,6 +67,10 @@ impl CannedState {
 }
 
 impl HostState for CannedState {
+    fn open(&self, path: &std::path::Path) -> std::io::Result<NetnsHandle> {
+        NetnsHandle::pretend(path)
+    }
+
     fn sysctl(&self, netns: &NetnsHandle, key: &str) -> Result<Option<String>> {
         Ok(self.get(netns)?.sysctls.get(key).cloned())
     }
