@@ -31,6 +31,10 @@ pub fn certain(case: &Case<'_>) -> Option<&'static str> {
     {
         return Some("fragment-list");
     }
+    // `ip route get … iif …` sends a made-up packet through the routing code; our own questions do too.
+    if evidence.freed_in(&["inet_rtm_getroute", "inet6_rtm_getroute"]) {
+        return Some("route-lookup");
+    }
     // Sockets that close or forget: queues that are thrown away, segments that come late or twice.
     let teardown = matches!(
         evidence.reason(),
