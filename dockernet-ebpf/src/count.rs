@@ -31,10 +31,21 @@ pub(crate) struct Freed {
     pub(crate) rx_sk: *const u8,
 }
 
+/// What became of a packet, as far as debugging cares.
+pub(crate) enum Outcome {
+    /// Counted, sampled or not; or no packet at all.
+    Counted,
+    /// Counted, but its sample found no room.
+    RingFull,
+    /// Counted in the totals alone.
+    MapFull,
+}
+
 #[inline(always)]
-pub(crate) fn drop<M: Mem>(freed: Freed) {
+pub(crate) fn drop<M: Mem>(freed: Freed) -> Outcome {
+    let mut outcome = Outcome::Counted;
     let Some(totals) = DOCKERNET_TOTAL.get_ptr_mut(0) else {
-        return;
+        return outcome;
     };
     // SAFETY: a per-CPU value. Programs run with migration disabled and do not nest (the recursion guard), so
     // nothing else touches it.
@@ -42,17 +53,17 @@ pub(crate) fn drop<M: Mem>(freed: Freed) {
     let skb = Skb::<M>::new(freed.skb);
     let Some(place) = skb.place(freed.rx_sk) else {
         totals.non_packets += 1;
-        return;
+        return outcome;
     };
     totals.observed += 1;
     let flow = skb.flow().unwrap_or_default();
     if !filter::passes(&skb, &place, &flow, freed.reason) {
         totals.filtered += 1;
-        return;
+        return outcome;
     }
     if is_far(place.cookie) {
         totals.out_of_scope += 1;
-        return;
+        return outcome;
     }
     let netfilter = offsets!(netfilter_drop) != ABSENT && freed.reason == offsets!(netfilter_drop);
     let key = CountKey {
@@ -69,7 +80,7 @@ pub(crate) fn drop<M: Mem>(freed: Freed) {
     };
     let Some(row) = row(&key) else {
         totals.other += 1;
-        return;
+        return Outcome::MapFull;
     };
     // SAFETY: a per-CPU value, as above.
     let row = unsafe { &mut *row };
@@ -83,11 +94,13 @@ pub(crate) fn drop<M: Mem>(freed: Freed) {
             totals.tokens = totals.tokens.saturating_sub(1);
         } else {
             totals.ring_full += 1;
+            outcome = Outcome::RingFull;
         }
     }
     row.bytes += u64::from(skb.len());
     // SAFETY: an in-bounds field of a valid row.
     unsafe { (&raw mut row.packets).write_volatile(row.packets + 1) };
+    outcome
 }
 
 /// Whether user space has declared the namespace out of scope.

@@ -11,14 +11,15 @@ mod sample;
 mod skb;
 
 use aya_ebpf::{
-    EbpfContext as _,
+    EbpfContext,
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
+use aya_log_ebpf::debug;
 use dockernet_common::offsets::ABSENT;
 
 use crate::{
-    count::Freed,
+    count::{Freed, Outcome},
     maps::offsets,
     mem::{Direct, Probe},
 };
@@ -37,13 +38,14 @@ fn dockernet_kfree_skb(ctx: BtfTracePointContext) -> i32 {
     } else {
         core::ptr::null()
     };
-    count::drop::<Direct>(Freed {
+    let outcome = count::drop::<Direct>(Freed {
         ctx: ctx.as_ptr(),
         skb: ctx.arg(0),
         location: ctx.arg(1),
         reason,
         rx_sk,
     });
+    log(&ctx, outcome);
     0
 }
 
@@ -60,14 +62,25 @@ fn dockernet_kfree_skb_tp(ctx: TracePointContext) -> u32 {
     } else {
         field(&ctx, offsets!(tp_rx_sk))
     };
-    count::drop::<Probe>(Freed {
+    let outcome = count::drop::<Probe>(Freed {
         ctx: ctx.as_ptr(),
         skb: field::<u64>(&ctx, offsets!(tp_skb)) as *const u8,
         location: field(&ctx, offsets!(tp_location)),
         reason,
         rx_sk: rx_sk as *const u8,
     });
+    log(&ctx, outcome);
     0
+}
+
+/// For debugging (`-vv`): below the level set at load time this is no code at all.
+#[inline(always)]
+fn log(ctx: &impl EbpfContext, outcome: Outcome) {
+    match outcome {
+        Outcome::Counted => {}
+        Outcome::RingFull => debug!(ctx, "ring full: a sample is lost, its packet is counted"),
+        Outcome::MapFull => debug!(ctx, "count map full: a packet is counted as other"),
+    }
 }
 
 #[inline(always)]

@@ -15,7 +15,7 @@ use dockernet_common::{
 use crate::{
     maps::{DOCKERNET_EVENTS, offsets},
     mem::{Mem, Probe},
-    skb::{Place, Skb, load_ptr},
+    skb::{BRIDGE_PORT, Place, Skb, load_ptr},
 };
 
 /// `IPV4_DEVCONF_*` (include/uapi/linux/ip.h, stable ABI), counted from zero as in `ipv4_devconf.data`.
@@ -25,9 +25,6 @@ mod v4 {
     pub(crate) const ACCEPT_LOCAL: u32 = 22;
     pub(crate) const ROUTE_LOCALNET: u32 = 25;
 }
-
-/// `IFF_BRIDGE_PORT` (include/linux/netdevice.h, `netdev_priv_flags`): bit 9 since 4.7, still in 6.18.
-const BRIDGE_PORT: u32 = 1 << 9;
 
 /// Writes a field of a record that lies in the ring, uninitialised.
 macro_rules! set {

@@ -19,6 +19,9 @@ const NFCT_INFO: u64 = 7;
 /// `SKB_DST_PTRMASK`: the lowest bit says whether a reference is held.
 const DST_NOREF: u64 = 1;
 
+/// `IFF_BRIDGE_PORT` (include/linux/netdevice.h, `netdev_priv_flags`): bit 9 since 4.7, still in 6.18.
+pub(crate) const BRIDGE_PORT: u32 = 1 << 9;
+
 /// A dropped skb.
 pub(crate) struct Skb<M> {
     pub(crate) ptr: *const u8,
@@ -159,42 +162,49 @@ impl<M: Mem> Skb<M> {
 
     /// The netfilter hook, from what the packet has and lacks at each of them.
     ///
-    /// Not routed yet: PREROUTING. Routed to us or through us: INPUT or FORWARD, told by `dst->input`; once the
-    /// device is no longer the one it came in by: POSTROUTING. Never came in: OUTPUT, or POSTROUTING once it has a
-    /// device. A test compares this with the stack for every hook.
+    /// In `br_netfilter`'s hands it is bridged FORWARD on a bridge port, and bridged PREROUTING without a route; the mark
+    /// that `br_netfilter` leaves stays on packets that are then routed. (Bridged POSTROUTING looks like FORWARD; no
+    /// filter table has a chain there.) Else: not routed yet: PREROUTING. Routed to us or through us: INPUT or FORWARD, told by
+    /// `dst->input`; once the device is no longer the one it came in by: POSTROUTING. Never came in: OUTPUT, or
+    /// POSTROUTING once it has a device. A test compares this with the stack for every hook.
     #[inline(always)]
     pub(crate) fn hook(&self, place: &Place) -> u8 {
         let dst = self.dst();
+        if self.in_bridge() {
+            if Probe::load::<u32>(place.dev, offsets!(dev_priv_flags)) & BRIDGE_PORT != 0 {
+                return hook::FORWARD | hook::BRIDGE;
+            }
+            if dst.is_null() {
+                return hook::PREROUTING | hook::BRIDGE;
+            }
+        }
         let iif: u32 = M::load(self.ptr, offsets!(skb_iif));
-        let hook = if dst.is_null() {
-            hook::PREROUTING
-        } else if iif == 0 {
-            if place.flags & flag::DEVICE == 0 {
+        if dst.is_null() {
+            return hook::PREROUTING;
+        }
+        if iif == 0 {
+            return if place.flags & flag::DEVICE == 0 {
                 hook::OUTPUT
             } else {
                 hook::POSTROUTING
-            }
-        } else if place.flags & flag::DEVICE != 0 && place.ifindex != iif {
-            hook::POSTROUTING
-        } else {
-            let input: u64 = Probe::load(dst, offsets!(dst_input));
-            match DOCKERNET_CTRL.get(0) {
-                Some(control) if input != 0 => {
-                    if input == control.ip_forward || input == control.ip6_forward {
-                        hook::FORWARD
-                    } else if input == control.ip_local_deliver || input == control.ip6_input {
-                        hook::INPUT
-                    } else {
-                        hook::NONE
-                    }
-                }
-                _ => hook::NONE,
-            }
+            };
+        }
+        let input: u64 = Probe::load(dst, offsets!(dst_input));
+        let Some(control) = DOCKERNET_CTRL.get(0) else {
+            return hook::NONE;
         };
-        if self.in_bridge() {
-            hook | hook::BRIDGE
+        let forwarded = input != 0 && (input == control.ip_forward || input == control.ip6_forward);
+        let delivered =
+            input != 0 && (input == control.ip_local_deliver || input == control.ip6_input);
+        let left = place.flags & flag::DEVICE != 0 && place.ifindex != iif;
+        if delivered {
+            hook::INPUT
+        } else if left {
+            hook::POSTROUTING
+        } else if forwarded {
+            hook::FORWARD
         } else {
-            hook
+            hook::NONE
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use dockernet::{
-    bpf::load::{Kernel, Prepared},
+    bpf::load::{Kernel, Prepared, Tier},
     cause::catalogue,
     cli::{
         self, Exit, args,
@@ -64,7 +64,12 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
         host_netns: plan.host.clone(),
         docker_host: plan.options.docker_host.clone(),
     }))?;
-    let prepared = Prepared::load(&plan.kernel, &plan.filter, None)?;
+    let prepared = Prepared::load(
+        &plan.kernel,
+        &plan.filter,
+        tier()?,
+        plan.options.verbose > 1,
+    )?;
     let (options, host, kernel, symbols) = plan.into_parts()?;
     let mut degraded = prepared.degraded.clone();
     if symbols.is_empty() {
@@ -113,6 +118,7 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
         report.warning(&warning);
     }
     let Kernel { reasons, .. } = kernel;
+    give_memory_back();
     let exit = Pipeline {
         tracer,
         options,
@@ -129,6 +135,15 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
     // A call to a hung engine may still be waiting for its limit.
     runtime.shutdown_background();
     exit
+}
+
+/// Start-up reads tens of megabytes (symbols, type information) that are not needed again; glibc would keep them.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: a call without arguments that matter; it only returns free pages to the kernel.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 fn explained(id: &str) -> Result<String> {
@@ -179,4 +194,17 @@ fn log_to_stderr(verbose: u8) {
             )
         })
         .init();
+}
+
+/// `DOCKERNET_TIER=tp_btf|tracepoint` takes one tier alone: for tests of the fallback, and for measuring.
+fn tier() -> Result<Option<Tier>> {
+    match std::env::var("DOCKERNET_TIER").as_deref() {
+        Err(_) => Ok(None),
+        Ok("tp_btf") => Ok(Some(Tier::TpBtf)),
+        Ok("tracepoint") => Ok(Some(Tier::Tracepoint)),
+        Ok(other) => Err(cli::Usage(format!(
+            "DOCKERNET_TIER={other}: expected tp_btf or tracepoint"
+        ))
+        .into()),
+    }
 }

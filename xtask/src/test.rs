@@ -53,7 +53,7 @@ pub(crate) fn verb(full: bool, filter: &[OsString]) -> Result<()> {
     let lab_passed = tests(&mut lab, filter, &mut sum)?;
 
     println!(
-        "{} passed, {} failed, {} ignored",
+        "{} passed, {} failed, {} skipped",
         sum.passed, sum.failed, sum.ignored
     );
     if !unit_passed || !lab_passed {

@@ -9,6 +9,8 @@ use aya::{
 };
 use dockernet_common::{filter::Filter, names};
 
+use crate::host::privileges;
+
 use super::{btf::Btf, format::EventFormat, offsets, reasons::Reasons, tracer::Tracer};
 
 /// The kernel half, as built.
@@ -55,13 +57,19 @@ impl Kernel {
 pub struct Prepared {
     ebpf: Ebpf,
     tier: Tier,
+    verbose: bool,
     /// What this kernel or these privileges did not give, one sentence each.
     pub degraded: Vec<String>,
 }
 
 impl Prepared {
     /// Loads the best tier that this kernel accepts.
-    pub fn load(kernel: &Kernel, filter: &Filter, only: Option<Tier>) -> Result<Self> {
+    pub fn load(
+        kernel: &Kernel,
+        filter: &Filter,
+        only: Option<Tier>,
+        verbose: bool,
+    ) -> Result<Self> {
         raise_memlock();
         let mut degraded = Vec::new();
         if kernel.reasons.is_empty() {
@@ -69,8 +77,8 @@ impl Prepared {
         }
         let mut offsets = offsets::resolve(&kernel.btf)?;
         if only != Some(Tier::Tracepoint) {
-            match Self::load_tp_btf(&offsets, filter) {
-                Ok(ebpf) => return Ok(Self { ebpf, tier: Tier::TpBtf, degraded }),
+            match Self::load_tp_btf(&offsets, filter, verbose) {
+                Ok(ebpf) => return Ok(Self { ebpf, tier: Tier::TpBtf, verbose, degraded }),
                 Err(error) if only.is_some() => return Err(error),
                 Err(error) => degraded.push(format!(
                     "tp_btf refused, using the classic tracepoint (about 60 ns more for each drop): {error:#}"
@@ -78,10 +86,11 @@ impl Prepared {
             }
         }
         offsets::add_tracepoint(&mut offsets, &EventFormat::read("skb/kfree_skb")?)?;
-        match Self::load_tracepoint(&offsets, filter) {
+        match Self::load_tracepoint(&offsets, filter, verbose) {
             Ok(ebpf) => Ok(Self {
                 ebpf,
                 tier: Tier::Tracepoint,
+                verbose,
                 degraded,
             }),
             Err(error) => match degraded.pop() {
@@ -91,9 +100,13 @@ impl Prepared {
         }
     }
 
-    fn load_tp_btf(offsets: &dockernet_common::offsets::Offsets, filter: &Filter) -> Result<Ebpf> {
+    fn load_tp_btf(
+        offsets: &dockernet_common::offsets::Offsets,
+        filter: &Filter,
+        verbose: bool,
+    ) -> Result<Ebpf> {
         let btf = aya::Btf::from_sys_fs().context("reading the kernel's type information")?;
-        let mut ebpf = open(offsets, filter, Some(&btf))?;
+        let mut ebpf = open(offsets, filter, Some(&btf), verbose)?;
         let program: &mut BtfTracePoint = program(&mut ebpf, names::KFREE_SKB_BTF)?;
         program
             .load("kfree_skb", &btf)
@@ -104,12 +117,13 @@ impl Prepared {
     fn load_tracepoint(
         offsets: &dockernet_common::offsets::Offsets,
         filter: &Filter,
+        verbose: bool,
     ) -> Result<Ebpf> {
-        let mut ebpf = open(offsets, filter, None)?;
+        let mut ebpf = open(offsets, filter, None, verbose)?;
         let program: &mut TracePoint = program(&mut ebpf, names::KFREE_SKB_TRACEPOINT)?;
         program
             .load()
-            .map_err(|error| refused("tracepoint/skb/kfree_skb", error))?;
+            .map_err(|error| locked_down(refused("tracepoint/skb/kfree_skb", error)))?;
         Ok(ebpf)
     }
 
@@ -121,7 +135,12 @@ impl Prepared {
 
     /// Attaches: from here on drops are counted.
     pub fn attach(self) -> Result<Tracer> {
-        let Self { mut ebpf, tier, .. } = self;
+        let Self {
+            mut ebpf,
+            tier,
+            verbose,
+            ..
+        } = self;
         match tier {
             Tier::TpBtf => {
                 let program: &mut BtfTracePoint = program(&mut ebpf, names::KFREE_SKB_BTF)?;
@@ -134,7 +153,7 @@ impl Prepared {
             }
         }
         .with_context(|| format!("attaching {}", tier.name()))?;
-        Tracer::new(ebpf, tier)
+        Tracer::new(ebpf, tier, verbose)
     }
 }
 
@@ -142,18 +161,27 @@ fn open(
     offsets: &dockernet_common::offsets::Offsets,
     filter: &Filter,
     btf: Option<&aya::Btf>,
+    verbose: bool,
 ) -> Result<Ebpf> {
     if OBJECT.is_empty() {
         bail!(
             "this binary was built without its kernel half (AYA_BUILD_SKIP=1); build it with: cargo xtask build"
         );
     }
+    let log_level = if verbose {
+        aya_log::Level::Debug as u8
+    } else {
+        0
+    };
     EbpfLoader::new()
         .btf(btf)
         .override_global(names::OFFSETS_GLOBAL, offsets, true)
         .override_global(names::FILTER_GLOBAL, filter, true)
+        // A level that is filtered out is a constant to the verifier: its code disappears.
+        .override_global(aya_log::LEVEL, &log_level, true)
         .load(OBJECT)
-        .context("creating the kernel half's maps")
+        .context("creating the kernel half's maps (its ring buffer needs Linux 5.8 or later)")
+        .map_err(locked_down)
 }
 
 fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
@@ -186,6 +214,17 @@ fn refused(what: &str, error: ProgramError) -> anyhow::Error {
         }
         other => anyhow::Error::new(other).context(what.to_owned()),
     }
+}
+
+/// What lockdown has to do with it.
+fn locked_down(error: anyhow::Error) -> anyhow::Error {
+    if privileges::lockdown().as_deref() == Some("confidentiality") {
+        return error.context(
+            "kernel lockdown is in confidentiality mode, in which no BPF program may read kernel memory; \
+             boot with lockdown=integrity",
+        );
+    }
+    error
 }
 
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK, 64 KiB by default. A refusal shows when the maps are made.

@@ -10,6 +10,7 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
 };
+use aya_log::EbpfLogger;
 use dockernet_common::{
     control::Control,
     count::{CountKey, CountRow, PortKey, Totals},
@@ -61,11 +62,21 @@ pub struct Tracer {
     endpoints: Mirror<[u8; 16], u32>,
     published: Mirror<PortKey, u32>,
     far: Mirror<u64, u8>,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
     last_missed: Option<u64>,
 }
 
 impl Tracer {
-    pub(super) fn new(mut ebpf: Ebpf, tier: Tier) -> Result<Self> {
+    pub(super) fn new(mut ebpf: Ebpf, tier: Tier, verbose: bool) -> Result<Self> {
+        // The kernel half's debug messages, for `-vv`.
+        let logger = match verbose.then(|| EbpfLogger::init(&mut ebpf)) {
+            Some(Ok(logger)) => Some(logger),
+            Some(Err(error)) => {
+                log::warn!("no messages from the kernel half: {error}");
+                None
+            }
+            None => None,
+        };
         let mut take = |name: &str| {
             ebpf.take_map(name)
                 .with_context(|| format!("the kernel half has no map {name}"))
@@ -105,6 +116,7 @@ impl Tracer {
             endpoints,
             published,
             far,
+            logger,
             last_missed: None,
         };
         tracer.write_control()?;
@@ -146,6 +158,9 @@ impl Tracer {
                 let record = unsafe { item.as_ptr().cast::<DropRecord>().read_unaligned() };
                 sink(&record);
             }
+        }
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
         }
         if self.ebpf.is_some() {
             self.control.epoch = self.control.epoch.wrapping_add(1);

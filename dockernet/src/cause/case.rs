@@ -169,7 +169,7 @@ impl<'a> Case<'a> {
     /// A namespace, opened. It must still be the one it was: files in /proc are reused.
     pub(super) fn open(&self, key: NetnsKey) -> Option<NetnsHandle> {
         let info = self.inventory.netns(key)?;
-        let handle = NetnsHandle::open(&info.path).ok()?;
+        let handle = self.state.open(&info.path).ok()?;
         (handle.inum() == info.inum).then_some(handle)
     }
 
@@ -226,7 +226,8 @@ impl<'a> Case<'a> {
                 ));
         }
         let files = self.state.sysctl_files();
-        let who = files.who_sets_to(key, wrong).map_or_else(
+        let setter = files.who_sets_to(key, wrong);
+        let who = setter.map_or_else(
             || format!("no file found that sets {wrong}"),
             |setting| {
                 let value = setting.value.as_deref().unwrap_or(wrong);
@@ -239,8 +240,8 @@ impl<'a> Case<'a> {
             },
         );
         verdict
-            .fact(who)
             .run(run, "host", Some(files.persist(key)), Impact::None)
+            .set_by(who)
     }
 }
 

@@ -12,6 +12,8 @@ pub mod noise;
 mod routing;
 mod sizes;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 pub use case::{Case, FirewallCache};

@@ -34,6 +34,10 @@ pub fn certain(case: &Case<'_>) -> Option<&'static str> {
     {
         return Some("fragment-list");
     }
+    // `ip route get … iif …` sends a made-up packet through the routing code; our own questions do too.
+    if evidence.freed_in(&["inet_rtm_getroute", "inet6_rtm_getroute"]) {
+        return Some("route-lookup");
+    }
     // Sockets that close or forget: queues that are thrown away, segments that come late or twice.
     let teardown = matches!(
         evidence.reason(),
@@ -65,10 +69,6 @@ pub fn certain(case: &Case<'_>) -> Option<&'static str> {
         && evidence.freed_in(&["tcp_v4_rcv", "tcp_v6_rcv"])
     {
         return Some("teardown");
-    }
-    // `ip route get … from … iif …` (ours too) makes a packet of its own to ask the routing code with: nobody sent it.
-    if unspecified && evidence.freed_in(&["inet_rtm_getroute", "inet6_rtm_getroute"]) {
-        return Some("route-lookup");
     }
     if evidence.reason_or_silent("NO_SOCKET") {
         // Every ping that is answered ends so.

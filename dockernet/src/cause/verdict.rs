@@ -69,8 +69,17 @@ impl Verdict {
             run: run.into(),
             netns: netns.into(),
             persist,
+            set_by: None,
             impact,
         });
+        self
+    }
+
+    /// Says of the last command who set what it mends.
+    pub(super) fn set_by(mut self, who: String) -> Self {
+        if let Some(Fix::Command { set_by, .. }) = self.cause.fix.last_mut() {
+            *set_by = Some(who);
+        }
         self
     }
 

@@ -178,6 +178,7 @@ fn netns_of(record: &DropRecord, key: NetnsKey, inventory: &Inventory) -> Netns 
         inum: record.netns_inum,
         owner,
         container,
+        name: inventory.namespace_label(key),
     }
 }
 

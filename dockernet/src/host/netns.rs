@@ -43,6 +43,17 @@ impl NetnsHandle {
         })
     }
 
+    /// Any file as a namespace, for tests that make up what is in it.
+    #[cfg(test)]
+    pub(crate) fn pretend(path: impl AsRef<Path>) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let inum = u32::try_from(file.metadata()?.ino()).map_err(io::Error::other)?;
+        Ok(Self {
+            file: Arc::new(file),
+            inum,
+        })
+    }
+
     /// The namespace of the calling thread.
     pub fn current() -> io::Result<Self> {
         Self::open("/proc/thread-self/ns/net")

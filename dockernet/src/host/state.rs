@@ -1,5 +1,6 @@
 //! The live state that confirms a cause, behind a seam: the host as it is, or canned for a test.
 
+#[cfg(test)]
 mod canned;
 #[cfg(test)]
 mod live_tests;
@@ -8,6 +9,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+#[cfg(test)]
 pub use self::canned::{CannedNetns, CannedState};
 use super::{
     bridge::{self, Bridges},
@@ -27,6 +29,8 @@ use super::{
 
 /// What a cause asks the host. Every call blocks, for some milliseconds as a rule: call it from `spawn_blocking`.
 pub trait HostState: Send + Sync {
+    /// A namespace by its file.
+    fn open(&self, path: &Path) -> std::io::Result<NetnsHandle>;
     /// A kernel setting such as `net/ipv4/conf/eth0/forwarding`; `None` where the kernel has none of that name.
     fn sysctl(&self, netns: &NetnsHandle, key: &str) -> Result<Option<String>>;
     /// The files of the host that set kernel settings.
@@ -62,6 +66,10 @@ pub trait HostState: Send + Sync {
 pub struct LiveState;
 
 impl HostState for LiveState {
+    fn open(&self, path: &Path) -> std::io::Result<NetnsHandle> {
+        NetnsHandle::open(path)
+    }
+
     fn sysctl(&self, netns: &NetnsHandle, key: &str) -> Result<Option<String>> {
         sysctl::read(netns, key)
     }

@@ -44,6 +44,8 @@ pub enum Fix {
         netns: String,
         /// File or setting that makes it permanent.
         persist: Option<String>,
+        /// Which file set the wrong value, or that none was found: `/etc/sysctl.d/99-cis.conf:12 sets … to 0`.
+        set_by: Option<String>,
         /// What it does to what works now.
         impact: Impact,
     },

@@ -28,6 +28,8 @@ pub struct Netns {
     pub owner: NetnsOwner,
     /// Which container's.
     pub container: Option<ContainerRef>,
+    /// What it is called: `host`, the container's name, its `ip netns` name or its process.
+    pub name: Option<String>,
 }
 
 /// One direction of a conntrack entry. Ports are ids for ICMP echo.

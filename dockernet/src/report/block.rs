@@ -20,13 +20,14 @@ pub(super) fn key(drop: &Drop) -> u64 {
     let mut hasher = DefaultHasher::new();
     drop.cause.id.hash(&mut hasher);
     drop.cause.confidence.hash(&mut hasher);
-    drop.cause.evidence.hash(&mut hasher);
+    // Evidence may hold what differs from packet to packet (a length, a counter); what mends it does not.
+    drop.cause.fix.hash(&mut hasher);
     drop.noise.hash(&mut hasher);
     drop.expected.hash(&mut hasher);
     // Not how it was found: a counter tells at one time what a simulation told at another.
     drop.rule
         .as_ref()
-        .map(|rule| (&rule.backend, &rule.table, &rule.chain, &rule.rule))
+        .map(|rule| (&rule.table, &rule.chain, &rule.rule))
         .hash(&mut hasher);
     endpoint::subject(drop)
         .map(|container| &container.id)
@@ -274,6 +275,7 @@ fn fixes(fixes: &[Fix]) -> Vec<Line> {
                 run,
                 netns,
                 persist,
+                set_by,
                 impact,
             } => {
                 let mut line = Line::default().whole();
@@ -290,7 +292,11 @@ fn fixes(fixes: &[Fix]) -> Vec<Line> {
                 }
                 lines.push(line);
                 if let Some(persist) = persist.as_deref().filter(|text| kept != Some(*text)) {
-                    lines.push(labelled("keep", persist));
+                    let text = match set_by {
+                        Some(set_by) => format!("{persist}; {set_by}"),
+                        None => persist.to_owned(),
+                    };
+                    lines.push(labelled("keep", &text));
                     kept = Some(persist);
                 }
             }

@@ -65,7 +65,10 @@ fn place(drop: &Drop) -> String {
     match (&drop.netns.owner, &drop.netns.container) {
         (NetnsOwner::Host, _) => "host\u{a0}netns".to_owned(),
         (_, Some(container)) => format!("{}\u{a0}netns", named(container)),
-        _ => format!("netns\u{a0}{}", drop.netns.inum),
+        _ => match &drop.netns.name {
+            Some(name) => format!("netns\u{a0}{name}"),
+            None => format!("netns\u{a0}{}", drop.netns.inum),
+        },
     }
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn host() -> Netns {
         inum: 4_026_532_201,
         owner: NetnsOwner::Host,
         container: None,
+        name: Some("host".into()),
     }
 }
 
@@ -107,7 +108,8 @@ pub(crate) fn incident() -> Drop {
             fix: vec![Fix::Command {
                 run: "sysctl -w net/ipv4/conf/eth0/forwarding=1".into(),
                 netns: "host".into(),
-                persist: Some("/etc/sysctl.d/90-eth0.conf; no file found that sets 0".into()),
+                persist: Some("/etc/sysctl.d/90-eth0.conf".into()),
+                set_by: Some("no file found that sets 0".into()),
                 impact: Impact::None,
             }],
         },
@@ -148,6 +150,7 @@ pub(crate) fn denied(source: &str, port: u16) -> Drop {
                     run: "iptables -D DOCKER-USER 3".into(),
                     netns: "host".into(),
                     persist: None,
+                    set_by: None,
                     impact: Impact::OpensFirewall,
                 },
             ],
@@ -180,6 +183,7 @@ pub(crate) fn mystery() -> Drop {
             inum: 4_026_532_300,
             owner: NetnsOwner::Container,
             container: Some(container("web")),
+            name: Some("web".into()),
         },
         packet: Some(packet("tcp", ("2001:db8::9", 40000), ("2001:db8::2", 80))),
         nat: None,

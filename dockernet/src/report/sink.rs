@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Context as _, Result};
+use bytes::BytesMut;
 
 use super::Stream;
 
@@ -13,7 +14,7 @@ const FULL: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Sink<W> {
     out: W,
-    buffer: Vec<u8>,
+    buffer: BytesMut,
     closed: bool,
 }
 
@@ -21,7 +22,7 @@ impl<W: Write> Sink<W> {
     pub(super) fn new(out: W) -> Self {
         Self {
             out,
-            buffer: Vec::new(),
+            buffer: BytesMut::new(),
             closed: false,
         }
     }

@@ -147,6 +147,7 @@ fn arp() -> Drop {
         run: "nmcli c modify br0 bridge.stp no".into(),
         netns: "host".into(),
         persist: None,
+        set_by: None,
         impact: Impact::Interrupts,
     }];
     drop
@@ -161,6 +162,7 @@ fn shared_and_pinged() -> Drop {
         run: "nft add rule inet own input ip protocol icmp accept".into(),
         netns: "gluetun".into(),
         persist: Some("the image's start script".into()),
+        set_by: None,
         impact: Impact::OpensFirewall,
     }];
     let mut gluetun = container("gluetun");
@@ -468,6 +470,7 @@ fn json_keys_are_those_of_the_contract() {
         "run",
         "netns",
         "persist",
+        "set_by",
         "impact",
         "noise",
         "expected",
@@ -527,8 +530,9 @@ fn a_rule_is_not_told_twice() {
         drop
     };
     let text = session(options(PLAIN), |report| {
-        report.dropped(&told("simulated")).unwrap();
-        report.dropped(&told("counter")).unwrap();
+        show(report, &told("simulated"));
+        show(report, &told("counter"));
+        let _ = report.finish(&ledger(), true).unwrap();
     });
     assert_eq!(text.matches(WORDS).count(), 1, "{text}");
     assert!(text.contains("same"), "{text}");

@@ -67,6 +67,10 @@ impl CannedState {
 }
 
 impl HostState for CannedState {
+    fn open(&self, path: &std::path::Path) -> std::io::Result<NetnsHandle> {
+        NetnsHandle::pretend(path)
+    }
+
     fn sysctl(&self, netns: &NetnsHandle, key: &str) -> Result<Option<String>> {
         Ok(self.get(netns)?.sysctls.get(key).cloned())
     }
@@ -129,7 +133,7 @@ mod tests {
         let files = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
         let [host, container] = files
             .each_ref()
-            .map(|f| NetnsHandle::open(f.path()).unwrap());
+            .map(|f| NetnsHandle::pretend(f.path()).unwrap());
         let mut state = CannedState::default();
         let key = "net/ipv4/ip_forward";
         state.at(&host).sysctls.insert(key.into(), "0".into());

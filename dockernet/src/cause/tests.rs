@@ -1,0 +1,342 @@
+//! Causes on a made-up host: what decides, and above all what must not be enough.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use dockernet_common::{
+    conntrack::RawTuple,
+    count::CountKey,
+    packet::Parsed,
+    record::{Conntrack, DropRecord, HEADER_BYTES, STACK_FRAMES, Settings},
+};
+
+use super::{Case, FirewallCache, Verdict, explain, noise};
+use crate::{
+    evidence::Evidence,
+    host::{
+        listeners::{Listener, Transport},
+        netns::NetnsHandle,
+        route::{
+            Family, Route, RouteKind,
+            rule::{PolicyRule, RuleVerdict},
+        },
+        state::CannedState,
+    },
+    inventory::{Inventory, Parts},
+    model::{
+        Attachment, Confidence, Container, Drop, Link, LinkKind, NetnsInfo, NetnsKey, NetnsOwner,
+        NetworkMode, Owner, State,
+    },
+    report::samples,
+};
+
+const HOST: NetnsKey = NetnsKey(1);
+const WEB: NetnsKey = NetnsKey(2);
+
+/// A host with one container, `web` on 172.17.0.2, and a drop to be explained.
+struct Scene {
+    evidence: Evidence,
+    state: CannedState,
+    files: [tempfile::NamedTempFile; 2],
+    /// Address that web's interface has, whatever the engine says.
+    actual: &'static str,
+}
+
+impl Scene {
+    /// A SYN to web's published port that died in the host.
+    fn new(reason: &str, location: &str) -> Self {
+        let files = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
+        let drop = Drop {
+            reason: Some(reason.into()),
+            location: Some(location.into()),
+            stack: Some(vec![location.into()]),
+            ..samples::incident()
+        };
+        let mut state = CannedState::default();
+        state.at(&NetnsHandle::pretend(files[0].path()).unwrap());
+        state.at(&NetnsHandle::pretend(files[1].path()).unwrap());
+        Self {
+            evidence: Evidence {
+                drop,
+                record: record(),
+                parsed: Parsed::default(),
+                netns: HOST,
+                hook: None,
+                out_device: Some("docker0".into()),
+            },
+            state,
+            files,
+            actual: "172.17.0.2/16",
+        }
+    }
+
+    fn in_container(mut self) -> Self {
+        self.evidence.netns = WEB;
+        self.evidence.drop.netns.owner = NetnsOwner::Container;
+        self
+    }
+
+    fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.evidence.record.settings);
+        self
+    }
+
+    fn canned(&mut self, place: usize) -> &mut crate::host::state::CannedNetns {
+        let handle = NetnsHandle::pretend(self.files[place].path()).unwrap();
+        self.state.at(&handle)
+    }
+
+    fn inventory(&self) -> Inventory {
+        let info = |place: usize, key, owner, address: &str| {
+            let handle = NetnsHandle::pretend(self.files[place].path()).unwrap();
+            NetnsInfo {
+                key,
+                inum: handle.inum(),
+                owner,
+                path: self.files[place].path().into(),
+                near: true,
+                links: vec![link(address)],
+            }
+        };
+        Inventory::new(Parts {
+            host: HOST,
+            namespaces: vec![
+                info(0, HOST, Owner::Host, "198.51.100.10/24").into(),
+                info(
+                    1,
+                    WEB,
+                    Owner::Containers(vec!["web-id".into()]),
+                    self.actual,
+                )
+                .into(),
+            ],
+            containers: vec![web().into()],
+            ..Parts::default()
+        })
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(&Case<'_>) -> T) -> T {
+        question(&Case {
+            evidence: &self.evidence,
+            inventory: &self.inventory(),
+            state: &self.state,
+            firewalls: &FirewallCache::default(),
+            host: &NetnsHandle::pretend(self.files[0].path()).unwrap(),
+        })
+    }
+
+    fn verdict(&self) -> Option<Verdict> {
+        self.ask(|case| explain(case))
+    }
+
+    fn id(&self) -> String {
+        self.verdict().map_or_else(
+            || "unexplained".into(),
+            |verdict| verdict.cause.id.into_owned(),
+        )
+    }
+}
+
+fn record() -> DropRecord {
+    DropRecord {
+        ktime_ns: 0,
+        skb: 0,
+        key: CountKey {
+            protocol: 6,
+            ..CountKey::default()
+        },
+        netns_inum: 0,
+        iif: 2,
+        out_ifindex: 0,
+        len: 60,
+        mark: 0,
+        ethertype: 0x0800,
+        vlan_proto: 0,
+        vlan_tci: 0,
+        sk_family: 0,
+        header_len: 0,
+        mac: 0,
+        network: 0,
+        transport: 0,
+        pkt_type: 0,
+        flags: 0,
+        stack_depth: 0,
+        pad: 0,
+        device: [0; 16],
+        out_device: [0; 16],
+        settings: Settings::UNREAD,
+        conntrack: Conntrack {
+            original: RawTuple::default(),
+            ..Conntrack::default()
+        },
+        stack: [0; STACK_FRAMES],
+        headers: [0; HEADER_BYTES],
+    }
+}
+
+fn link(address: &str) -> Link {
+    Link {
+        ifindex: 2,
+        name: "eth0".into(),
+        kind: LinkKind::Veth,
+        master: None,
+        peer_ifindex: None,
+        peer_netnsid: None,
+        mac: None,
+        mtu: 1500,
+        up: true,
+        carrier: true,
+        addresses: vec![address.parse().unwrap()],
+    }
+}
+
+fn web() -> Container {
+    Container {
+        id: "web-id".into(),
+        name: "web".into(),
+        image: None,
+        project: None,
+        service: None,
+        state: State::Running,
+        pid: None,
+        mode: NetworkMode::Networks,
+        netns: Some(WEB),
+        attachments: vec![Attachment {
+            network: "bridge".into(),
+            network_id: "net-id".into(),
+            ipv4: Some("172.17.0.2/16".parse().unwrap()),
+            ipv6: None,
+            gateway: None,
+            mac: None,
+        }],
+        published: Vec::new(),
+        exposed: Vec::new(),
+        dns: Vec::new(),
+        sysctls: Vec::new(),
+        ended: None,
+    }
+}
+
+fn listener(address: &str) -> Listener {
+    Listener {
+        transport: Transport::Tcp,
+        local: address.parse().unwrap(),
+        remote: None,
+        inode: 1,
+        uid: 0,
+        receive_queue: 0,
+        drops: 0,
+    }
+}
+
+fn forwarding(own: i32, all: i32) -> Scene {
+    Scene::new("IP_INADDRERRORS", "ip_error").settings(|settings| {
+        settings.v4_forwarding = own;
+        settings.v4_all_forwarding = all;
+    })
+}
+
+#[test]
+fn the_ingress_devices_forwarding_decides() {
+    let verdict = forwarding(0, 1).verdict().unwrap();
+    assert_eq!(verdict.cause.id, "interface-forwarding-disabled");
+    assert_eq!(verdict.cause.confidence, Confidence::Confirmed);
+    assert_eq!(
+        verdict.cause.evidence[0],
+        "net.ipv4.conf.eth0.forwarding = 0"
+    );
+    assert_eq!(forwarding(0, 0).id(), "ip-forward-disabled");
+}
+
+#[test]
+fn forwarding_that_is_on_or_unknown_is_not_blamed() {
+    assert_eq!(forwarding(1, 1).id(), "unexplained");
+    assert_eq!(
+        Scene::new("IP_INADDRERRORS", "ip_error").id(),
+        "unexplained"
+    );
+}
+
+#[test]
+fn a_container_is_not_meant_to_forward() {
+    assert_eq!(forwarding(0, 0).in_container().id(), "unexplained");
+    let mut changed = forwarding(0, 0).in_container();
+    changed.actual = "172.17.0.100/16";
+    let verdict = changed.verdict().unwrap();
+    assert_eq!(verdict.cause.id, "container-address-changed");
+    assert_eq!(
+        verdict.cause.evidence,
+        ["Docker says 172.17.0.2, eth0 has 172.17.0.100"]
+    );
+}
+
+#[test]
+fn a_rejecting_route_is_named_and_a_missing_one_is_none() {
+    let mut scene = Scene::new("NOT_SPECIFIED", "ip_error");
+    scene.canned(0).rules = vec![PolicyRule::new(Family::V4, 32766, RuleVerdict::Table(254))];
+    assert_eq!(scene.id(), "no-route");
+    scene.canned(0).routes = vec![Route::new(
+        "172.17.0.0/16".parse().unwrap(),
+        RouteKind::Blackhole,
+    )];
+    let verdict = scene.verdict().unwrap();
+    assert_eq!(verdict.cause.id, "route-rejects");
+    assert!(
+        verdict.cause.evidence[0].contains("blackhole 172.17.0.0/16"),
+        "{:?}",
+        verdict.cause.evidence
+    );
+}
+
+#[test]
+fn only_a_strict_or_loose_filter_is_confirmed() {
+    let strict = |own, all| {
+        Scene::new("IP_RPFILTER", "ip_rcv_finish_core").settings(|settings| {
+            settings.rp_filter = own;
+            settings.all_rp_filter = all;
+        })
+    };
+    let confidence = |scene: Scene| scene.verdict().map(|verdict| verdict.cause.confidence);
+    assert_eq!(confidence(strict(0, 1)), Some(Confidence::Confirmed));
+    assert_eq!(confidence(strict(0, 0)), Some(Confidence::Likely));
+    assert_eq!(
+        confidence(Scene::new("IP_RPFILTER", "ip_rcv_finish_core")),
+        None
+    );
+}
+
+#[test]
+fn listeners_tell_three_refusals_apart() {
+    let mut scene = Scene::new("NO_SOCKET", "tcp_v4_rcv").in_container();
+    assert_eq!(scene.id(), "no-listener");
+    scene.canned(1).listeners = vec![listener("127.0.0.1:80")];
+    assert_eq!(scene.id(), "listener-on-loopback");
+    // It has come up meanwhile.
+    scene.canned(1).listeners = vec![listener("0.0.0.0:80")];
+    assert_eq!(scene.id(), "unexplained");
+}
+
+#[test]
+fn remains_of_a_connection_ask_for_no_listener() {
+    for flags in ["A", "FA", "SA", "R", "RA"] {
+        let mut scene = Scene::new("NO_SOCKET", "tcp_v4_rcv").in_container();
+        scene.evidence.drop.packet.as_mut().unwrap().tcp_flags = Some(flags.into());
+        assert_eq!(scene.id(), "unexplained", "{flags}");
+    }
+}
+
+#[test]
+fn noise_is_told_by_its_own_evidence() {
+    let certain = |scene: &Scene| scene.ask(|case| noise::certain(case));
+    assert_eq!(
+        certain(&Scene::new("QUEUE_PURGE", "__skb_queue_purge")),
+        Some("teardown")
+    );
+    assert_eq!(
+        certain(&Scene::new("NO_SOCKET", "ping_rcv")),
+        Some("ping-reply")
+    );
+    assert_eq!(certain(&Scene::new("NO_SOCKET", "tcp_v4_rcv")), None);
+    let mut reset = Scene::new("NO_SOCKET", "tcp_v4_rcv");
+    reset.evidence.drop.packet.as_mut().unwrap().tcp_flags = Some("R".into());
+    assert_eq!(certain(&reset), Some("teardown"));
+}

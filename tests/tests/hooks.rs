@@ -1,0 +1,227 @@
+//! The kernel half infers the netfilter hook from what an skb has and lacks; the stack proves it, for every hook.
+
+use std::{net::SocketAddr, thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use dockernet::{
+    bpf::{
+        load::{Kernel, Prepared},
+        symbols::Symbols,
+        tracer::Tracer,
+    },
+    evidence::HookPoint,
+    host::firewall::Hook,
+};
+use dockernet_common::{filter::Filter, record::DropRecord};
+use dockernet_tests::{Engine, Lab, LabOptions, Netns, Place, Run, can_run, group, traffic::Probe};
+
+/// A rule, and the packet that it is to catch.
+struct Case {
+    name: &'static str,
+    /// nft family and hook.
+    family: &'static str,
+    hook: &'static str,
+    from: Place,
+    /// `${…}` is expanded by the lab.
+    to: &'static str,
+    expected: Hook,
+    bridge: bool,
+}
+
+fn cases() -> Vec<Case> {
+    let container = || Place::Container("one".into());
+    let case = |name, family, hook, from, to, expected, bridge| Case {
+        name,
+        family,
+        hook,
+        from,
+        to,
+        expected,
+        bridge,
+    };
+    vec![
+        case(
+            "prerouting",
+            "ip",
+            "prerouting",
+            Place::Outside,
+            "198.51.100.10",
+            Hook::Prerouting,
+            false,
+        ),
+        case(
+            "input",
+            "ip",
+            "input",
+            Place::Outside,
+            "198.51.100.10",
+            Hook::Input,
+            false,
+        ),
+        case(
+            "forward",
+            "ip",
+            "forward",
+            container(),
+            "198.51.100.20",
+            Hook::Forward,
+            false,
+        ),
+        case(
+            "output",
+            "ip",
+            "output",
+            Place::Host,
+            "198.51.100.20",
+            Hook::Output,
+            false,
+        ),
+        case(
+            "postrouting, forwarded",
+            "ip",
+            "postrouting",
+            container(),
+            "198.51.100.20",
+            Hook::Postrouting,
+            false,
+        ),
+        case(
+            "postrouting, own",
+            "ip",
+            "postrouting",
+            Place::Host,
+            "198.51.100.20",
+            Hook::Postrouting,
+            false,
+        ),
+        case(
+            "bridged prerouting",
+            "ip",
+            "prerouting",
+            container(),
+            "${ip:two}",
+            Hook::Prerouting,
+            true,
+        ),
+        case(
+            "bridged forward",
+            "ip",
+            "forward",
+            container(),
+            "${ip:two}",
+            Hook::Forward,
+            true,
+        ),
+        case(
+            "IPv6 prerouting",
+            "ip6",
+            "prerouting",
+            Place::Outside,
+            "2001:db8:1::10",
+            Hook::Prerouting,
+            false,
+        ),
+        case(
+            "IPv6 input",
+            "ip6",
+            "input",
+            Place::Outside,
+            "2001:db8:1::10",
+            Hook::Input,
+            false,
+        ),
+        case(
+            "IPv6 output",
+            "ip6",
+            "output",
+            Place::Host,
+            "2001:db8:1::20",
+            Hook::Output,
+            false,
+        ),
+    ]
+}
+
+#[test]
+fn the_inferred_hook_is_the_stacks() -> Result<()> {
+    if !can_run()? {
+        return Ok(());
+    }
+    let mut lab = Lab::start(&Engine::newest()?, &LabOptions::default())?;
+    lab.run(&Run::new("one", "sleep 1000"))?;
+    lab.run(&Run::new("two", "sleep 1000"))?;
+    lab.sysctl(&Place::Host, "net/bridge/bridge-nf-call-iptables", "1")?;
+    group(
+        &mut lab,
+        &[("one by one", one_by_one), ("in lists", in_lists)],
+    )
+}
+
+fn one_by_one(lab: &mut Lab) -> Result<()> {
+    all(lab)
+}
+
+/// As network cards with GRO deliver them.
+fn in_lists(lab: &mut Lab) -> Result<()> {
+    lab.list_path(true)?;
+    let result = all(lab);
+    lab.list_path(false)?;
+    result
+}
+
+fn all(lab: &Lab) -> Result<()> {
+    let kernel = Kernel::look()?;
+    let symbols = Symbols::read()?;
+    let mut tracer = Prepared::load(&kernel, &Filter::ALL, None, false)?.attach()?;
+    tracer.set_hook_functions(|name| symbols.address(name))?;
+    for (case, port) in cases().iter().zip(7001_u16..) {
+        one(lab, &mut tracer, &symbols, case, port).with_context(|| case.name.to_owned())?;
+    }
+    Ok(())
+}
+
+fn one(lab: &Lab, tracer: &mut Tracer, symbols: &Symbols, case: &Case, port: u16) -> Result<()> {
+    let Case { family, hook, .. } = case;
+    let script = format!(
+        "nft 'add table {family} hooks; \
+              add chain {family} hooks c {{ type filter hook {hook} priority 10; }}; \
+              add rule {family} hooks c udp dport {port} drop'"
+    );
+    let output = lab.shell(&Place::Host, &script)?;
+    ensure!(output.success(), "{}", output.stderr);
+    let to = SocketAddr::new(lab.expand(case.to)?.parse()?, port);
+    let from: Netns = lab.netns(&case.from)?;
+    let _no_answer = Probe::udp(to).send(&from)?;
+    thread::sleep(Duration::from_millis(100));
+    let mut records: Vec<DropRecord> = Vec::new();
+    tracer.drain(|record| records.push(*record))?;
+    let clean = lab.shell(&Place::Host, &format!("nft delete table {family} hooks"))?;
+    ensure!(clean.success(), "{}", clean.stderr);
+
+    let wanted = port.to_be_bytes();
+    let record = records
+        .iter()
+        .find(|record| record.key.hook != 0 && record.headers.windows(2).any(|pair| pair == wanted))
+        .with_context(|| format!("no netfilter drop among {} records", records.len()))?;
+    let stack: Vec<&str> = record
+        .stack
+        .iter()
+        .take(record.stack_depth.into())
+        .filter_map(|&address| symbols.name(address))
+        .collect();
+    let of_stack =
+        HookPoint::of_stack(&stack).with_context(|| format!("no hook on the stack {stack:?}"))?;
+    let of_key = HookPoint::of_key(record.key.hook).context("no hook in the key")?;
+    ensure!(
+        (of_stack.hook, of_stack.bridge) == (case.expected, case.bridge),
+        "stack says {}, the rule is at {hook}: {stack:?}",
+        of_stack.name()
+    );
+    ensure!(
+        (of_key.hook, of_key.bridge) == (of_stack.hook, of_stack.bridge),
+        "key says {}, stack says {}",
+        of_key.name(),
+        of_stack.name()
+    );
+    Ok(())
+}
