@@ -15,7 +15,6 @@ pub(super) fn upstream_unreachable(case: &Case<'_>, underlying: &Verdict) -> Opt
         "ipv6-filter-drop",
         "foreign-table-drop",
         "network-isolation",
-        "no-route",
         "route-rejects",
         "container-firewall-drop",
         "host-input-drop",
