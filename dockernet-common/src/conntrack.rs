@@ -31,6 +31,8 @@ pub mod status {
     pub const SEEN_REPLY: u32 = 1 << 1;
     /// In the table.
     pub const CONFIRMED: u32 = 1 << 3;
+    /// Will not be evicted early: both directions are established.
+    pub const ASSURED: u32 = 1 << 2;
     /// Source is translated.
     pub const SRC_NAT: u32 = 1 << 4;
     /// Destination is translated.

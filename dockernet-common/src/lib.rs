@@ -8,6 +8,7 @@ pub mod control;
 pub mod count;
 pub mod filter;
 pub mod names;
+pub mod nat;
 pub mod offsets;
 pub mod packet;
 pub mod record;

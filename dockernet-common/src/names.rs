@@ -5,6 +5,9 @@ pub const KFREE_SKB_BTF: &str = "dockernet_kfree_skb";
 /// The drop program on `tracepoint/skb/kfree_skb`, for kernels or privileges that refuse `tp_btf`.
 pub const KFREE_SKB_TRACEPOINT: &str = "dockernet_kfree_skb_tp";
 
+/// The NAT program, on tc egress.
+pub const NAT_EGRESS: &str = "dockernet_nat";
+
 /// Ring buffer of [`DropRecord`](crate::record::DropRecord)s.
 pub const EVENTS: &str = "DOCKERNET_EVENTS";
 /// Counts of even generations, [`CountKey`](crate::count::CountKey) → [`CountRow`](crate::count::CountRow).
@@ -22,6 +25,13 @@ pub const PUBLISHED: &str = "DOCKERNET_PORT";
 
 /// Namespace (cookie) → 1 for those out of scope. Unclassified ones are not in it.
 pub const FAR: &str = "DOCKERNET_FAR";
+
+/// Ring buffer of [`NatRecord`](crate::nat::NatRecord)s.
+pub const NAT_EVENTS: &str = "DOCKERNET_NAT";
+/// Conntrack entry → [`Flow`](crate::nat::Flow), least recently used ones make room.
+pub const NAT_FLOWS: &str = "DOCKERNET_FLOW";
+/// One [`NatTotals`](crate::nat::NatTotals) per CPU.
+pub const NAT_TOTALS: &str = "DOCKERNET_NATS";
 
 /// Read-only global: [`Offsets`](crate::offsets::Offsets).
 pub const OFFSETS_GLOBAL: &str = "OFFSETS";

@@ -7,13 +7,14 @@ mod count;
 mod filter;
 mod maps;
 mod mem;
+mod nat;
 mod sample;
 mod skb;
 
 use aya_ebpf::{
     EbpfContext,
-    macros::{btf_tracepoint, tracepoint},
-    programs::{BtfTracePointContext, TracePointContext},
+    macros::{btf_tracepoint, classifier, tracepoint},
+    programs::{BtfTracePointContext, TcContext, TracePointContext},
 };
 use aya_log_ebpf::debug;
 use dockernet_common::offsets::ABSENT;
@@ -72,6 +73,17 @@ fn dockernet_kfree_skb_tp(ctx: TracePointContext) -> u32 {
     log(&ctx, outcome);
     0
 }
+
+/// tc egress (tcx from 6.6 on, else clsact): looks at where packets leave, decides nothing.
+#[classifier]
+fn dockernet_nat(ctx: TcContext) -> i32 {
+    // What the kernel hands to tc programs is its own sk_buff (net/core/filter.c, `struct __sk_buff` is a view of it).
+    nat::leaving(ctx.skb.skb.cast());
+    TC_ACT_UNSPEC
+}
+
+/// Lets the next program, or the default, decide. (`TC_ACT_OK` would end the chain for others.)
+const TC_ACT_UNSPEC: i32 = -1;
 
 /// For debugging (`-vv`): below the level set at load time this is no code at all.
 #[inline(always)]

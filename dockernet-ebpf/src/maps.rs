@@ -2,12 +2,13 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use dockernet_common::{
     control::Control,
     count::{CountKey, CountRow, PortKey, Totals},
     filter::Filter,
+    nat::{Flow, NatTotals},
     offsets::Offsets,
 };
 
@@ -30,6 +31,13 @@ pub(crate) static DOCKERNET_PORT: HashMap<PortKey, u32> = HashMap::with_max_entr
 
 #[map]
 pub(crate) static DOCKERNET_FAR: HashMap<u64, u8> = HashMap::with_max_entries(16384, 1);
+
+#[map]
+pub(crate) static DOCKERNET_NAT: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+#[map]
+pub(crate) static DOCKERNET_FLOW: LruHashMap<u64, Flow> = LruHashMap::with_max_entries(65536, 0);
+#[map]
+pub(crate) static DOCKERNET_NATS: PerCpuArray<NatTotals> = PerCpuArray::with_max_entries(1, 0);
 
 /// Set at load time, then frozen: the verifier sees constants.
 #[unsafe(no_mangle)]

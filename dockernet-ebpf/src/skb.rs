@@ -235,7 +235,7 @@ impl Default for Ptr {
 
 /// `net->net_cookie`, or the inode number on kernels that have or made none.
 #[inline(always)]
-fn cookie<M: Mem>(net: *const u8) -> u64 {
+pub(crate) fn cookie<M: Mem>(net: *const u8) -> u64 {
     let cookie: u64 = M::load(net, offsets!(net_cookie));
     if cookie == 0 {
         u64::from(M::load::<u32>(net, offsets!(net_inum)))

@@ -9,7 +9,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use dockernet::{
-    bpf::load::{Kernel, Prepared, Tier},
+    bpf::{
+        load::{Kernel, Prepared, Tier},
+        nat::NatTracer,
+        tracer::Tracer,
+    },
     cause::catalogue,
     cli::{
         self, Exit, args,
@@ -18,7 +22,7 @@ use dockernet::{
     doctor, explain,
     inventory::{InventoryService, Options as InventoryOptions},
     model::Ready,
-    pipeline::{Pipeline, Signals, block_signals},
+    pipeline::{Pipeline, Signals, block_signals, devices},
     plan::Plan,
     report,
 };
@@ -64,14 +68,25 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
         host_netns: plan.host.clone(),
         docker_host: plan.options.docker_host.clone(),
     }))?;
-    let prepared = Prepared::load(
-        &plan.kernel,
-        &plan.filter,
-        tier()?,
-        plan.options.verbose > 1,
-    )?;
+    let prepared = if plan.options.drops {
+        Some(Prepared::load(
+            &plan.kernel,
+            &plan.filter,
+            tier()?,
+            plan.options.verbose > 1,
+        )?)
+    } else {
+        None
+    };
+    let mut nat = plan
+        .options
+        .nat
+        .then(|| NatTracer::load(&plan.kernel, plan.host.clone()))
+        .transpose()?;
     let (options, host, kernel, symbols) = plan.into_parts()?;
-    let mut degraded = prepared.degraded.clone();
+    let mut degraded = prepared
+        .as_ref()
+        .map_or_else(Vec::new, |prepared| prepared.degraded.clone());
     if symbols.is_empty() {
         degraded.push(
             "kernel addresses are hidden (kernel.kptr_restrict): no function names, no stacks, and few causes; \
@@ -99,8 +114,22 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
         .map(|container| (container.id.as_str(), container.name.as_str()))
         .collect();
     let mut report = report::open(&options);
-    let mut tracer = prepared.attach()?;
-    tracer.set_hook_functions(|name| symbols.address(name))?;
+    let drops = prepared
+        .map(|prepared| -> Result<Tracer> {
+            let mut tracer = prepared.attach()?;
+            tracer.set_hook_functions(|name| symbols.address(name))?;
+            Ok(tracer)
+        })
+        .transpose()?;
+    if let Some(nat) = &mut nat {
+        for problem in nat.watch(&devices(&inventory)) {
+            report.warning(&format!("not watched for NAT: {problem}"));
+        }
+    }
+    let programs = [
+        drops.as_ref().map(|tracer| tracer.tier().name()),
+        nat.as_ref().map(NatTracer::tier),
+    ];
     let ready = Ready {
         schema: 1,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -108,7 +137,7 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
         docker: status.version().map(str::to_owned),
         docker_host: Some(service.docker_host().url.clone()),
         containers: containers.len(),
-        programs: vec![tracer.tier().name().into()],
+        programs: programs.into_iter().flatten().map(str::to_owned).collect(),
         degraded,
     };
     if report.ready(&ready, started.elapsed())? == report::Stream::Closed {
@@ -120,7 +149,8 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
     let Kernel { reasons, .. } = kernel;
     give_memory_back();
     let exit = Pipeline {
-        tracer,
+        drops,
+        nat,
         options,
         host,
         reasons,

@@ -16,6 +16,16 @@ use super::{btf::Btf, format::EventFormat, offsets, reasons::Reasons, tracer::Tr
 /// The kernel half, as built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dockernet-ebpf"));
 
+/// The kernel half's object file; an error in a binary that was built without it.
+pub(super) fn object() -> Result<&'static [u8]> {
+    if OBJECT.is_empty() {
+        bail!(
+            "this binary was built without its kernel half (AYA_BUILD_SKIP=1); build it with: cargo xtask build"
+        );
+    }
+    Ok(OBJECT)
+}
+
 /// How the drop program hangs on the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
@@ -163,11 +173,6 @@ fn open(
     btf: Option<&aya::Btf>,
     verbose: bool,
 ) -> Result<Ebpf> {
-    if OBJECT.is_empty() {
-        bail!(
-            "this binary was built without its kernel half (AYA_BUILD_SKIP=1); build it with: cargo xtask build"
-        );
-    }
     let log_level = if verbose {
         aya_log::Level::Debug as u8
     } else {
@@ -179,7 +184,7 @@ fn open(
         .override_global(names::FILTER_GLOBAL, filter, true)
         // A level that is filtered out is a constant to the verifier: its code disappears.
         .override_global(aya_log::LEVEL, &log_level, true)
-        .load(OBJECT)
+        .load(object()?)
         .context("creating the kernel half's maps (its ring buffer needs Linux 5.8 or later)")
         .map_err(locked_down)
 }
@@ -195,7 +200,7 @@ where
 }
 
 /// The verifier's last words rather than all of them; the whole log is for `-vv`.
-fn refused(what: &str, error: ProgramError) -> anyhow::Error {
+pub(super) fn refused(what: &str, error: ProgramError) -> anyhow::Error {
     match error {
         ProgramError::LoadError {
             io_error,

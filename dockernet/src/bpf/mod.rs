@@ -4,6 +4,7 @@ pub mod btf;
 pub mod clock;
 pub mod format;
 pub mod load;
+pub mod nat;
 pub mod offsets;
 pub mod reasons;
 pub mod symbols;

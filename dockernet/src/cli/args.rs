@@ -103,6 +103,9 @@ pub struct Flags {
     /// Dropped packets: whose, why, and what mends it (the default view)
     #[arg(long, global = true, help_heading = "Views")]
     pub drops: bool,
+    /// NAT transitions: which published port became which container, who left as which address
+    #[arg(long, global = true, help_heading = "Views")]
+    pub nat: bool,
 
     /// Packets from, to or inside this container (repeatable)
     #[arg(

@@ -40,6 +40,10 @@ pub enum Job {
 pub struct Options {
     /// What to do.
     pub job: Job,
+    /// Whether dropped packets are shown.
+    pub drops: bool,
+    /// Whether NAT transitions are shown.
+    pub nat: bool,
     /// Which drops.
     pub filter: Filter,
     /// Deliberate denials.
@@ -91,7 +95,8 @@ impl Options {
         let Cli { flags, job } = cli;
         let Flags {
             // The only view so far, and the default.
-            drops: _,
+            drops,
+            nat,
             container,
             network,
             project,
@@ -155,6 +160,9 @@ impl Options {
             oneline,
             color,
             verbose,
+            // The default view; asking whether anything was dropped needs it too.
+            drops: drops || !nat || expect_no_drops,
+            nat,
         })
     }
 

@@ -1,22 +1,23 @@
 //! Record → evidence.
 
-use std::{
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::net::IpAddr;
 
 use dockernet_common::{
-    conntrack::{RawTuple, status},
+    conntrack::status,
     record::{DropRecord, flag},
 };
 
-use super::{Evidence, HookPoint, packet};
+use super::{
+    Evidence, HookPoint,
+    flow::{address, flow_id, tuple},
+    packet,
+};
 use crate::{
     bpf::{clock::Clock, reasons::Reasons, symbols::Symbols},
     inventory::Inventory,
     model::{
         Cause, Confidence, Drop, Endpoint, EndpointKind, Nat, NatKind, Netns, NetnsKey, NetnsOwner,
-        Owner, Packet, Tuple,
+        Owner, Packet,
     },
 };
 
@@ -224,31 +225,6 @@ fn nat(record: &DropRecord, packet: &Packet) -> Option<Nat> {
     })
 }
 
-fn tuple(raw: &RawTuple, icmp: bool) -> Option<Tuple> {
-    let port = |bytes: [u8; 2]| Some(u16::from_be_bytes(bytes));
-    Some(Tuple {
-        src: address(raw.family, raw.src)?,
-        src_port: port(raw.src_port),
-        dst: address(raw.family, raw.dst)?,
-        // For ICMP these bytes are type and code.
-        dst_port: if icmp {
-            port(raw.src_port)
-        } else {
-            port(raw.dst_port)
-        },
-    })
-}
-
-/// `AF_INET` and `AF_INET6`.
-fn address(family: u16, bytes: [u8; 16]) -> Option<IpAddr> {
-    let [a, b, c, d, ..] = bytes;
-    match family {
-        2 => Some(Ipv4Addr::new(a, b, c, d).into()),
-        10 => Some(Ipv6Addr::from(bytes).into()),
-        _ => None,
-    }
-}
-
 /// One id for all packets of a flow: both directions and both sides of NAT share the conntrack entry's two outer ends.
 fn flow(packet: &Packet, record: &DropRecord) -> Option<String> {
     let conntrack = &record.conntrack;
@@ -263,19 +239,14 @@ fn flow(packet: &Packet, record: &DropRecord) -> Option<String> {
         })
         .flatten();
     let echo = packet.icmp.as_ref().and_then(|icmp| icmp.id);
-    let mut ends = match from_entry {
+    let ends = match from_entry {
         Some(ends) => ends,
         None => [
             (packet.src?, packet.src_port.or(echo).unwrap_or(0)),
             (packet.dst?, packet.dst_port.or(echo).unwrap_or(0)),
         ],
     };
-    ends.sort_unstable();
-    // Fixed keys: the same flow has the same id in every run.
-    let mut hasher = DefaultHasher::new();
-    packet.protocol.hash(&mut hasher);
-    ends.hash(&mut hasher);
-    Some(format!("{:016x}", hasher.finish()))
+    Some(flow_id(&packet.protocol, ends))
 }
 
 /// The published port that the packet came through or was going to.

@@ -1,8 +1,9 @@
 //! A sampled drop with everything that can be told without asking the host anything.
 
 mod build;
+pub(crate) mod flow;
 mod hook;
-mod packet;
+pub(crate) mod packet;
 
 pub(crate) use build::unexplained;
 pub use build::{Names, evidence};

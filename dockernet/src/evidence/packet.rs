@@ -155,7 +155,7 @@ fn transport_name(transport: &Transport) -> &'static str {
 }
 
 /// Name of an IP protocol number (IANA), else the number.
-pub(super) fn protocol_name(number: u8) -> Cow<'static, str> {
+pub(crate) fn protocol_name(number: u8) -> Cow<'static, str> {
     match number {
         1 => "icmp".into(),
         2 => "igmp".into(),

@@ -115,6 +115,9 @@ pub struct Drop {
 }
 
 /// Always nine digits: the lines then sort as text.
-fn nanoseconds<S: Serializer>(time: &jiff::Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn nanoseconds<S: Serializer>(
+    time: &jiff::Timestamp,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{time:.9}"))
 }

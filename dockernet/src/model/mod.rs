@@ -7,6 +7,7 @@ mod ends;
 mod inventory;
 mod ledger;
 mod packet;
+mod transition;
 
 pub use cause::{Cause, Confidence, Fix, Impact, Rule};
 pub use drop::{Drop, Nat, NatKind, Netns, NetnsOwner, Tuple};
@@ -18,3 +19,4 @@ pub use inventory::{
 };
 pub use ledger::{Ledger, Ready};
 pub use packet::{Icmp, Packet};
+pub use transition::Transition;

@@ -4,6 +4,7 @@ mod account;
 mod judge;
 mod scope;
 mod stop;
+mod transitions;
 mod waiting;
 mod watch;
 
@@ -14,20 +15,28 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use dockernet_common::record::DropRecord;
+use dockernet_common::{count::Totals, record::DropRecord};
 use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::{Notify, watch::Receiver};
 
 pub use stop::{Signals, block_signals};
+pub use transitions::devices;
 
 use self::{
     account::Books,
     judge::{Fate, Judge},
+    transitions::Transitions,
     waiting::Waiting,
 };
 use crate::{
-    bpf::{clock::Clock, reasons::Reasons, symbols::Symbols, tracer::Tracer},
+    bpf::{
+        clock::Clock,
+        nat::NatTracer,
+        reasons::Reasons,
+        symbols::Symbols,
+        tracer::{CountedKey, Tracer},
+    },
     cli::{Exit, options::Options},
     evidence::{Evidence, Names, evidence},
     host::{netns::NetnsHandle, state::LiveState},
@@ -53,8 +62,10 @@ const GRACE: Duration = Duration::from_millis(20);
 
 /// Everything that a run needs.
 pub struct Pipeline {
-    /// The attached programs.
-    pub tracer: Tracer,
+    /// The attached drop program, if drops are to be seen.
+    pub drops: Option<Tracer>,
+    /// The NAT program, if transitions are to be seen.
+    pub nat: Option<NatTracer>,
     /// What the user asked for.
     pub options: Options,
     /// The namespace taken as the host.
@@ -78,6 +89,7 @@ struct State {
     judge: Judge,
     books: Books,
     waiting: Waiting,
+    transitions: Option<Transitions>,
     started: Instant,
     /// Lines still allowed by `--count`.
     lines_left: Option<u64>,
@@ -91,6 +103,7 @@ impl Pipeline {
             judge: Judge::new(self.host.clone(), Box::new(LiveState), &self.options),
             books: Books::default(),
             waiting: Waiting::default(),
+            transitions: self.nat.take().map(Transitions::new),
             started: Instant::now(),
             lines_left: self.options.count.map(std::num::NonZeroU64::get),
             closed: false,
@@ -102,14 +115,15 @@ impl Pipeline {
         let mut busy = false;
         // Known before the first drop is read.
         self.inventory.mark_changed();
+        self.follow_inventory(&mut state)?;
         while !state.done(&self.options) {
             let wait = self.wait(&state, busy);
-            if let Some(by_interrupt) = self.sleep(wait)? {
+            if let Some(by_interrupt) = self.sleep(&state, wait)? {
                 interrupted = by_interrupt;
                 break;
             }
-            self.follow_inventory()?;
-            let seen = self.drain(&mut state, false)?;
+            self.follow_inventory(&mut state)?;
+            let seen = self.transitions(&mut state)? + self.drain(&mut state, false)?;
             busy = seen > 0 || !state.waiting.is_empty();
             if settled.elapsed() >= SETTLE {
                 settled = Instant::now();
@@ -117,11 +131,8 @@ impl Pipeline {
             }
             if interim.elapsed() >= INTERIM {
                 interim = Instant::now();
-                let ledger = state.books.interim(
-                    &self.tracer.totals()?,
-                    state.seconds(),
-                    self.tracer.missed(),
-                );
+                let (totals, missed) = self.totals()?;
+                let ledger = state.books.interim(&totals, state.seconds(), missed);
                 state.note(self.report.ledger(&ledger)?);
             }
             state.note(self.report.tick(Timestamp::now())?);
@@ -136,16 +147,18 @@ impl Pipeline {
     /// Detaches first: from then on nothing changes, and every number is exact.
     fn finish(mut self, mut state: State, interrupted: bool) -> Result<Exit> {
         let seconds = state.seconds();
-        self.tracer.detach();
+        if let Some(tracer) = &mut self.drops {
+            tracer.detach();
+        }
         std::thread::sleep(GRACE);
+        let _transitions = self.transitions(&mut state)?;
         self.drain(&mut state, true)?;
-        let rows = self.tracer.rows()?;
+        let rows = self.rows()?;
         for remainder in state.books.settle(&rows, true) {
             self.show(&mut state, remainder.fate, &remainder.drop, true)?;
         }
-        let ledger = state
-            .books
-            .last(&self.tracer.totals()?, seconds, self.tracer.missed());
+        let (totals, missed) = self.totals()?;
+        let ledger = state.books.last(&totals, seconds, missed);
         if !state.closed {
             let _over = self.report.finish(&ledger, interrupted)?;
         }
@@ -167,13 +180,16 @@ impl Pipeline {
     }
 
     /// Sleeps until a sample comes, a signal, or the time is over. A signal: whether it was SIGINT.
-    fn sleep(&mut self, wait: Duration) -> Result<Option<bool>> {
-        // SAFETY: the tracer outlives this borrow.
-        let ring = unsafe { BorrowedFd::borrow_raw(self.tracer.ring_fd()) };
-        let mut fds = [
-            PollFd::new(ring, PollFlags::POLLIN),
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+    fn sleep(&mut self, state: &State, wait: Duration) -> Result<Option<bool>> {
+        let rings = [
+            self.drops.as_ref().map(Tracer::ring_fd),
+            state.transitions.as_ref().map(|nat| nat.tracer.ring_fd()),
         ];
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        fds.extend(rings.into_iter().flatten().map(|ring| {
+            // SAFETY: the tracers outlive this borrow.
+            PollFd::new(unsafe { BorrowedFd::borrow_raw(ring) }, PollFlags::POLLIN)
+        }));
         let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -182,18 +198,56 @@ impl Pipeline {
         self.signals.take()
     }
 
-    fn follow_inventory(&mut self) -> Result<()> {
+    fn follow_inventory(&mut self, state: &mut State) -> Result<()> {
         if self.inventory.has_changed().unwrap_or(false) {
             let inventory = self.inventory.borrow_and_update().clone();
-            watch::publish(&mut self.tracer, &inventory, self.options.scope)?;
+            if let Some(nat) = &mut state.transitions {
+                nat.follow(&inventory);
+            }
+            if let Some(tracer) = &mut self.drops {
+                watch::publish(tracer, &inventory, self.options.scope)?;
+            }
         }
         Ok(())
+    }
+
+    /// Shows the NAT transitions that have come. Returns how many.
+    fn transitions(&mut self, state: &mut State) -> Result<usize> {
+        let Some(nat) = &mut state.transitions else {
+            return Ok(0);
+        };
+        let inventory = self.inventory.borrow().clone();
+        let found = nat.drain(&self.options, &inventory, Clock::now());
+        for transition in &found {
+            if state.closed || state.lines_left == Some(0) {
+                break;
+            }
+            state.note(self.report.transition(transition)?);
+            if let Some(left) = state.lines_left.as_mut() {
+                *left -= 1;
+            }
+        }
+        Ok(found.len())
+    }
+
+    fn rows(&self) -> Result<Vec<CountedKey>> {
+        self.drops.as_ref().map_or(Ok(Vec::new()), Tracer::rows)
+    }
+
+    /// The drop program's totals and what it missed; nothing of either without one.
+    fn totals(&mut self) -> Result<(Totals, Option<u64>)> {
+        match &mut self.drops {
+            Some(tracer) => Ok((tracer.totals()?, tracer.missed())),
+            None => Ok((Totals::default(), None)),
+        }
     }
 
     /// Reads the ring and handles what it held, and what had waited. Returns how many samples came.
     fn drain(&mut self, state: &mut State, last: bool) -> Result<usize> {
         let mut records: Vec<DropRecord> = Vec::new();
-        self.tracer.drain(|record| records.push(*record))?;
+        if let Some(tracer) = &mut self.drops {
+            tracer.drain(|record| records.push(*record))?;
+        }
         let count = records.len();
         let inventory = self.inventory.borrow().clone();
         let clock = Clock::now();
@@ -266,21 +320,24 @@ impl Pipeline {
 
     /// Looks at the counts: what was only counted finds its column, and full maps are retired.
     fn settle(&mut self, state: &mut State, retiring: &mut Option<(Instant, u32)>) -> Result<bool> {
-        let rows = self.tracer.rows()?;
+        let rows = self.rows()?;
         let remainders = state.books.settle(&rows, false);
         let any = !remainders.is_empty();
         for remainder in remainders {
             self.show(state, remainder.fate, &remainder.drop, false)?;
         }
+        let Some(tracer) = &mut self.drops else {
+            return Ok(any);
+        };
         match retiring.take() {
             None if rows.len() > ROWS => {
                 let old = rows.iter().map(|row| row.generation).max().unwrap_or(0);
-                self.tracer.next_generation()?;
+                tracer.next_generation()?;
                 *retiring = Some((Instant::now(), old));
             }
             // Settled above, a second after the last program could have touched it.
             Some((since, old)) if since.elapsed() >= SETTLE => {
-                self.tracer.clear_retired()?;
+                tracer.clear_retired()?;
                 state.books.retire(old);
             }
             other => *retiring = other,

@@ -160,7 +160,7 @@ fn end(endpoint: &Endpoint, found: Option<End>, protocol: Option<&str>) -> Line 
 }
 
 /// IPv6 addresses are bracketed when a port follows.
-fn address((address, port): End) -> String {
+pub(super) fn address((address, port): End) -> String {
     match port {
         Some(port) => SocketAddr::new(address, port).to_string(),
         None => address.to_string(),

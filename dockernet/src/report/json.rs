@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Report, Stream, clean, sink::Sink};
-use crate::model::{Drop, Ledger, Ready};
+use crate::model::{Drop, Ledger, Ready, Transition};
 
 /// One line: `type` first, then the keys of the model's type in their order.
 #[derive(Serialize)]
@@ -15,6 +15,7 @@ use crate::model::{Drop, Ledger, Ready};
 enum Line<'a> {
     Ready(&'a Ready),
     Drop(&'a Drop),
+    Nat(&'a Transition),
     Finding(&'a Drop),
     Ledger(&'a Ledger),
 }
@@ -53,6 +54,10 @@ impl<W: Write> Report for Json<W> {
 
     fn dropped(&mut self, drop: &Drop) -> Result<Stream> {
         self.line(&Line::Drop(drop))
+    }
+
+    fn transition(&mut self, transition: &Transition) -> Result<Stream> {
+        self.line(&Line::Nat(transition))
     }
 
     fn finding(&mut self, finding: &Drop) -> Result<Stream> {

@@ -4,6 +4,7 @@ mod block;
 mod clean;
 mod endpoint;
 mod json;
+mod nat;
 mod protocol;
 mod sink;
 mod storm;
@@ -28,7 +29,7 @@ pub use text::{Text, TextOptions};
 
 use crate::{
     cli::options::{ColorWhen, Options, Output, Scope},
-    model::{Drop, Ledger, Ready},
+    model::{Drop, Ledger, Ready, Transition},
 };
 
 /// Whether somebody still reads what is written.
@@ -54,6 +55,12 @@ pub trait Report {
     /// # Errors
     /// Writing failed.
     fn dropped(&mut self, drop: &Drop) -> Result<Stream>;
+
+    /// A NAT transition that is to be shown.
+    ///
+    /// # Errors
+    /// Writing failed.
+    fn transition(&mut self, transition: &Transition) -> Result<Stream>;
 
     /// A failure that leaves no dropped packet (`packet` is none).
     ///

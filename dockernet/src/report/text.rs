@@ -7,12 +7,13 @@ use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
 use super::{
     Look, Report, Stream, block, clean,
+    nat::Unanswered,
     sink::Sink,
     storm::{Second, Show, Sources, Storm},
     style::{Line, Role, counted, thousands},
     summary::{self, Totals},
 };
-use crate::model::{Drop, Ledger, Ready};
+use crate::model::{Drop, Ledger, Ready, Transition};
 
 /// After this time a drop is explained again.
 const REMIND: SignedDuration = SignedDuration::from_mins(5);
@@ -51,6 +52,7 @@ pub struct Text<O, E> {
     explained: HashMap<u64, Timestamp>,
     last: Option<u64>,
     date: Option<Date>,
+    unanswered: Unanswered,
 }
 
 impl<O: Write, E: Write> Text<O, E> {
@@ -65,6 +67,7 @@ impl<O: Write, E: Write> Text<O, E> {
             explained: HashMap::new(),
             last: None,
             date: None,
+            unanswered: Unanswered::default(),
         }
     }
 
@@ -199,6 +202,16 @@ impl<O: Write, E: Write> Report for Text<O, E> {
         }
     }
 
+    fn transition(&mut self, transition: &Transition) -> Result<Stream> {
+        self.day(transition.time);
+        let mut stream = Stream::Open;
+        for line in self.unanswered.seen(transition, &self.options.zone) {
+            self.last = None;
+            stream = self.out(&line)?;
+        }
+        Ok(stream)
+    }
+
     fn finding(&mut self, finding: &Drop) -> Result<Stream> {
         self.totals.add_finding(finding);
         self.day(finding.time);
@@ -212,6 +225,10 @@ impl<O: Write, E: Write> Report for Text<O, E> {
     fn tick(&mut self, now: Timestamp) -> Result<Stream> {
         let second = self.storm.advance(now.as_second());
         let _ = self.second(second)?;
+        for line in self.unanswered.overdue(now, &self.options.zone) {
+            self.last = None;
+            let _ = self.out(&line)?;
+        }
         self.sink.flush()
     }
 
@@ -223,6 +240,9 @@ impl<O: Write, E: Write> Report for Text<O, E> {
     fn finish(&mut self, ledger: &Ledger, interrupted: bool) -> Result<Stream> {
         let second = self.storm.finish();
         let _ = self.second(second)?;
+        for line in self.unanswered.overdue(Timestamp::MAX, &self.options.zone) {
+            let _ = self.out(&line)?;
+        }
         let stream = self.sink.flush()?;
         let mut line = Line::hanging(3);
         // The terminal has written "^C" and stayed on that line.
