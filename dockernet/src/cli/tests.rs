@@ -132,7 +132,6 @@ fn mistakes_are_refused_with_a_hint() {
         ("docter", "doctor"),
         ("explain", "<ID>"),
         ("--filter tcp", "--filter"),
-        ("--nat", "--nat"),
     ] {
         let text = refused(line);
         assert!(text.contains(wanted), "{line}: {text}");
