@@ -1,9 +1,11 @@
 //! Nobody listens, or the one who does cannot keep up.
 
+use std::net::IpAddr;
+
 use super::{Case, Verdict};
 use crate::{
     host::listeners::{Listener, Transport, listening_on},
-    model::Impact,
+    model::{Impact, State},
 };
 
 const RECEIVE: &[&str] = &[
@@ -52,6 +54,14 @@ pub(super) fn no_socket(case: &Case<'_>) -> Option<Verdict> {
     {
         // It listens by now: the packet came too early.
         return None;
+    }
+    if let Some(verdict) = duplicate_address(case, address) {
+        return Some(verdict);
+    }
+    if case.in_host()
+        && let Some(verdict) = stopped(case, address, packet.protocol.as_ref(), port)
+    {
+        return Some(verdict);
     }
     if case.in_host()
         && let Some(verdict) = published_on_loopback(case, &packet.protocol, port)
@@ -127,6 +137,61 @@ fn first_port(all: &[Listener], transport: Transport) -> Option<u16> {
     open(all, transport)
         .map(|listener| listener.local.port())
         .min()
+}
+
+/// Row 58: the packet was meant for another container, whose address this one has as well.
+fn duplicate_address(case: &Case<'_>, address: IpAddr) -> Option<Verdict> {
+    if !case.in_container() {
+        return None;
+    }
+    let meant = case.assigned_to(address)?;
+    if meant.state == State::Stopped || meant.netns? == case.evidence.netns {
+        return None;
+    }
+    let here = case.container_here()?;
+    let link = case
+        .inventory
+        .netns(case.evidence.netns)?
+        .links
+        .iter()
+        .find(|link| link.addresses.iter().any(|net| net.addr() == address))?;
+    let prefix = link.addresses.iter().find(|net| net.addr() == address)?;
+    Some(
+        Verdict::confirmed(
+            "duplicate-address",
+            format!("{} has the address {address} that Docker gave to {}, so it gets packets that are not its own", here.name, meant.name),
+        )
+        .fact(format!("Docker gave {address} to {}; {} in {} has it as well", meant.name, link.name, here.name))
+        .run(
+            case.command(&format!("ip addr del {prefix} dev {}", link.name)),
+            here.name.clone(),
+            None,
+            Impact::Interrupts,
+        )
+        .advise(format!(
+            "then let others forget the wrong MAC address: ip neigh flush to {address}; find what sets addresses in {}",
+            here.name
+        )),
+    )
+}
+
+/// Row 52: the port is published, by a container that does not run.
+fn stopped(case: &Case<'_>, address: IpAddr, protocol: &str, port: u16) -> Option<Verdict> {
+    let (container, published) = case.inventory.published(protocol, address, port)?;
+    let name = &container.name;
+    if container.state == State::Stopped && container.ended.is_none() {
+        return Some(
+            Verdict::confirmed(
+                "container-stopped",
+                format!("{name}, which publishes {port}/{protocol}, does not run"),
+            )
+            .fact(format!("{name} publishes {published} and is stopped"))
+            .fact(format!("no {protocol} socket on port {port} of the host"))
+            .run(format!("docker start {name}"), "host", None, Impact::None)
+            .advise(format!("if it stops again: docker logs {name}")),
+        );
+    }
+    None
 }
 
 /// Row 26: what is published on 127.0.0.1 has no socket and no rule for anybody else.
