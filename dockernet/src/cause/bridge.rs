@@ -17,7 +17,7 @@ pub(super) fn stp_forward_delay(case: &Case<'_>) -> Option<Verdict> {
             .then(|| waiting(case, case.device(), state));
     }
     // ARP dies at the port; the IPv4 packet that waits for its answer dies with it, seconds later and elsewhere.
-    if case.evidence.reason() != "NEIGH_FAILED" {
+    if !super::neighbour::gave_up(case) {
         return None;
     }
     let bridges = case.state.bridges(case.host).ok()?;
@@ -69,7 +69,7 @@ pub(super) fn veth_down(case: &Case<'_>) -> Option<Verdict> {
         && case
             .evidence
             .freed_in(&["__dev_queue_xmit", "noop_enqueue"]);
-    let unanswered = reason == "NEIGH_FAILED";
+    let unanswered = super::neighbour::gave_up(case);
     if !in_queue && !unanswered {
         return None;
     }
@@ -121,12 +121,7 @@ fn wires<'a>(case: &Case<'a>) -> Vec<(&'a Container, &'a NetnsInfo, &'a Link)> {
     wires
 }
 
-fn down(
-    case: &Case<'_>,
-    container: &Container,
-    netns: &NetnsInfo,
-    wire: &Link,
-) -> Option<Verdict> {
+fn down(case: &Case<'_>, container: &Container, netns: &NetnsInfo, wire: &Link) -> Option<Verdict> {
     if wire.kind != LinkKind::Veth {
         return None;
     }

@@ -5,17 +5,21 @@ use std::net::IpAddr;
 use super::{Case, Verdict};
 use crate::model::{Attachment, Container, Impact, Link, LinkKind, NetnsInfo, State};
 
-/// Rows 56 and 57: `neigh_invalidate` (net/core/neighbour.c) gives up after about three seconds.
-pub(super) fn unreachable(case: &Case<'_>) -> Option<Verdict> {
-    let gave_up = case.evidence.reason() == "NEIGH_FAILED"
+/// Whether it died because nobody answered for the next address. IPv6 gives no reason (`ndisc_error_report`).
+pub(super) fn gave_up(case: &Case<'_>) -> bool {
+    case.evidence.reason() == "NEIGH_FAILED"
         || case.evidence.reason_or_silent("NEIGH_FAILED")
             && case.evidence.below(&[
                 "neigh_invalidate",
                 "neigh_timer_handler",
                 "ndisc_error_report",
                 "arp_error_report",
-            ]);
-    if !gave_up {
+            ])
+}
+
+/// Rows 56 and 57: `neigh_invalidate` (net/core/neighbour.c) gives up after about three seconds.
+pub(super) fn unreachable(case: &Case<'_>) -> Option<Verdict> {
+    if !gave_up(case) {
         return None;
     }
     let dst = case.dst()?;

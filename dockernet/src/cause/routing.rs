@@ -226,7 +226,10 @@ pub(super) fn martian_source(case: &Case<'_>) -> Option<Verdict> {
             .find(|link| link.addresses.iter().any(|net| net.addr() == src))?;
         let prefix = link.addresses.iter().find(|net| net.addr() == src)?;
         // Docker gave it to this one: the other holder is the wrong one.
-        if case.assigned_to(src).is_some_and(|owner| owner.id == container.id) {
+        if case
+            .assigned_to(src)
+            .is_some_and(|owner| owner.id == container.id)
+        {
             return None;
         }
         let command = format!("ip addr del {prefix} dev {}", link.name);
@@ -282,7 +285,10 @@ fn container_of_mac<'a>(case: &Case<'a>, mac: &str) -> Option<(&'a Container, &'
             let info = case.inventory.netns(container.netns?)?;
             // Of the host's own links none is a container's.
             (info.key != case.inventory.host_key()
-                && info.links.iter().any(|link| link.mac.as_deref() == Some(mac)))
+                && info
+                    .links
+                    .iter()
+                    .any(|link| link.mac.as_deref() == Some(mac)))
             .then_some((container, info))
         })
 }

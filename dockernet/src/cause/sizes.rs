@@ -42,8 +42,13 @@ pub(super) fn mtu_exceeded(case: &Case<'_>) -> Option<Verdict> {
     let mtu_text = mtu.map_or_else(|| "MTU".to_owned(), |mtu| mtu.to_string());
     // Without an interface: the SYN-ACK, which limits what the one who connects may send, goes the other way.
     let clamp = (case.packet()?.protocol == "tcp").then(|| {
-        let tool = if case.is_ipv6() { "ip6tables" } else { "iptables" };
-        let rule = "-t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu";
+        let tool = if case.is_ipv6() {
+            "ip6tables"
+        } else {
+            "iptables"
+        };
+        let rule =
+            "-t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu";
         (case.command(&format!("{tool} {rule}")), case.place())
     });
     Some(

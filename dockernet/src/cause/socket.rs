@@ -169,7 +169,7 @@ fn duplicate_address(case: &Case<'_>, address: IpAddr) -> Option<Verdict> {
             Impact::Interrupts,
         )
         .advise(format!(
-            "then let others forget the wrong MAC address: ip neigh flush to {address}; find what sets addresses in {}",
+            "then let the host forget the wrong MAC address (ip neigh flush to {address}), and find what sets addresses in {}",
             here.name
         )),
     )
