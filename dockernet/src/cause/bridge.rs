@@ -70,7 +70,12 @@ pub(super) fn veth_down(case: &Case<'_>) -> Option<Verdict> {
             .evidence
             .freed_in(&["__dev_queue_xmit", "noop_enqueue"]);
     let unanswered = super::neighbour::gave_up(case);
-    if !in_queue && !unanswered {
+    // A bridge forgets what it has learnt of a port that goes down, and floods; the packet has nowhere to go then.
+    let no_port = matches!(reason, "NO_TX_TARGET" | "" | "NOT_SPECIFIED")
+        && case
+            .evidence
+            .freed_in(&["br_handle_frame_finish", "br_flood", "br_dev_xmit"]);
+    if !in_queue && !unanswered && !no_port {
         return None;
     }
     // `noop_enqueue` is the queue of a device that is not up or has no carrier (net/sched/sch_generic.c); one that

@@ -35,6 +35,11 @@ pub fn certain(case: &Case<'_>) -> Option<&'static str> {
     {
         return Some("fragment-list");
     }
+    // `ip route get` makes up a packet to ask with and throws it away (net/ipv4/route.c, net/ipv6/route.c): measured on
+    // 6.18, also for this program's own questions.
+    if unspecified && evidence.freed_in(&["inet_rtm_getroute", "inet6_rtm_getroute"]) {
+        return Some("route-query");
+    }
     // Sockets that close or forget: queues that are thrown away, segments that come late or twice.
     let teardown = matches!(
         evidence.reason(),

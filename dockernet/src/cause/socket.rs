@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{Case, Verdict};
 use crate::{
     host::listeners::{Listener, Transport, listening_on},
-    model::{Impact, State},
+    model::{Impact, NetworkMode, State},
 };
 
 const RECEIVE: &[&str] = &[
@@ -191,7 +191,34 @@ fn stopped(case: &Case<'_>, address: IpAddr, protocol: &str, port: u16) -> Optio
             .advise(format!("if it stops again: docker logs {name}")),
         );
     }
-    None
+    if container.ended.is_some() {
+        return Some(
+            Verdict::confirmed(
+                "container-stopped",
+                format!("{name}, which published {port}/{protocol}, has ended"),
+            )
+            .fact(format!("{name} published {published} and does not run any more"))
+            .fact(format!("no {protocol} socket on port {port} of the host"))
+            .advise(format!(
+                "docker start {name}, or run it again if it was removed (--rm); docker logs {name} says why it ended, unless it was"
+            )),
+        );
+    }
+    let cut_off = container.state != State::Stopped
+        && container.ended.is_none()
+        && container.mode == NetworkMode::Networks
+        && container.attachments.is_empty();
+    cut_off.then(|| {
+        Verdict::confirmed(
+            "container-stopped",
+            format!("{name}, which publishes {port}/{protocol}, is on no network"),
+        )
+        .fact(format!(
+            "{name} publishes {published} and runs, but Docker lists no network for it"
+        ))
+        .fact(format!("no {protocol} socket on port {port} of the host"))
+        .advise(format!("docker network connect NETWORK {name}"))
+    })
 }
 
 /// Row 26: what is published on 127.0.0.1 has no socket and no rule for anybody else.
