@@ -3,7 +3,7 @@
 use super::{Case, Verdict, case::known};
 use crate::{
     host::bridge::PortState,
-    model::{Container, Impact, Link},
+    model::{Container, Impact, Link, LinkKind, NetnsInfo},
 };
 
 /// Row 55. Spanning tree holds a new port back for twice the forward delay.
@@ -17,7 +17,7 @@ pub(super) fn stp_forward_delay(case: &Case<'_>) -> Option<Verdict> {
             .then(|| waiting(case, case.device(), state));
     }
     // ARP dies at the port; the IPv4 packet that waits for its answer dies with it, seconds later and elsewhere.
-    if case.evidence.reason() != "NEIGH_FAILED" {
+    if !super::neighbour::gave_up(case) {
         return None;
     }
     let bridges = case.state.bridges(case.host).ok()?;
@@ -69,53 +69,120 @@ pub(super) fn veth_down(case: &Case<'_>) -> Option<Verdict> {
         && case
             .evidence
             .freed_in(&["__dev_queue_xmit", "noop_enqueue"]);
-    let unanswered = reason == "NEIGH_FAILED";
-    if !in_queue && !unanswered {
+    let unanswered = super::neighbour::gave_up(case);
+    // A bridge forgets what it has learnt of a port that goes down, and floods; the packet has nowhere to go then.
+    let no_port = matches!(reason, "NO_TX_TARGET" | "" | "NOT_SPECIFIED")
+        && case
+            .evidence
+            .freed_in(&["br_handle_frame_finish", "br_flood", "br_dev_xmit"]);
+    if !in_queue && !unanswered && !no_port {
         return None;
     }
-    // `noop_enqueue` is the queue of a device that has not been brought up (net/sched/sch_generic.c).
-    let containers: Vec<&Container> = ends(case);
-    containers.into_iter().find_map(|container| {
-        let host_side = case.inventory.host_veth_of(container);
-        let down = host_side.iter().find(|link| !link.up);
-        if let Some(link) = down {
-            return Some(
-                Verdict::confirmed(
-                    "veth-down",
-                    format!(
-                        "{}'s interface on the host, {}, is down",
-                        container.name, link.name
-                    ),
-                )
-                .fact(format!("{} is not UP", link.name))
-                .run(
-                    format!("ip link set {} up", link.name),
-                    "host",
-                    None,
-                    Impact::None,
-                ),
-            );
-        }
-        let netns = case.inventory.netns(container.netns?)?;
-        let link = netns.links.iter().find(|link| is_wire(link) && !link.up)?;
-        Some(
+    // `noop_enqueue` is the queue of a device that is not up or has no carrier (net/sched/sch_generic.c); one that
+    // works drops because it is full, which is another cause.
+    if in_queue
+        && case
+            .inventory
+            .link(case.evidence.netns, case.evidence.record.key.ifindex)
+            .is_none_or(|link| link.up && link.carrier)
+    {
+        return None;
+    }
+    wires(case)
+        .into_iter()
+        .find_map(|(container, netns, wire)| down(case, container, netns, wire))
+}
+
+/// The interfaces that the packet had to pass: each end's one on the network that its address is in.
+fn wires<'a>(case: &Case<'a>) -> Vec<(&'a Container, &'a NetnsInfo, &'a Link)> {
+    let mut wires = Vec::new();
+    let drop = &case.evidence.drop;
+    let ends = [
+        (&drop.destination.container, case.dst()),
+        (&drop.source.container, case.src()),
+    ];
+    for (end, address) in ends {
+        let wire = end.as_ref().zip(address).and_then(|(end, address)| {
+            let container = by_id(case, &end.id)?;
+            let netns = case.inventory.netns(container.netns?)?;
+            Some((
+                container,
+                netns,
+                super::neighbour::wire_of(netns, container, address)?,
+            ))
+        });
+        wires.extend(wire);
+    }
+    // What a container sends leaves by the device that it is on.
+    if let Some(container) = case.container_here()
+        && let Some(netns) = case.inventory.netns(case.evidence.netns)
+        && let Some(wire) = netns
+            .links
+            .iter()
+            .find(|link| link.ifindex == case.evidence.record.key.ifindex)
+    {
+        wires.push((container, netns, wire));
+    }
+    wires
+}
+
+fn down(case: &Case<'_>, container: &Container, netns: &NetnsInfo, wire: &Link) -> Option<Verdict> {
+    if wire.kind != LinkKind::Veth {
+        return None;
+    }
+    let on_host = case
+        .inventory
+        .host_veth_of(container)
+        .into_iter()
+        .find(|link| wire.peer_ifindex == Some(link.ifindex));
+    if let Some(link) = on_host.filter(|link| !link.up) {
+        return Some(
             Verdict::confirmed(
                 "veth-down",
-                format!("{} in {} is down", link.name, container.name),
+                format!(
+                    "{}'s interface on the host, {}, is down",
+                    container.name, link.name
+                ),
             )
-            .fact(format!("{} in {} is not UP", link.name, container.name))
+            .fact(format!("{} is not UP", link.name))
             .run(
-                case.command_in(netns.key, &format!("ip link set {} up", link.name)),
-                container.name.clone(),
+                format!("ip link set {} up", link.name),
+                "host",
                 None,
                 Impact::None,
             ),
-        )
-    })
+        );
+    }
+    if wire.up {
+        return None;
+    }
+    let verdict = Verdict::confirmed(
+        "veth-down",
+        format!("{} in {} is down", wire.name, container.name),
+    )
+    .fact(format!("{} in {} is not UP", wire.name, container.name))
+    .run(
+        case.command_in(netns.key, &format!("ip link set {} up", wire.name)),
+        container.name.clone(),
+        None,
+        Impact::None,
+    );
+    // The kernel forgets the routes of an interface that goes down, and only the connected one comes back.
+    let gateway = match container.attachments.as_slice() {
+        [only] => only.gateway,
+        // Another network's default route may be there still.
+        _ => None,
+    };
+    Some(verdict.maybe_run(gateway.map(|gateway| {
+        let route = format!("ip route replace default via {gateway} dev {}", wire.name);
+        (case.command_in(netns.key, &route), container.name.clone())
+    })))
 }
 
-fn is_wire(link: &Link) -> bool {
-    link.kind == crate::model::LinkKind::Veth
+fn by_id<'a>(case: &Case<'a>, id: &str) -> Option<&'a Container> {
+    case.inventory
+        .containers()
+        .find(|container| container.id.starts_with(id))
 }
 
 /// Containers at either end or where the packet died.
@@ -128,11 +195,7 @@ fn ends<'a>(case: &Case<'a>) -> Vec<&'a Container> {
     ]
     .into_iter()
     .flatten()
-    .filter_map(|end| {
-        case.inventory
-            .containers()
-            .find(|container| container.id.starts_with(&end.id))
-    })
+    .filter_map(|end| by_id(case, &end.id))
     .collect()
 }
 

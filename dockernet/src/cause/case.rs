@@ -115,6 +115,19 @@ impl<'a> Case<'a> {
         self.packet()?.dst
     }
 
+    /// IP protocol number, where the packet's name for it is one of those that policy rules and filters ask for.
+    pub(super) fn protocol(&self) -> Option<u8> {
+        match self.packet()?.protocol.as_ref() {
+            "icmp" => Some(1),
+            "igmp" => Some(2),
+            "tcp" => Some(6),
+            "udp" => Some(17),
+            "icmpv6" => Some(58),
+            "sctp" => Some(132),
+            number => number.parse().ok(),
+        }
+    }
+
     pub(super) fn is_ipv6(&self) -> bool {
         self.evidence.record.ethertype == 0x86dd
     }

@@ -131,10 +131,18 @@ catalogue! {
         "Refused from other machines, works on the host.",
         "NO_SOCKET on the host (or Docker 28's raw rule). Confirmed by the published address.",
         "Publish without 127.0.0.1 if others should reach it.";
+    "container-stopped": "The container that publishes the port does not run",
+        "Refused on a published port.",
+        "NO_SOCKET on the host at a port that a stopped container publishes. Confirmed by the container's state.",
+        "docker start CONTAINER; docker logs CONTAINER says why it stopped.";
     "container-address-changed": "The container lost the address Docker gave it",
         "No route to host after three seconds.",
         "NEIGH_FAILED, or a drop in the container for an address it no longer has. Confirmed: Docker's address is on none of its interfaces.",
         "Reconnect the container to its network; find what changes addresses inside.";
+    "duplicate-address": "Two containers have one address",
+        "Flapping: now one answers, now the other, which refuses.",
+        "NO_SOCKET in a container for an address that Docker gave to another one. Confirmed: an interface of this one has it as well.",
+        "Take the address from the container that Docker did not give it to; use names.";
     "dnat-to-dead-address": "A port leads to an address that nobody has",
         "No route to host after three seconds on a published port.",
         "NEIGH_FAILED for the DNAT target. Confirmed by the rule and by no container having that address.",

@@ -1,7 +1,7 @@
 //! Checksums that do not add up.
 
 use super::{Case, Verdict};
-use crate::{host::netns::NetnsHandle, model::Impact};
+use crate::host::netns::NetnsHandle;
 
 /// Row 70.
 pub(super) fn bad_checksum(case: &Case<'_>) -> Option<Verdict> {
@@ -11,6 +11,17 @@ pub(super) fn bad_checksum(case: &Case<'_>) -> Option<Verdict> {
         "IP_CSUM" => ("IP header", None),
         "ICMP_CSUM" => ("ICMP", Some("Icmp")),
         "SKB_CSUM" => ("transport", None),
+        // `br_validate_ipv4` (net/bridge/br_netfilter_hooks.c) has one reason for all that is wrong with a header, older
+        // kernels have none.
+        "IP_INHDR" | "NOT_SPECIFIED" | ""
+            if case.evidence.freed_in(&[
+                "br_nf_pre_routing",
+                "br_validate_ipv4",
+                "ip_rcv_core",
+            ]) && header_sum(case) == Some(true) =>
+        {
+            ("IP header", None)
+        }
         _ => return None,
     };
     let counted = table.and_then(|table| errors(&case.netns()?, table, case.is_ipv6()));
@@ -22,17 +33,24 @@ pub(super) fn bad_checksum(case: &Case<'_>) -> Option<Verdict> {
     )
     .maybe_fact(counted.map(|count| format!("InCsumErrors of {what} = {count} in {}", case.place())))
     .maybe_fact((header_wrong == Some(true)).then(|| "the header's own sum does not fit its bytes".to_owned()));
-    let device = case.ingress();
     Some(
         verdict
-            .run(
-                case.command(&format!("ethtool -K {device} tx-checksum-ip-generic off")),
-                case.place(),
-                None,
-                Impact::None,
-            )
-            .advise("that is for the sending side of a virtual device (veth, vxlan, a VM's NIC); on a physical path look for a bad cable, card or switch"),
+            .maybe_run(sender(case))
+            .advise("where the sender is a virtual device (veth, vxlan, a VM's NIC), switch its offload off there: ethtool -K DEVICE tx-checksum-ip-generic off; on a physical path look for a bad cable, card or switch"),
     )
+}
+
+/// The sending container's own interface: whoever sends fills the checksum in, so the receiver's settings change nothing.
+fn sender(case: &Case<'_>) -> Option<(String, String)> {
+    let end = case.evidence.drop.source.container.as_ref()?;
+    let container = case
+        .inventory
+        .containers()
+        .find(|container| container.id.starts_with(&end.id) && container.ended.is_none())?;
+    let netns = case.inventory.netns(container.netns?)?;
+    let wire = super::neighbour::wire_of(netns, container, case.src()?)?;
+    let command = format!("ethtool -K {} tx-checksum-ip-generic off", wire.name);
+    Some((case.command_in(netns.key, &command), container.name.clone()))
 }
 
 /// `InCsumErrors` of /proc/net/snmp (or snmp6) in a namespace.

@@ -1,7 +1,12 @@
 //! Forwarding that is switched off, and IPv6 that is.
 
+use std::net::IpAddr;
+
 use super::{Case, Verdict, case::known};
-use crate::host::sysctl::{display_key, interface_key};
+use crate::{
+    host::sysctl::{display_key, interface_key},
+    model::{Container, Impact, Link, NetnsInfo},
+};
 
 /// `ip_error` (net/ipv4/route.c) frees what has no way on: forwarding off, no route, an unreachable one.
 const IP_ERROR: &[&str] = &["ip_error"];
@@ -79,8 +84,58 @@ pub(super) fn ipv6_disabled(case: &Case<'_>) -> Option<Verdict> {
         ),
     )
     .fact(format!("{} = 1", display_key(&key)));
-    Some(case.set_sysctl(verdict, &key, "1", "0"))
+    if case.in_host() {
+        return Some(case.set_sysctl(verdict, &key, "1", "0"));
+    }
+    let command = case.command(&format!("sysctl -w {key}=0"));
+    Some(
+        verdict
+            .run(command, place, None, Impact::None)
+            .advise(RECREATE_WITH_IPV6),
+    )
 }
+
+/// Row 75 as others see it: where IPv6 is switched off the interface has no IPv6 address either.
+pub(super) fn disabled_in(
+    case: &Case<'_>,
+    netns: &NetnsInfo,
+    container: &Container,
+    wire: &Link,
+    address: IpAddr,
+) -> Option<Verdict> {
+    if address.is_ipv4() {
+        return None;
+    }
+    let key = interface_key(true, &wire.name, "disable_ipv6");
+    let handle = case.open(netns.key)?;
+    let value = case.state.sysctl(&handle, &key).ok()??;
+    if value.trim() != "1" {
+        return None;
+    }
+    let command = format!("sysctl -w {key}=0");
+    Some(
+        Verdict::confirmed(
+            "ipv6-disabled",
+            format!(
+                "IPv6 is switched off on {} in {}, so it has no IPv6 address and takes nothing that comes by IPv6",
+                wire.name, container.name
+            ),
+        )
+        .fact(format!("{} = 1", display_key(&key)))
+        .fact(format!("Docker gave {address} to {}", container.name))
+        .run(
+            case.command_in(netns.key, &command),
+            container.name.clone(),
+            None,
+            Impact::None,
+        )
+        .advise(RECREATE_WITH_IPV6),
+    )
+}
+
+/// An address that was taken from an interface does not come back when IPv6 is switched on again.
+const RECREATE_WITH_IPV6: &str = "then reconnect or restart the container, for its address went with it; for good: recreate it \
+     without the --sysctl that disables IPv6, or find what sets it inside";
 
 /// Row 56 as the container sees it: the sender still knows its MAC address, the container no longer has the IP address.
 pub(super) fn address_changed_in_container(case: &Case<'_>) -> Option<Verdict> {

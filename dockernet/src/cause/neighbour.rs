@@ -3,19 +3,23 @@
 use std::net::IpAddr;
 
 use super::{Case, Verdict};
-use crate::model::{Container, Impact, State};
+use crate::model::{Attachment, Container, Impact, Link, LinkKind, NetnsInfo, State};
 
-/// Rows 56 and 57: `neigh_invalidate` (net/core/neighbour.c) gives up after about three seconds.
-pub(super) fn unreachable(case: &Case<'_>) -> Option<Verdict> {
-    let gave_up = case.evidence.reason() == "NEIGH_FAILED"
+/// Whether it died because nobody answered for the next address. IPv6 gives no reason (`ndisc_error_report`).
+pub(super) fn gave_up(case: &Case<'_>) -> bool {
+    case.evidence.reason() == "NEIGH_FAILED"
         || case.evidence.reason_or_silent("NEIGH_FAILED")
             && case.evidence.below(&[
                 "neigh_invalidate",
                 "neigh_timer_handler",
                 "ndisc_error_report",
                 "arp_error_report",
-            ]);
-    if !gave_up {
+            ])
+}
+
+/// Rows 56 and 57: `neigh_invalidate` (net/core/neighbour.c) gives up after about three seconds.
+pub(super) fn unreachable(case: &Case<'_>) -> Option<Verdict> {
+    if !gave_up(case) {
         return None;
     }
     let dst = case.dst()?;
@@ -36,17 +40,26 @@ pub(super) fn address_changed(case: &Case<'_>, address: IpAddr) -> Option<Verdic
     if has {
         return None;
     }
-    let (device, actual) = netns
-        .links
+    let wire = wire_of(netns, container, address)?;
+    if let Some(verdict) = super::forwarding::disabled_in(case, netns, container, wire, address) {
+        return Some(verdict);
+    }
+    if !wire.up {
+        // An interface that is down keeps no IPv6 address: that it is down is the cause.
+        return None;
+    }
+    let device = wire.name.as_str();
+    let actual = wire
+        .addresses
         .iter()
-        .filter(|link| link.name != "lo")
-        .find_map(|link| {
-            let same = link.addresses.iter().find(|net| {
-                net.addr().is_ipv6() == address.is_ipv6() && !is_link_local(net.addr())
-            });
-            same.map(|net| (link.name.as_str(), net.addr().to_string()))
-        })
-        .unwrap_or(("its interface", "none".into()));
+        .find(|net| net.addr().is_ipv6() == address.is_ipv6() && !is_link_local(net.addr()))
+        .map_or_else(
+            || {
+                let family = if address.is_ipv6() { "IPv6" } else { "IPv4" };
+                format!("no {family} address")
+            },
+            |net| net.addr().to_string(),
+        );
     Some(
         Verdict::confirmed(
             "container-address-changed",
@@ -61,6 +74,44 @@ pub(super) fn address_changed(case: &Case<'_>, address: IpAddr) -> Option<Verdic
         )
         .advise("find what changes addresses in the container (its start script, a DHCP client, a privileged process) and let others reach it by name"),
     )
+}
+
+/// The interface that leads to the network in which the engine gave this address: the one with its MAC address (Docker
+/// tells it), else the only one that holds no address which the engine gave for another network.
+pub(super) fn wire_of<'a>(
+    netns: &'a NetnsInfo,
+    container: &Container,
+    address: IpAddr,
+) -> Option<&'a Link> {
+    let given = |attachment: &Attachment, address: IpAddr| {
+        [attachment.ipv4, attachment.ipv6]
+            .into_iter()
+            .flatten()
+            .any(|net| net.addr() == address)
+    };
+    let mut wires = netns
+        .links
+        .iter()
+        .filter(|link| link.kind != LinkKind::Loopback);
+    let attachment = container
+        .attachments
+        .iter()
+        .find(|attachment| given(attachment, address));
+    let by_mac = attachment
+        .and_then(|attachment| attachment.mac.as_ref())
+        .and_then(|mac| wires.clone().find(|link| link.mac.as_ref() == Some(mac)));
+    let holds = |link: &&Link| link.addresses.iter().any(|net| net.addr() == address);
+    by_mac.or_else(|| wires.clone().find(holds)).or_else(|| {
+        let elsewhere = |link: &Link| {
+            link.addresses.iter().any(|net| {
+                container
+                    .attachments
+                    .iter()
+                    .any(|other| given(other, net.addr()) && !given(other, address))
+            })
+        };
+        wires.find(|link| !elsewhere(link))
+    })
 }
 
 fn is_link_local(address: IpAddr) -> bool {
@@ -127,6 +178,6 @@ fn dead_address(case: &Case<'_>, dst: IpAddr) -> Option<Verdict> {
             None,
             Impact::RestartsContainers,
         )
-        .advise("or delete the stale rule alone: iptables -t nat -S | grep DNAT shows it"),
+        .advise("delete the stale rule alone: iptables -t nat -S | grep DNAT shows it"),
     )
 }

@@ -13,6 +13,10 @@ use crate::{
 /// ICMP redirect (RFC 792) and neighbour solicitation (RFC 4861).
 const REDIRECT: u8 = 5;
 const NEIGHBOUR_SOLICITATION: u8 = 135;
+/// ICMPv6 packet too big (RFC 4443).
+const PACKET_TOO_BIG: u8 = 2;
+/// ICMP destination unreachable, fragmentation needed (RFC 1191): type and code.
+const FRAGMENTATION_NEEDED: (u8, u8) = (3, 4);
 
 /// Noise whatever else the packet looks like.
 #[must_use]
@@ -134,6 +138,9 @@ pub fn leftover(case: &Case<'_>) -> Option<&'static str> {
     if is_multicast(case) {
         return Some("multicast");
     }
+    if is_error_reply(case) {
+        return Some("error-reply");
+    }
     if evidence.reason() == "UNHANDLED_PROTO" && case.src().is_none() {
         return Some("unknown-protocol");
     }
@@ -170,6 +177,25 @@ fn is_closing(case: &Case<'_>) -> bool {
             .iter()
             .all(|listener| listener.receive_queue == 0)
     })
+}
+
+/// The host's own message about a packet that it drops, when that message finds no way either: every caller of
+/// `__icmp_send` and `icmp6_send` frees the packet next, and that drop is the one to look at. "Fragmentation needed" is
+/// no part of this: without it a connection hangs.
+fn is_error_reply(case: &Case<'_>) -> bool {
+    let Some(icmp) = case.packet().and_then(|packet| packet.icmp.as_ref()) else {
+        return false;
+    };
+    let about_size = if case.is_ipv6() {
+        icmp.icmp_type == PACKET_TOO_BIG
+    } else {
+        (icmp.icmp_type, icmp.code) == FRAGMENTATION_NEEDED
+    };
+    icmp.inner.is_some()
+        && !about_size
+        && case
+            .evidence
+            .below(&["__icmp_send", "icmp_send", "icmp6_send", "icmp_ndo_send"])
 }
 
 /// An answer to somebody who has stopped waiting: to a client's port, from a service's.

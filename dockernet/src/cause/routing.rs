@@ -8,7 +8,7 @@ use crate::{
         route::{fib::FibMatch, lookup::RouteQuery},
         sysctl::{display_key, interface_key},
     },
-    model::Impact,
+    model::{Container, Impact, Link, LinkKind, NetnsInfo},
 };
 
 /// Functions that free what a route refuses, IPv4 and IPv6, forwarded and sent.
@@ -32,6 +32,12 @@ fn query(case: &Case<'_>) -> Option<RouteQuery> {
     if let Some(device) = case.evidence.drop.ingress_device.as_deref() {
         query = query.iif(device);
     }
+    // Policy rules may ask for all of these.
+    let packet = case.packet()?;
+    query.mark = packet.mark;
+    query.protocol = case.protocol();
+    query.source_port = packet.src_port;
+    query.destination_port = packet.dst_port;
     Some(query)
 }
 
@@ -79,17 +85,45 @@ pub(super) fn no_route(case: &Case<'_>) -> Option<Verdict> {
         return None;
     };
     let dst = case.dst()?;
-    Some(
-        Verdict::confirmed(
-            "no-route",
-            format!("{} has no route to {dst}", case.place()),
-        )
-        .fact(format!(
-            "no route matches {dst}, and there is no default route for it"
-        ))
-        .fact(format!("to see it: {}", case.command(&query.command())))
-        .advise(default_route_advice(dst)),
+    let mut verdict = Verdict::confirmed(
+        "no-route",
+        format!("{} has no route to {dst}", case.place()),
     )
+    .fact(format!(
+        "no route matches {dst}, and there is no default route for it"
+    ));
+    for link in down_uplinks(case) {
+        verdict = verdict
+            .fact(format!(
+                "{} is {}: its routes went with it",
+                link.name,
+                if link.up { "without carrier" } else { "down" }
+            ))
+            .maybe_run((!link.up).then(|| {
+                let command = format!("ip link set {} up", link.name);
+                (case.command(&command), case.place())
+            }));
+    }
+    Some(
+        verdict
+            .fact(format!("to see it: {}", case.command(&query.command())))
+            .advise(default_route_advice(dst)),
+    )
+}
+
+/// Interfaces that lead out and do not work: with an address, or with no master; neither a bridge nor a container's veth.
+fn down_uplinks<'a>(case: &Case<'a>) -> Vec<&'a Link> {
+    let Some(info) = case.inventory.netns(case.evidence.netns) else {
+        return Vec::new();
+    };
+    info.links
+        .iter()
+        .filter(|link| !link.up || !link.carrier)
+        .filter(|link| !matches!(link.kind, LinkKind::Loopback | LinkKind::Bridge))
+        .filter(|link| link.master.is_none())
+        // What has no address now may never have had a part in this; IPv6 addresses go with the link.
+        .filter(|link| link.addresses.iter().any(|net| net.addr().is_ipv4()))
+        .collect()
 }
 
 fn default_route_advice(dst: IpAddr) -> String {
@@ -135,16 +169,28 @@ pub(super) fn rp_filter(case: &Case<'_>) -> Option<Verdict> {
     if own.max(all) == 2 {
         return Some(verdict.advise(format!("loose already: add a route to {src}")));
     }
+    let who = (all > own && case.in_host())
+        .then(|| {
+            let files = case.state.sysctl_files();
+            let setting = files.who_sets_to("net/ipv4/conf/all/rp_filter", &all.to_string())?;
+            Some(format!(
+                "{}:{} sets net.ipv4.conf.all.rp_filter to {all}",
+                setting.file.display(),
+                setting.line
+            ))
+        })
+        .flatten();
+    let verdict = verdict.maybe_fact(who);
     // `all` counts too, so that lowering the device's own value alone mends nothing while `all` is 1; 2 beats both.
     Some(case.set_sysctl(verdict, &key, &own.max(all).to_string(), "2").advise(
-        "or give the answer the same way: a source-based rule and table for that interface; in a container with two \
+        "give the answer the same way: a source-based rule and table for that interface; in a container with two \
          networks, choose the default route with --network name=NET,gw-priority=1 (Docker 28+)",
     ))
 }
 
 /// Row 15. 6.13 and later say so; before, the same function frees it without a reason.
 pub(super) fn martian_source(case: &Case<'_>) -> Option<Verdict> {
-    let says = case.evidence.reason() == "IP_LOCAL_SOURCE";
+    let says = matches!(case.evidence.reason(), "IP_LOCAL_SOURCE" | "IP_LOCALNET");
     let may = matches!(case.evidence.reason(), "" | "NOT_SPECIFIED")
         && case.evidence.freed_in(&[
             "ip_rcv_finish_core",
@@ -155,6 +201,12 @@ pub(super) fn martian_source(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let src = case.src()?;
+    if let Some(verdict) = loopback_source(case, src) {
+        return Some(verdict);
+    }
+    if case.evidence.reason() == "IP_LOCALNET" {
+        return None;
+    }
     let holder = case
         .inventory
         .netns(case.evidence.netns)?
@@ -166,6 +218,23 @@ pub(super) fn martian_source(case: &Case<'_>) -> Option<Verdict> {
     }
     let device = case.device();
     let mac = case.packet().and_then(|packet| packet.src_mac.clone());
+    let sender = mac.as_deref().and_then(|mac| container_of_mac(case, mac));
+    let also = sender.and_then(|(container, info)| {
+        let link = info
+            .links
+            .iter()
+            .find(|link| link.addresses.iter().any(|net| net.addr() == src))?;
+        let prefix = link.addresses.iter().find(|net| net.addr() == src)?;
+        // Docker gave it to this one: the other holder is the wrong one.
+        if case
+            .assigned_to(src)
+            .is_some_and(|owner| owner.id == container.id)
+        {
+            return None;
+        }
+        let command = format!("ip addr del {prefix} dev {}", link.name);
+        Some((case.command_in(info.key, &command), container.name.clone()))
+    });
     Some(
         Verdict::when(
             holder.is_some(),
@@ -173,10 +242,53 @@ pub(super) fn martian_source(case: &Case<'_>) -> Option<Verdict> {
             format!("a packet came in by {device} that claims {src}, an address of {} itself, as its source", case.place()),
         )
         .maybe_fact(holder.map(|link| format!("{src} is an address of {}", link.name)))
-        .maybe_fact(mac.map(|mac| format!("sent by MAC address {mac}")))
+        .maybe_fact(mac.as_ref().map(|mac| match sender {
+            Some((container, _)) => format!("sent by MAC address {mac}, which is {}'s", container.name),
+            None => format!("sent by MAC address {mac}"),
+        }))
+        .maybe_run(also)
         .advise(format!(
             "find who uses {src} as well (a duplicate address, a loop, a VPN or policy route that sends our own packets back): \
              tcpdump -eni {device} src {src}"
         )),
     )
+}
+
+/// 127/8 never comes in from a wire: nobody could answer (`ip_route_input_slow`, net/ipv4/route.c).
+fn loopback_source(case: &Case<'_>, src: IpAddr) -> Option<Verdict> {
+    // In a container it is the host's own connection to a published port that was not masqueraded: another cause.
+    if !src.is_loopback() || !src.is_ipv4() || !case.in_host() || case.ingress() == "lo" {
+        return None;
+    }
+    let device = case.ingress();
+    Some(
+        Verdict::confirmed(
+            "martian-source",
+            format!("a packet came in by {device} that claims the loopback address {src} as its source"),
+        )
+        .fact(format!("{src} is in 127.0.0.0/8, which is valid on lo only"))
+        .maybe_fact(
+            case.packet()
+                .and_then(|packet| packet.src_mac.as_ref())
+                .map(|mac| format!("sent by MAC address {mac}")),
+        )
+        .advise(format!("find who sends it (a NAT rule gone wrong, or a forged source): tcpdump -eni {device} src {src}")),
+    )
+}
+
+/// The running container that has an interface with this MAC address.
+fn container_of_mac<'a>(case: &Case<'a>, mac: &str) -> Option<(&'a Container, &'a NetnsInfo)> {
+    case.inventory
+        .containers()
+        .filter(|container| container.ended.is_none())
+        .find_map(|container| {
+            let info = case.inventory.netns(container.netns?)?;
+            // Of the host's own links none is a container's.
+            (info.key != case.inventory.host_key()
+                && info
+                    .links
+                    .iter()
+                    .any(|link| link.mac.as_deref() == Some(mac)))
+            .then_some((container, info))
+        })
 }

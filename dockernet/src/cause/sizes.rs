@@ -1,8 +1,6 @@
 //! Packets that are too old or too big.
 
 use super::{Case, Verdict, case::known};
-use crate::model::Impact;
-
 const FORWARDING: &[&str] = &["ip_forward", "ip6_forward"];
 
 /// Row 18.
@@ -40,19 +38,39 @@ pub(super) fn mtu_exceeded(case: &Case<'_>) -> Option<Verdict> {
         format!("packets of {length} bytes do not fit through {out}, and may not be fragmented"),
     )
     .maybe_fact(mtu.map(|mtu| format!("{out} has MTU {mtu}, the packet {length} bytes")))
-    .maybe_fact(known(case.settings().mtu).map(|mtu| format!("{} has MTU {mtu}", case.ingress())));
+    .maybe_fact(arrival_mtu(case));
     let mtu_text = mtu.map_or_else(|| "MTU".to_owned(), |mtu| mtu.to_string());
+    // Without an interface: the SYN-ACK, which limits what the one who connects may send, goes the other way.
+    let clamp = (case.packet()?.protocol == "tcp").then(|| {
+        let tool = if case.is_ipv6() {
+            "ip6tables"
+        } else {
+            "iptables"
+        };
+        let rule =
+            "-t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu";
+        (case.command(&format!("{tool} {rule}")), case.place())
+    });
     Some(
         verdict
-            .run(
-                format!("iptables -t mangle -A FORWARD -o {out} -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"),
-                case.place(),
-                None,
-                Impact::None,
-            )
+            .maybe_run(clamp)
             .advise(format!(
                 "for good: give the network that MTU: docker network create --opt com.docker.network.driver.mtu={mtu_text} …, \
                  or \"mtu\": {mtu_text} in /etc/docker/daemon.json for the default bridge"
             )),
     )
+}
+
+/// The MTU of the interface that it came in by. `ip6_forward` puts the packet on the outgoing one before it complains.
+fn arrival_mtu(case: &Case<'_>) -> Option<String> {
+    let ingress = case.ingress();
+    let mtu = case
+        .inventory
+        .link_named(case.evidence.netns, ingress)
+        .map(|link| i64::from(link.mtu))
+        .or_else(|| {
+            let mtu = known(case.settings().mtu)?;
+            (ingress == case.device()).then_some(i64::from(mtu))
+        })?;
+    Some(format!("{ingress} has MTU {mtu}"))
 }

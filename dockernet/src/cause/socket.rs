@@ -1,9 +1,11 @@
 //! Nobody listens, or the one who does cannot keep up.
 
+use std::net::IpAddr;
+
 use super::{Case, Verdict};
 use crate::{
     host::listeners::{Listener, Transport, listening_on},
-    model::{Container, Impact},
+    model::{Container, Impact, NetworkMode, State},
 };
 
 const RECEIVE: &[&str] = &[
@@ -52,6 +54,14 @@ pub(super) fn no_socket(case: &Case<'_>) -> Option<Verdict> {
     {
         // It listens by now: the packet came too early.
         return None;
+    }
+    if let Some(verdict) = duplicate_address(case, address) {
+        return Some(verdict);
+    }
+    if case.in_host()
+        && let Some(verdict) = stopped(case, address, packet.protocol.as_ref(), port)
+    {
+        return Some(verdict);
     }
     if case.in_host()
         && let Some(verdict) = published_on_loopback(case, &packet.protocol, port)
@@ -106,28 +116,14 @@ pub(super) fn no_socket(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// A published port that the host does not serve: its container is stopped, or on no network any more.
+/// A published port that the host does not serve, though its container runs and is on a network.
 fn unserved(verdict: Verdict, container: &Container, published: &str) -> Verdict {
     let name = &container.name;
-    let verdict = verdict.fact(format!("{name} publishes {published}"));
-    if container.ended.is_some() {
-        return verdict.fact(format!("{name} is stopped")).run(
-            format!("docker start {name}"),
-            "host",
-            None,
-            Impact::None,
-        );
-    }
-    if container.attachments.is_empty() {
-        return verdict
-            .fact(format!("{name} is on no network"))
-            .advise(format!(
-                "connect it again: docker network connect NETWORK {name}"
-            ));
-    }
-    verdict.advise(format!(
-        "neither a rule nor docker-proxy leads to {name}: restart it, or Docker"
-    ))
+    verdict
+        .fact(format!("{name} publishes {published}"))
+        .advise(format!(
+            "neither a rule nor docker-proxy leads to {name}: restart it, or Docker"
+        ))
 }
 
 /// The ports that are open to others, for the reader to recognise the right one.
@@ -158,6 +154,88 @@ fn first_port(all: &[Listener], transport: Transport) -> Option<u16> {
     open(all, transport)
         .map(|listener| listener.local.port())
         .min()
+}
+
+/// Row 58: the packet was meant for another container, whose address this one has as well.
+fn duplicate_address(case: &Case<'_>, address: IpAddr) -> Option<Verdict> {
+    if !case.in_container() {
+        return None;
+    }
+    let meant = case.assigned_to(address)?;
+    if meant.state == State::Stopped || meant.netns? == case.evidence.netns {
+        return None;
+    }
+    let here = case.container_here()?;
+    let link = case
+        .inventory
+        .netns(case.evidence.netns)?
+        .links
+        .iter()
+        .find(|link| link.addresses.iter().any(|net| net.addr() == address))?;
+    let prefix = link.addresses.iter().find(|net| net.addr() == address)?;
+    Some(
+        Verdict::confirmed(
+            "duplicate-address",
+            format!("{} has the address {address} that Docker gave to {}, so it gets packets that are not its own", here.name, meant.name),
+        )
+        .fact(format!("Docker gave {address} to {}; {} in {} has it as well", meant.name, link.name, here.name))
+        .run(
+            case.command(&format!("ip addr del {prefix} dev {}", link.name)),
+            here.name.clone(),
+            None,
+            Impact::Interrupts,
+        )
+        .advise(format!(
+            "then let the host forget the wrong MAC address (ip neigh flush to {address}), and find what sets addresses in {}",
+            here.name
+        )),
+    )
+}
+
+/// Row 52: the port is published, by a container that does not run.
+fn stopped(case: &Case<'_>, address: IpAddr, protocol: &str, port: u16) -> Option<Verdict> {
+    let (container, published) = case.inventory.published(protocol, address, port)?;
+    let name = &container.name;
+    if container.state == State::Stopped && container.ended.is_none() {
+        return Some(
+            Verdict::confirmed(
+                "container-stopped",
+                format!("{name}, which publishes {port}/{protocol}, does not run"),
+            )
+            .fact(format!("{name} publishes {published} and is stopped"))
+            .fact(format!("no {protocol} socket on port {port} of the host"))
+            .run(format!("docker start {name}"), "host", None, Impact::None)
+            .advise(format!("if it stops again: docker logs {name}")),
+        );
+    }
+    if container.ended.is_some() {
+        return Some(
+            Verdict::confirmed(
+                "container-stopped",
+                format!("{name}, which published {port}/{protocol}, has ended"),
+            )
+            .fact(format!("{name} published {published} and does not run any more"))
+            .fact(format!("no {protocol} socket on port {port} of the host"))
+            .advise(format!(
+                "docker start {name}, or run it again if it was removed (--rm); docker logs {name} says why it ended, unless it was"
+            )),
+        );
+    }
+    let cut_off = container.state != State::Stopped
+        && container.ended.is_none()
+        && container.mode == NetworkMode::Networks
+        && container.attachments.is_empty();
+    cut_off.then(|| {
+        Verdict::confirmed(
+            "container-stopped",
+            format!("{name}, which publishes {port}/{protocol}, is on no network"),
+        )
+        .fact(format!(
+            "{name} publishes {published} and runs, but Docker lists no network for it"
+        ))
+        .fact(format!("no {protocol} socket on port {port} of the host"))
+        .advise(format!("docker network connect NETWORK {name}"))
+    })
 }
 
 /// Row 26: what is published on 127.0.0.1 has no socket and no rule for anybody else.

@@ -83,6 +83,14 @@ impl Verdict {
         self
     }
 
+    /// Adds a harmless command if there is one: it, and where it is run.
+    pub(super) fn maybe_run(self, command: Option<(String, String)>) -> Self {
+        match command {
+            Some((run, netns)) => self.run(run, netns, None, Impact::None),
+            None => self,
+        }
+    }
+
     /// Adds advice.
     pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {
         self.cause.fix.push(Fix::Advice {

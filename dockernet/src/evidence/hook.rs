@@ -38,6 +38,22 @@ impl HookPoint {
                 "nf_hook_slow" | "nf_hook_slow_list" | "nf_hook_ingress" | "nf_hook_egress"
             )
         })?;
+        // These hand the packet on from inside a hook's loop: what happens to it then is none of the hook's doing.
+        let passed = stack.iter().take(slow).any(|frame| {
+            matches!(
+                frame.as_ref(),
+                "ip_sabotage_in"
+                    | "br_nf_pre_routing_finish"
+                    | "br_nf_pre_routing_finish_bridge"
+                    | "br_nf_pre_routing_finish_ipv6"
+                    | "br_nf_forward_finish"
+                    | "br_nf_local_in_finish"
+                    | "br_nf_dev_queue_xmit"
+            )
+        });
+        if passed {
+            return None;
+        }
         let family = stack.iter().take(slow).find_map(|frame| {
             Some(match frame.as_ref() {
                 "nft_do_chain_ipv4" => "ipv4",
@@ -160,5 +176,7 @@ mod tests {
             Some("bridge-forward")
         );
         assert_eq!(HookPoint::of_stack(&["ip_error", "ip_rcv_finish"]), None);
+        let after = ["ip_error", "ip_sabotage_in", "nf_hook_slow", "ip_rcv"];
+        assert_eq!(HookPoint::of_stack(&after), None);
     }
 }

@@ -50,6 +50,7 @@ struct Question {
     settings: [i32; 12],
     hook: Option<String>,
     status: u32,
+    mark: u32,
     stack: Vec<String>,
 }
 
@@ -187,6 +188,7 @@ fn question(evidence: &Evidence) -> Question {
         ],
         hook: evidence.drop.hook.clone(),
         status: evidence.record.conntrack.status,
+        mark: packet.map_or(0, |packet| packet.mark),
         stack: evidence.stack().iter().take(4).cloned().collect(),
     }
 }
