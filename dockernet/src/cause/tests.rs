@@ -125,7 +125,7 @@ impl Scene {
     }
 
     fn verdict(&self) -> Option<Verdict> {
-        self.ask(|case| explain(case))
+        self.ask(explain)
     }
 
     fn id(&self) -> String {
@@ -326,7 +326,7 @@ fn remains_of_a_connection_ask_for_no_listener() {
 
 #[test]
 fn noise_is_told_by_its_own_evidence() {
-    let certain = |scene: &Scene| scene.ask(|case| noise::certain(case));
+    let certain = |scene: &Scene| scene.ask(noise::certain);
     assert_eq!(
         certain(&Scene::new("QUEUE_PURGE", "__skb_queue_purge")),
         Some("teardown")
