@@ -17,6 +17,7 @@ use dockernet::{
     },
     doctor, explain,
     inventory::{InventoryService, Options as InventoryOptions},
+    map,
     model::Ready,
     pipeline::{Pipeline, Signals, block_signals},
     plan::Plan,
@@ -39,6 +40,7 @@ fn run(options: Options, started: Instant) -> Result<Exit> {
     match &options.job {
         Job::Trace => trace(options, started),
         Job::Doctor => doctor::run(&options),
+        Job::Map(what) => map::run(&options, what),
         Job::Explain(id) => print(&explained(id)?),
         Job::Completions(shell) => {
             args::completions(*shell, &mut io::stdout()).context("writing to standard output")?;

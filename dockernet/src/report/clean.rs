@@ -22,7 +22,7 @@ fn harmful(c: char) -> bool {
 
 /// A URL without user name and password.
 #[must_use]
-pub(super) fn without_secrets(url: &str) -> String {
+pub(crate) fn without_secrets(url: &str) -> String {
     let url = line(url);
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.into_owned();
