@@ -6,7 +6,7 @@ use super::{
     read::Reading,
 };
 use crate::{
-    inventory::Inventory,
+    inventory::{EngineStatus, Inventory},
     model::{Attachment, Container, Link, LinkKind, NetnsInfo, NetworkMode, Owner, State},
     report::without_secrets,
 };
@@ -40,6 +40,12 @@ pub fn map(inventory: &Inventory, reading: &Reading, docker_host: &str) -> Map {
     not_running.sort_by(|left, right| left.name.cmp(&right.name));
     let mut degraded = reading.degraded.clone();
     degraded.extend(inventory.engine_status().problem().map(str::to_owned));
+    if *inventory.engine_status() == EngineStatus::Unknown {
+        degraded.push(format!(
+            "no answer from {} yet: names come from cgroups and the engine's files, networks are missing",
+            without_secrets(docker_host)
+        ));
+    }
     let mut networks: Vec<Net> = inventory
         .networks()
         .map(|network| net(inventory, network))
@@ -79,7 +85,7 @@ fn net(inventory: &Inventory, network: &crate::model::Network) -> Net {
             .iter()
             .map(|subnet| Range {
                 prefix: subnet.prefix,
-                gateway: subnet.gateway,
+                gateway: marks::gateway(inventory, network, subnet),
             })
             .collect(),
         containers,

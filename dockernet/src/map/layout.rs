@@ -1,9 +1,12 @@
 //! A tree with aligned columns that fits the terminal.
 
-use crate::report::{Line, Look, Role};
+use crate::report::{Line, Look, Role, ascii, cleaned};
 
 /// A piece of text and what it is.
 pub(super) type Span = (Role, String);
+
+/// A label and items; items are not broken.
+pub(super) type Below = (Span, Vec<Span>);
 
 /// A branch: aligned cells, and lines below them.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +16,7 @@ pub(super) struct Row {
     /// What follows there if it fits, else on a line of its own.
     pub(super) more: Vec<Span>,
     /// Label and items below; items are not broken.
-    pub(super) below: Vec<(Span, Vec<Span>)>,
+    pub(super) below: Vec<Below>,
 }
 
 /// A head and its branches.
@@ -21,49 +24,69 @@ pub(super) struct Row {
 pub(super) struct Section {
     pub(super) head: Vec<Span>,
     /// Lines below the head.
-    pub(super) notes: Vec<(Span, Vec<Span>)>,
+    pub(super) notes: Vec<Below>,
     pub(super) rows: Vec<Row>,
 }
 
+/// Columns between columns.
 const GAP: usize = 2;
+/// Columns of a branch's sign.
+const BRANCH: usize = 3;
+/// Where further lines begin at most, when not all fits on one.
+const NARROW: usize = 10;
 
-pub(super) fn columns(text: &str) -> usize {
-    let mut line = Line::default();
-    line.plain(text);
-    line.columns()
+/// Columns of text that was prepared. Names here are ASCII, and the signs are one column wide.
+fn columns(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// Text as it will be shown, so that it can be measured.
+fn prepare(sections: &mut [Section], look: &Look) {
+    let shown = |(_, text): &mut Span| {
+        *text = cleaned(text).into_owned();
+        if look.ascii {
+            *text = ascii(text);
+        }
+    };
+    let lines = |lines: &mut Vec<Below>| {
+        for (label, items) in lines {
+            shown(label);
+            items.iter_mut().for_each(shown);
+        }
+    };
+    for section in sections {
+        section.head.iter_mut().for_each(shown);
+        lines(&mut section.notes);
+        for row in &mut section.rows {
+            row.main.iter_mut().chain(&mut row.more).for_each(shown);
+            lines(&mut row.below);
+        }
+    }
 }
 
 /// Everything as text. Columns are aligned over all sections.
 pub(super) fn render(sections: &[Section], look: &Look) -> String {
-    let rows = || sections.iter().flat_map(|section| &section.rows);
-    let widths = |cells: fn(&Row) -> &Vec<Span>| -> Vec<usize> {
-        let mut widths = Vec::new();
-        for row in rows() {
-            for (place, (_, text)) in cells(row).iter().enumerate() {
-                if widths.len() <= place {
-                    widths.push(0);
-                }
-                if let Some(width) = widths.get_mut(place) {
-                    *width = (*width).max(columns(text));
-                }
+    let limit = look.width.columns();
+    let fits = |columns: usize| limit.is_none_or(|limit| columns <= limit);
+    let mut sections = sections.to_vec();
+    prepare(&mut sections, look);
+    let (mut main, mut more) = widths(&sections);
+    let one_line = fits(BRANCH + total(&main) + GAP + total(&more));
+    if !one_line && !fits(BRANCH + total(&main)) {
+        // Long names: the last column goes down to the others.
+        for row in sections.iter_mut().flat_map(|section| &mut section.rows) {
+            if row.main.len() > 2 {
+                row.more.splice(0..0, row.main.drain(2..));
             }
         }
-        widths
-    };
-    let (main, more) = (widths(|row| &row.main), widths(|row| &row.more));
-    let total = 3 + main
-        .iter()
-        .chain(&more)
-        .map(|width| width + GAP)
-        .sum::<usize>()
-        - GAP.min(main.len());
-    let limit = look.width.columns();
-    let one_line = limit.is_none_or(|limit| total <= limit);
+        (main, more) = widths(&sections);
+    }
+    let name = main.first().map_or(GAP, |width| width + GAP);
     let page = Page {
         look,
         limit,
         one_line,
-        indent: main.first().map_or(GAP, |width| width + GAP),
+        indent: if one_line { name } else { name.min(NARROW) },
         main,
         more,
     };
@@ -75,6 +98,37 @@ pub(super) fn render(sections: &[Section], look: &Look) -> String {
         page.section(section, &mut out);
     }
     out
+}
+
+/// Widths of the columns of both halves. A branch of one cell has no columns.
+fn widths(sections: &[Section]) -> (Vec<usize>, Vec<usize>) {
+    let rows = || {
+        let rows = sections.iter().flat_map(|section| &section.rows);
+        rows.filter(|row| row.main.len() > 1)
+    };
+    (
+        widest(rows().map(|row| &*row.main)),
+        widest(rows().map(|row| &*row.more)),
+    )
+}
+
+fn widest<'a>(rows: impl Iterator<Item = &'a [Span]>) -> Vec<usize> {
+    let mut widths: Vec<usize> = Vec::new();
+    for cells in rows {
+        widths.resize(widths.len().max(cells.len()), 0);
+        for (width, (_, text)) in widths.iter_mut().zip(cells) {
+            *width = (*width).max(columns(text));
+        }
+    }
+    widths
+}
+
+fn total(widths: &[usize]) -> usize {
+    widths
+        .iter()
+        .map(|width| width + GAP)
+        .sum::<usize>()
+        .saturating_sub(GAP)
 }
 
 struct Page<'a> {
@@ -120,8 +174,8 @@ impl Page<'_> {
         let pad = " ".repeat(self.indent);
         if self.one_line {
             if !row.more.is_empty() {
-                let used: usize = 3 + self.main.iter().map(|width| width + GAP).sum::<usize>();
-                let fill = used.saturating_sub(line.columns());
+                let used: usize = BRANCH + self.main.iter().map(|width| width + GAP).sum::<usize>();
+                let fill = used.saturating_sub(columns(&line.text()));
                 line.plain(" ".repeat(fill));
                 cells(&mut line, &row.more, &self.more);
             }
@@ -157,13 +211,16 @@ impl Page<'_> {
             line.push(*role, format!("{text} "));
             hang = columns(text) + 1;
         }
+        // A sentence comes in words.
+        let words = label.is_some_and(|(role, _)| *role == Role::Confirmed);
+        let gap = if words { 1 } else { GAP };
         let mut empty = true;
         for (role, text) in items {
             let width = columns(text);
             if !empty
                 && self
                     .limit
-                    .is_some_and(|limit| line.columns() + GAP + width > limit)
+                    .is_some_and(|limit| columns(&line.text()) + gap + width > limit)
             {
                 out.push_str(&trimmed(&line, self.look));
                 line = Line::default().whole();
@@ -171,7 +228,7 @@ impl Page<'_> {
                 empty = true;
             }
             if !empty {
-                line.plain(" ".repeat(GAP));
+                line.plain(" ".repeat(gap));
             }
             line.push(*role, &**text);
             empty = false;

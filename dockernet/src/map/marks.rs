@@ -1,9 +1,11 @@
 //! What does not fit.
 
+use std::net::IpAddr;
+
 use super::model::{Interface, Problem};
 use crate::{
     inventory::Inventory,
-    model::{Attachment, Network},
+    model::{Attachment, Network, Subnet},
 };
 
 /// Marks of a network: its device is not as the engine made it.
@@ -29,7 +31,7 @@ pub(super) fn network(inventory: &Inventory, network: &Network) -> Vec<Problem> 
     network
         .subnets
         .iter()
-        .filter_map(|subnet| subnet.gateway)
+        .filter_map(|subnet| gateway(inventory, network, subnet))
         .filter(|gateway| gateway.is_ipv4())
         .filter(|gateway| !link.addresses.iter().any(|has| has.addr() == *gateway))
         .map(|gateway| Problem {
@@ -40,6 +42,27 @@ pub(super) fn network(inventory: &Inventory, network: &Network) -> Vec<Problem> 
             ),
         })
         .collect()
+}
+
+/// A subnet's gateway. Docker tells it in the network's description only if somebody chose it; else the containers on
+/// the network have it, or the bridge.
+pub(super) fn gateway(inventory: &Inventory, network: &Network, subnet: &Subnet) -> Option<IpAddr> {
+    let attached = || {
+        inventory
+            .containers()
+            .filter(|container| container.ended.is_none())
+            .flat_map(|container| &container.attachments)
+            .filter(|attachment| attachment.network_id == network.id)
+            .filter_map(|attachment| attachment.gateway)
+            .find(|gateway| subnet.prefix.contains(gateway))
+    };
+    let on_bridge = || {
+        let bridge = network.bridge.as_deref()?;
+        let link = inventory.link_named(inventory.host_key(), bridge)?;
+        let mut addresses = link.addresses.iter().map(ipnet::IpNet::addr);
+        addresses.find(|addr| subnet.prefix.contains(addr))
+    };
+    subnet.gateway.or_else(attached).or_else(on_bridge)
 }
 
 /// Marks what an interface has and what the engine says of it.
@@ -200,7 +223,7 @@ fn sizes(interface: &Interface) -> Option<Problem> {
 /// `fe80::/10` and `169.254.0.0/16`.
 pub(super) fn is_link_local(prefix: &ipnet::IpNet) -> bool {
     match prefix.addr() {
-        std::net::IpAddr::V4(addr) => addr.is_link_local(),
-        std::net::IpAddr::V6(addr) => addr.is_unicast_link_local(),
+        IpAddr::V4(addr) => addr.is_link_local(),
+        IpAddr::V6(addr) => addr.is_unicast_link_local(),
     }
 }

@@ -124,10 +124,9 @@ pub fn keep(map: &mut Map, terms: &[Term]) -> Result<(), Usage> {
                 namespace.containers.clear();
             }
         } else {
-            let host = whole.owner == Kind::Host;
             namespace.containers.retain(|member| {
                 matches(terms, &mut used, |term| {
-                    term.names_member(member) || (!host && term.names_namespace(&whole))
+                    term.names_member(member) || term.names_namespace(&whole)
                 })
             });
         }

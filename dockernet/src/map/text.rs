@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    layout::{Row, Section, Span, render},
+    layout::{Below, Row, Section, Span, render},
     marks::is_link_local,
     model::{Device, End, Interface, Kind, Map, Member, Namespace, Net, Problem},
 };
@@ -58,6 +58,13 @@ pub fn text(map: &Map, look: &Look) -> String {
             if space.owner == Kind::Host && near.contains(&own) && interface.peer.is_some() {
                 continue;
             }
+            // Of a cable within one namespace the end with the lower index stands for both.
+            let second = interface.peer.as_ref().is_some_and(|peer| {
+                peer.netns == space.inum && peer.device.ifindex < interface.device.ifindex
+            });
+            if second && interface.port.is_none() {
+                continue;
+            }
             if interface.device.kind == "bridge" {
                 let stem = Stem::Bridge(own.0, own.1);
                 let section = sections.entry(stem).or_default();
@@ -102,6 +109,11 @@ pub fn text(map: &Map, look: &Look) -> String {
                     _ => Vec::new(),
                 };
             }
+            if let (Stem::Parent(..), Some(parent)) = (&stem, &interface.parent)
+                && section.notes.is_empty()
+            {
+                section.notes = parent_notes(map, parent);
+            }
             section.rows.push(branch(space, interface));
         }
     }
@@ -133,6 +145,7 @@ pub fn text(map: &Map, look: &Look) -> String {
     list.extend(empty_networks(map, &shown));
     list.extend(without_interface(map));
     list.extend(not_running(map));
+    list.extend(verdict(&list));
     if list.is_empty() {
         list.push(Section {
             head: vec![(
@@ -153,28 +166,15 @@ fn label(text: &str) -> Span {
     (Role::Dim, text.to_owned())
 }
 
-fn marks(problems: &[Problem]) -> Vec<(Span, Vec<Span>)> {
+fn marks(problems: &[Problem]) -> Vec<Below> {
     problems
         .iter()
         .map(|problem| {
-            let words = break_up(&problem.text);
+            let words = problem.text.split(' ');
+            let words = words.map(|word| (Role::Warning, word.to_owned())).collect();
             ((Role::Confirmed, "✗".to_owned()), words)
         })
         .collect()
-}
-
-/// A sentence in pieces that may be put on lines of their own.
-fn break_up(text: &str) -> Vec<Span> {
-    let mut pieces: Vec<Span> = Vec::new();
-    for (place, part) in text.split("; ").enumerate() {
-        if place > 0
-            && let Some((_, last)) = pieces.last_mut()
-        {
-            last.push(';');
-        }
-        pieces.push((Role::Warning, part.to_owned()));
-    }
-    pieces
 }
 
 fn name_of(map: &Map, inum: u32) -> Option<&Namespace> {
@@ -202,11 +202,7 @@ fn bridge_head(map: &Map, inum: u32, device: &Device) -> Vec<Span> {
     let net = net_of_bridge(map, &device.name);
     match net {
         Some(net) => {
-            let internal = if net.internal { ", internal" } else { "" };
-            head.push(plain(format!(
-                "network {} ({}{internal})",
-                net.name, net.driver
-            )));
+            head.push(network(net));
         }
         None => head.push(plain("bridge of no network")),
     }
@@ -236,11 +232,7 @@ fn subnets(net: &Net) -> Vec<Span> {
         .collect()
 }
 
-fn bridge_notes<'a>(
-    map: &'a Map,
-    device: &Device,
-    shown: &mut BTreeSet<&'a str>,
-) -> Vec<(Span, Vec<Span>)> {
+fn bridge_notes<'a>(map: &'a Map, device: &Device, shown: &mut BTreeSet<&'a str>) -> Vec<Below> {
     let mut notes = Vec::new();
     match net_of_bridge(map, &device.name) {
         Some(net) => {
@@ -284,14 +276,33 @@ fn parent_head(map: &Map, parent: &End) -> Vec<Span> {
         .iter()
         .filter(|net| net.parent.as_deref() == Some(&device.name))
     {
-        let internal = if net.internal { ", internal" } else { "" };
-        head.push(plain(format!(
-            "network {} ({}{internal})",
-            net.name, net.driver
-        )));
-        head.extend(subnets(net));
+        head.push(network(net));
     }
     head
+}
+
+fn parent_notes(map: &Map, parent: &End) -> Vec<Below> {
+    map.networks
+        .iter()
+        .filter(|net| net.parent.as_deref() == Some(&parent.device.name) && !net.subnets.is_empty())
+        .map(|net| (label("subnet"), subnets(net)))
+        .collect()
+}
+
+/// `network back`, `network closed (internal)`, `network lan (macvlan)`.
+fn network(net: &Net) -> Span {
+    let mut what = Vec::new();
+    if net.driver != "bridge" {
+        what.push(net.driver.as_str());
+    }
+    if net.internal {
+        what.push("internal");
+    }
+    if what.is_empty() {
+        plain(format!("network {}", net.name))
+    } else {
+        plain(format!("network {} ({})", net.name, what.join(", ")))
+    }
 }
 
 fn host_head(host: &Namespace) -> Vec<Span> {
@@ -373,7 +384,7 @@ fn details(interface: &Interface) -> Vec<Span> {
 }
 
 /// What concerns the container, below its first interface, and what is wrong with this one.
-fn around(space: &Namespace, interface: &Interface) -> Vec<(Span, Vec<Span>)> {
+fn around(space: &Namespace, interface: &Interface) -> Vec<Below> {
     let mut below = Vec::new();
     let first = space
         .interfaces
@@ -396,7 +407,7 @@ fn around(space: &Namespace, interface: &Interface) -> Vec<(Span, Vec<Span>)> {
     below
 }
 
-fn published(members: &[Member]) -> Vec<(Span, Vec<Span>)> {
+fn published(members: &[Member]) -> Vec<Below> {
     let ports: Vec<Span> = members
         .iter()
         .flat_map(|member| &member.published)
@@ -453,15 +464,17 @@ fn empty_networks(map: &Map, shown: &BTreeSet<&str>) -> Vec<Section> {
         .filter(|net| !matches!(net.driver.as_str(), "host" | "null"))
         .map(|net| {
             let device = net.bridge.as_deref().or(net.parent.as_deref());
-            let internal = if net.internal { ", internal" } else { "" };
-            let mut head = vec![
-                (Role::Name, device.unwrap_or(&net.name).to_owned()),
-                plain(format!("network {} ({}{internal})", net.name, net.driver)),
-            ];
-            head.extend(subnets(net));
+            let mut notes = Vec::new();
+            if !net.subnets.is_empty() {
+                notes.push((label("subnet"), subnets(net)));
+            }
+            notes.extend(marks(&net.problems));
             Section {
-                head,
-                notes: marks(&net.problems),
+                head: vec![
+                    (Role::Name, device.unwrap_or("no device").to_owned()),
+                    network(net),
+                ],
+                notes,
                 rows: Vec::new(),
             }
         })
@@ -489,6 +502,26 @@ fn without_interface(map: &Map) -> Option<Section> {
         head: vec![plain("no network")],
         notes: Vec::new(),
         rows,
+    })
+}
+
+/// How many marks there are: on a large host they are far apart.
+fn verdict(sections: &[Section]) -> Option<Section> {
+    let notes = sections.iter().flat_map(|section| {
+        let below = section.rows.iter().flat_map(|row| &row.below);
+        section.notes.iter().chain(below)
+    });
+    let count = notes
+        .filter(|((role, _), _)| *role == Role::Confirmed)
+        .count();
+    let text = match count {
+        0 => return None,
+        1 => "✗ marks 1 thing that does not fit".to_owned(),
+        count => format!("✗ marks {count} things that do not fit"),
+    };
+    Some(Section {
+        head: vec![(Role::Warning, text)],
+        ..Section::default()
     })
 }
 

@@ -22,7 +22,7 @@ use std::{env, io, time::Duration};
 use anyhow::Result;
 use jiff::{Timestamp, tz::TimeZone};
 
-pub(crate) use clean::without_secrets;
+pub(crate) use clean::{ascii, line as cleaned, without_secrets};
 pub use json::Json;
 pub(crate) use style::{Line, Role};
 pub use style::{Look, Width};

@@ -153,7 +153,7 @@ impl Line {
     }
 
     /// Its text without colours, cleaned.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.spans
             .iter()
             .map(|(_, text)| clean::line(text))
@@ -161,7 +161,7 @@ impl Line {
     }
 
     /// Columns it takes.
-    pub(crate) fn columns(&self) -> usize {
+    pub(super) fn columns(&self) -> usize {
         textwrap::core::display_width(&self.text())
     }
 
