@@ -32,7 +32,7 @@ pub(super) fn network(inventory: &Inventory, network: &Network) -> Vec<Problem> 
         .subnets
         .iter()
         .filter_map(|subnet| gateway(inventory, network, subnet))
-        .filter(|gateway| gateway.is_ipv4())
+        .filter(IpAddr::is_ipv4)
         .filter(|gateway| !link.addresses.iter().any(|has| has.addr() == *gateway))
         .map(|gateway| Problem {
             id: "gateway-missing",

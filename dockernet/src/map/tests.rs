@@ -428,10 +428,15 @@ fn words_find_what_they_name() {
         (&["c?"], &["@c1 ↔ eth1(2)@c2"], &["web"]),
         (&["moved", "ipvl"], &["moved", "ipvl"], &["web"]),
         (&["hosty"], &["hosty"], &["198.51.100.10"]),
-        (&["host"], &["198.51.100.10", "hosty"], &["moved"]),
+        (&["host"], &["198.51.100.10", "hosty"], &["c1"]),
         (&["old"], &["old"], &["web"]),
         (&["alone"], &["alone"], &["web"]),
         (&["closed"], &["br-cccccccccccc"], &["web"]),
+        (
+            &["web", "swarm"],
+            &["docker0", "br0(2)@1-overlay"],
+            &["moved"],
+        ),
         (&["over"], &["swarm", "br0"], &["web"]),
     ] {
         let mut map = sample();

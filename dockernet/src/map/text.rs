@@ -12,7 +12,7 @@ use crate::report::{Look, Role};
 /// What branches hang on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stem {
-    /// A bridge: inode number of its namespace, index.
+    /// A bridge: its namespace by [`rank`], index.
     Bridge(u32, u32),
     /// What macvlans and ipvlans sit on.
     Parent(u32, u32),
@@ -55,7 +55,8 @@ pub fn text(map: &Map, look: &Look) -> String {
     for space in others.into_iter().chain(hosts) {
         for interface in &space.interfaces {
             let own = (space.inum, interface.device.ifindex);
-            if space.owner == Kind::Host && near.contains(&own) && interface.peer.is_some() {
+            let passive = matches!(space.owner, Kind::Host | Kind::Sandbox);
+            if passive && near.contains(&own) && interface.peer.is_some() {
                 continue;
             }
             // Of a cable within one namespace the end with the lower index stands for both.
@@ -66,20 +67,29 @@ pub fn text(map: &Map, look: &Look) -> String {
                 continue;
             }
             if interface.device.kind == "bridge" {
-                let stem = Stem::Bridge(own.0, own.1);
+                let stem = Stem::Bridge(rank(&space.name, own.0), own.1);
                 let section = sections.entry(stem).or_default();
-                section.head = bridge_head(map, space.inum, &interface.device);
-                section.notes = bridge_notes(map, &interface.device, &mut shown);
+                if section.head.is_empty() {
+                    let device = &interface.device;
+                    let net = net_of_bridge(map, &space.name, &device.name, None);
+                    section.head = bridge_head(net, &space.name, device);
+                    section.notes = bridge_notes(net, device, &mut shown);
+                }
                 continue;
             }
+            let mut net = None;
             let (stem, head) = match (interface.bridge(), &interface.parent, &interface.peer) {
                 (Some((netns, port)), ..) => {
-                    let netns = netns.unwrap_or(space.inum);
-                    let head = bridge_head(map, netns, &port.bridge);
-                    (Stem::Bridge(netns, port.bridge.ifindex), head)
+                    let peer = interface.peer.as_ref().filter(|_| netns.is_some());
+                    let (netns, owner) =
+                        peer.map_or((space.inum, &space.name), |peer| (peer.netns, &peer.owner));
+                    let plugged = interface.network.as_deref();
+                    net = net_of_bridge(map, owner, &port.bridge.name, plugged);
+                    let head = bridge_head(net, owner, &port.bridge);
+                    (Stem::Bridge(rank(owner, netns), port.bridge.ifindex), head)
                 }
                 (None, Some(parent), _) => (
-                    Stem::Parent(parent.netns, parent.device.ifindex),
+                    Stem::Parent(rank(&parent.owner, parent.netns), parent.device.ifindex),
                     parent_head(map, parent),
                 ),
                 (None, None, _) if space.owner == Kind::Host => (Stem::Host, host_head(space)),
@@ -105,7 +115,7 @@ pub fn text(map: &Map, look: &Look) -> String {
             if section.head.is_empty() {
                 section.head = head;
                 section.notes = match (interface.bridge(), &interface.parent) {
-                    (Some((_, port)), _) => bridge_notes(map, &port.bridge, &mut shown),
+                    (Some((_, port)), _) => bridge_notes(net, &port.bridge, &mut shown),
                     _ => Vec::new(),
                 };
             }
@@ -177,29 +187,24 @@ fn marks(problems: &[Problem]) -> Vec<Below> {
         .collect()
 }
 
-fn name_of(map: &Map, inum: u32) -> Option<&Namespace> {
-    map.namespaces.iter().find(|space| space.inum == inum)
+/// The host comes first, the others by their inode numbers. The map may have been narrowed to one end of a cable.
+fn rank(owner: &str, netns: u32) -> u32 {
+    if owner == "host" { 0 } else { netns }
 }
 
-/// ` at NAME` for a device that is not on the host.
-fn elsewhere(map: &Map, inum: u32) -> String {
-    match name_of(map, inum) {
-        Some(space) if space.owner != Kind::Host => format!("@{}", space.name),
-        _ => String::new(),
+/// `@NAME` for a device that is not on the host.
+fn elsewhere(owner: &str) -> String {
+    match owner {
+        "host" => String::new(),
+        owner => format!("@{owner}"),
     }
 }
 
-fn bridge_head(map: &Map, inum: u32, device: &Device) -> Vec<Span> {
+fn bridge_head(net: Option<&Net>, owner: &str, device: &Device) -> Vec<Span> {
     let mut head = vec![(
         Role::Name,
-        format!(
-            "{}({}){}",
-            device.name,
-            device.ifindex,
-            elsewhere(map, inum)
-        ),
+        format!("{}({}){}", device.name, device.ifindex, elsewhere(owner)),
     )];
-    let net = net_of_bridge(map, &device.name);
     match net {
         Some(net) => {
             head.push(network(net));
@@ -214,10 +219,18 @@ fn bridge_head(map: &Map, inum: u32, device: &Device) -> Vec<Span> {
     head
 }
 
-fn net_of_bridge<'a>(map: &'a Map, bridge: &str) -> Option<&'a Net> {
+/// The network that a bridge carries: by its device on the host, else by what is plugged into it.
+fn net_of_bridge<'a>(
+    map: &'a Map,
+    owner: &str,
+    bridge: &str,
+    plugged: Option<&str>,
+) -> Option<&'a Net> {
+    let on_host = |net: &&Net| owner == "host" && net.bridge.as_deref() == Some(bridge);
+    let elsewhere = |net: &&Net| owner != "host" && plugged == Some(net.name.as_str());
     map.networks
         .iter()
-        .find(|net| net.bridge.as_deref() == Some(bridge))
+        .find(|net| on_host(net) || elsewhere(net))
 }
 
 fn subnets(net: &Net) -> Vec<Span> {
@@ -232,9 +245,13 @@ fn subnets(net: &Net) -> Vec<Span> {
         .collect()
 }
 
-fn bridge_notes<'a>(map: &'a Map, device: &Device, shown: &mut BTreeSet<&'a str>) -> Vec<Below> {
+fn bridge_notes<'a>(
+    net: Option<&'a Net>,
+    device: &Device,
+    shown: &mut BTreeSet<&'a str>,
+) -> Vec<Below> {
     let mut notes = Vec::new();
-    match net_of_bridge(map, &device.name) {
+    match net {
         Some(net) => {
             shown.insert(&net.name);
             if !net.subnets.is_empty() {
@@ -261,7 +278,7 @@ fn parent_head(map: &Map, parent: &End) -> Vec<Span> {
                 "{}({}){}",
                 device.name,
                 device.ifindex,
-                elsewhere(map, parent.netns)
+                elsewhere(&parent.owner)
             ),
         ),
         plain("parent"),
