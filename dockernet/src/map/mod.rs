@@ -4,6 +4,7 @@
 //! what was asked for, [`text`] and JSON show it. Nothing is attached, nothing is changed.
 
 pub mod build;
+mod heads;
 mod layout;
 mod marks;
 pub mod model;
