@@ -12,6 +12,7 @@ pub mod evidence;
 pub mod explain;
 pub mod host;
 pub mod inventory;
+pub mod map;
 pub mod model;
 pub mod pipeline;
 pub mod plan;

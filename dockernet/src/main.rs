@@ -21,6 +21,7 @@ use dockernet::{
     },
     doctor, explain,
     inventory::{InventoryService, Options as InventoryOptions},
+    map,
     model::Ready,
     pipeline::{Pipeline, Signals, block_signals, devices},
     plan::Plan,
@@ -43,6 +44,7 @@ fn run(options: Options, started: Instant) -> Result<Exit> {
     match &options.job {
         Job::Trace => trace(options, started),
         Job::Doctor => doctor::run(&options),
+        Job::Map(what) => map::run(&options, what),
         Job::Explain(id) => print(&explained(id)?),
         Job::Completions(shell) => {
             args::completions(*shell, &mut io::stdout()).context("writing to standard output")?;

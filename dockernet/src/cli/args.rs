@@ -14,6 +14,7 @@ Examples:
   sudo dockernet-trace --container 'web*' --port 443    one service
   sudo dockernet-trace --ignore cause=docker-user-drop,source=external
   sudo dockernet-trace --duration 30s --expect-no-drops --output json > drops.jsonl
+  sudo dockernet-trace map web                          its interfaces, veths, bridges, addresses, ports
   dockernet-trace explain interface-forwarding-disabled
 
 Values of one filter are alternatives; different filters must all match.
@@ -49,6 +50,11 @@ pub struct Cli {
 pub enum JobArgs {
     /// Say whether this tool can run here and how to mend what is missing; attaches nothing
     Doctor,
+    /// Show who is plugged in where: containers, interfaces, bridges, networks, addresses, ports; attaches nothing
+    Map {
+        /// Container, interface, network, address or MAC; globs too [default: everything]
+        what: Vec<String>,
+    },
     /// Explain a cause or a kernel drop reason in prose
     Explain {
         /// Cause such as no-route, or reason such as NETFILTER_DROP
@@ -241,6 +247,18 @@ pub fn command() -> clap::Command {
         command.mut_subcommand(name, |job| {
             let shown: &[&str] = match job.get_name() {
                 "doctor" => &["docker_host", "netns", "output", "color", "verbose"],
+                "map" => &[
+                    "container",
+                    "network",
+                    "project",
+                    "interface",
+                    "addr",
+                    "docker_host",
+                    "netns",
+                    "output",
+                    "color",
+                    "verbose",
+                ],
                 "explain" => &["output", "color"],
                 _ => &[],
             };

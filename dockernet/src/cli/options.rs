@@ -27,6 +27,8 @@ pub enum Job {
     Trace,
     /// Say whether tracing would work here.
     Doctor,
+    /// Show who is plugged in where: containers, interfaces, networks or addresses of these names; all, if none.
+    Map(Vec<String>),
     /// Explain a cause or a kernel reason; see [`explainable`].
     Explain(String),
     /// Print a completion script ([`args::completions`]).
@@ -133,6 +135,7 @@ impl Options {
             job: match job {
                 None => Job::Trace,
                 Some(JobArgs::Doctor) => Job::Doctor,
+                Some(JobArgs::Map { what }) => Job::Map(what),
                 Some(JobArgs::Explain { id }) => Job::Explain(id),
                 Some(JobArgs::Completions { shell }) => Job::Completions(shell),
                 Some(JobArgs::Man) => Job::Man,

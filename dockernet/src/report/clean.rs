@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// One line without control characters and without what reorders text (bidirectional overrides).
 #[must_use]
-pub(super) fn line(text: &str) -> Cow<'_, str> {
+pub(crate) fn line(text: &str) -> Cow<'_, str> {
     if text.chars().any(harmful) {
         Cow::Owned(text.chars().filter(|c| !harmful(*c)).collect())
     } else {
@@ -22,7 +22,7 @@ fn harmful(c: char) -> bool {
 
 /// A URL without user name and password.
 #[must_use]
-pub(super) fn without_secrets(url: &str) -> String {
+pub(crate) fn without_secrets(url: &str) -> String {
     let url = line(url);
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.into_owned();
@@ -45,7 +45,7 @@ pub(super) fn without_secrets(url: &str) -> String {
 
 /// Plain ASCII for locales that are not UTF-8.
 #[must_use]
-pub(super) fn ascii(text: &str) -> String {
+pub(crate) fn ascii(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -12,7 +12,7 @@ const NARROWEST: usize = 30;
 
 /// What a piece of text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     Plain,
     /// Time, labels, what matters least.
     Dim,
@@ -60,7 +60,8 @@ pub enum Width {
 }
 
 impl Width {
-    fn columns(self) -> Option<usize> {
+    /// The number of columns now; none where nothing limits it.
+    pub(crate) fn columns(self) -> Option<usize> {
         let size = match self {
             Self::Unlimited => return None,
             Self::Fixed(columns) => return Some(columns),
@@ -116,7 +117,7 @@ fn utf8(variable: &dyn Fn(&str) -> Option<String>) -> bool {
 
 /// A line under construction. Text is cleaned when it is rendered, so anything may be pushed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Line {
+pub(crate) struct Line {
     spans: Vec<(Role, String)>,
     indent: usize,
     whole: bool,
@@ -132,17 +133,17 @@ impl Line {
     }
 
     /// Never wrapped: a command must survive copy and paste.
-    pub(super) fn whole(mut self) -> Self {
+    pub(crate) fn whole(mut self) -> Self {
         self.whole = true;
         self
     }
 
-    pub(super) fn push(&mut self, role: Role, text: impl Into<String>) -> &mut Self {
+    pub(crate) fn push(&mut self, role: Role, text: impl Into<String>) -> &mut Self {
         self.spans.push((role, text.into()));
         self
     }
 
-    pub(super) fn plain(&mut self, text: impl Into<String>) -> &mut Self {
+    pub(crate) fn plain(&mut self, text: impl Into<String>) -> &mut Self {
         self.push(Role::Plain, text)
     }
 
@@ -152,7 +153,7 @@ impl Line {
     }
 
     /// Its text without colours, cleaned.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.spans
             .iter()
             .map(|(_, text)| clean::line(text))
@@ -165,7 +166,7 @@ impl Line {
     }
 
     /// With a final line feed.
-    pub(super) fn render(&self, look: &Look) -> String {
+    pub(crate) fn render(&self, look: &Look) -> String {
         let mut line = String::new();
         for (role, text) in &self.spans {
             let text = clean::line(text);
