@@ -43,7 +43,7 @@ pub struct Conntrack {
 
 /// The settings that decide about a packet, as they were when it died. Each [`UNREAD`] where unknown.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
     /// `net.ipv4.conf.DEV.forwarding`
     pub v4_forwarding: i32,

@@ -70,14 +70,13 @@ pub(crate) fn lab_cargo() -> Result<Command> {
     let engines = setup::lab()?;
     build::verb(true)?;
     let mut cargo = project::cargo();
-    let folders = engines.iter().map(|engine| {
+    for engine in &engines {
         eprintln!(
             "xtask: Docker engine {}: {}",
             engine.name,
             engine.bin.display()
         );
-        &engine.bin
-    });
+    }
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::split_paths(&path)
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(Into::into))
@@ -85,10 +84,7 @@ pub(crate) fn lab_cargo() -> Result<Command> {
     let path = env::join_paths(path).context("a folder's name cannot stand in PATH")?;
     cargo
         .env("DOCKERNET_TRACE", project::tracer())
-        .env(
-            "DOCKERNET_ENGINES",
-            env::join_paths(folders).context("an engine's folder has a colon in its name")?,
-        )
+        .env("DOCKERNET_ENGINES", setup::engines::list(&engines))
         .env("PATH", &path);
     if !process::is_root() {
         // Cargo itself stays the user's: only the programs it runs become root's.

@@ -47,7 +47,7 @@ struct Question {
     ports: [Option<u16>; 2],
     flags: Option<String>,
     icmp: Option<(u8, u8)>,
-    settings: [i32; 12],
+    settings: Settings,
     hook: Option<String>,
     status: u32,
     mark: u32,
@@ -144,20 +144,6 @@ impl Judge {
 
 fn question(evidence: &Evidence) -> Question {
     let packet = evidence.drop.packet.as_ref();
-    let Settings {
-        v4_forwarding,
-        v4_all_forwarding,
-        rp_filter,
-        all_rp_filter,
-        route_localnet,
-        accept_local,
-        v6_forwarding,
-        v6_all_forwarding,
-        v6_disabled,
-        port_state,
-        mtu,
-        out_mtu,
-    } = evidence.record.settings;
     let src_port = packet.and_then(|packet| packet.src_port);
     Question {
         key: evidence.record.key,
@@ -172,20 +158,7 @@ fn question(evidence: &Evidence) -> Question {
         icmp: packet
             .and_then(|packet| packet.icmp.as_ref())
             .map(|icmp| (icmp.icmp_type, icmp.code)),
-        settings: [
-            v4_forwarding,
-            v4_all_forwarding,
-            rp_filter,
-            all_rp_filter,
-            route_localnet,
-            accept_local,
-            v6_forwarding,
-            v6_all_forwarding,
-            v6_disabled,
-            port_state,
-            mtu,
-            out_mtu,
-        ],
+        settings: evidence.record.settings,
         hook: evidence.drop.hook.clone(),
         status: evidence.record.conntrack.status,
         mark: packet.map_or(0, |packet| packet.mark),

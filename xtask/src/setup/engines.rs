@@ -4,6 +4,7 @@
 //! and change this machine's firewall.
 
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -50,6 +51,24 @@ pub(crate) fn extra_path() -> Vec<PathBuf> {
         .map(|bin| folder.join(bin))
         .filter(|bin| bin.is_dir())
         .collect()
+}
+
+/// The engines as the lab takes them: `name=folder:name=folder`, the folder being the one that an engine was unpacked
+/// into, and none for the machine's own.
+pub(crate) fn list(engines: &[Engine]) -> OsString {
+    let mut list = OsString::new();
+    for engine in engines {
+        if !list.is_empty() {
+            list.push(":");
+        }
+        list.push(engine.name);
+        list.push("=");
+        let unpacked = engine.bin.strip_prefix(folder(engine.name)).is_ok();
+        if unpacked {
+            list.push(folder(engine.name));
+        }
+    }
+    list
 }
 
 /// The engine that is installed, else the distribution's, unpacked.
