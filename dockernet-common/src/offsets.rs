@@ -35,8 +35,6 @@ offsets! {
     skb_protocol,
     /// `sk_buff.head`
     skb_head,
-    /// `sk_buff.data`
-    skb_data,
     /// `sk_buff.tail`, an offset from head on 64-bit kernels
     skb_tail,
     /// `sk_buff.mac_header`
@@ -69,8 +67,6 @@ offsets! {
     dev_net,
     /// `net_device.mtu`
     dev_mtu,
-    /// `net_device.flags`
-    dev_flags,
     /// `net_device.priv_flags`
     dev_priv_flags,
     /// `net_device.rx_handler_data`

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     bpf::{
-        load::{Kernel, Prepared},
+        load::{Kernel, Prepared, release},
         symbols::Symbols,
     },
     cli::{
@@ -104,9 +104,7 @@ fn print(checks: &[Check]) {
 }
 
 fn kernel() -> Check {
-    let release = nix::sys::utsname::uname()
-        .map(|name| name.release().to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let release = release();
     match Kernel::look() {
         Ok(kernel) if kernel.reasons.is_empty() => {
             Check::new("kernel", Health::Degraded, format!("{release}, with type information (BTF), without drop reasons"))

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use dockernet::{
     bpf::{
-        load::{Kernel, Prepared, Tier},
+        load::{self, Kernel, Prepared, Tier},
         nat::NatTracer,
         tracer::Tracer,
     },
@@ -135,7 +135,7 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
     let ready = Ready {
         schema: 1,
         version: env!("CARGO_PKG_VERSION").into(),
-        kernel: release(),
+        kernel: load::release(),
         docker: status.version().map(str::to_owned),
         docker_host: Some(service.docker_host().url.clone()),
         containers: containers.len(),
@@ -199,12 +199,6 @@ fn print(text: &str) -> Result<Exit> {
             .map(|()| Exit::Done)
             .context("writing to standard output"),
     }
-}
-
-fn release() -> String {
-    nix::sys::utsname::uname()
-        .map(|name| name.release().to_string_lossy().into_owned())
-        .unwrap_or_default()
 }
 
 /// `-v`: what the tool does; `-vv`: every step of it, the kernel half's and the verifier's words included.

@@ -46,6 +46,14 @@ impl Tier {
     }
 }
 
+/// The running kernel's release, e.g. `6.18.44`.
+#[must_use]
+pub fn release() -> String {
+    nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
 /// What the kernel can tell, found out before anything is loaded.
 pub struct Kernel {
     /// Its types.

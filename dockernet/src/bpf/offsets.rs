@@ -39,7 +39,6 @@ pub fn resolve(btf: &Arc<Btf>) -> Result<Offsets> {
         skb_iif: must("sk_buff", "skb_iif")?,
         skb_protocol: must("sk_buff", "protocol")?,
         skb_head: must("sk_buff", "head")?,
-        skb_data: must("sk_buff", "data")?,
         skb_tail: must("sk_buff", "tail")?,
         skb_mac_header: must("sk_buff", "mac_header")?,
         skb_network_header: must("sk_buff", "network_header")?,
@@ -56,7 +55,6 @@ pub fn resolve(btf: &Arc<Btf>) -> Result<Offsets> {
         dev_name: must("net_device", "name")?,
         dev_net: must("net_device", "nd_net.net")?,
         dev_mtu: may("net_device", "mtu"),
-        dev_flags: may("net_device", "flags"),
         dev_priv_flags: btf
             .field("net_device", "priv_flags")
             .map_or(ABSENT, |field| field.bit_offset / 8),

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use crate::{
     cause::Case,
-    evidence::HookPoint,
+    evidence::{HookPoint, flow::address},
     host::firewall::{CtState, Engine, Env, Family, FlowPacket, FlowTuple, Hook, Site},
 };
 
@@ -136,17 +136,9 @@ pub(super) fn master(case: &Case<'_>, device: &str) -> Option<String> {
 }
 
 fn tuple(raw: &RawTuple) -> Option<FlowTuple> {
-    let address = |bytes: [u8; 16]| -> Option<IpAddr> {
-        let [a, b, c, d, ..] = bytes;
-        match raw.family {
-            2 => Some(IpAddr::from([a, b, c, d])),
-            10 => Some(IpAddr::from(bytes)),
-            _ => None,
-        }
-    };
     Some(FlowTuple {
-        src: address(raw.src)?,
-        dst: address(raw.dst)?,
+        src: address(raw.family, raw.src)?,
+        dst: address(raw.family, raw.dst)?,
         sport: Some(u16::from_be_bytes(raw.src_port)),
         dport: Some(u16::from_be_bytes(raw.dst_port)),
     })
