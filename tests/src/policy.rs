@@ -1,6 +1,8 @@
 //! What a test needs, and what to say when it is missing.
 
-use std::{fmt, io::Write};
+use std::{fmt, io::Write, path::Path};
+
+use nix::mount::{MsFlags, mount};
 
 use crate::exec::Cmd;
 
@@ -37,7 +39,26 @@ pub fn missing_requirement() -> Option<Refusal> {
             )));
         }
     }
-    None
+    tracefs().err().map(Refusal)
+}
+
+/// Mounts tracefs where the kernel expects it, if nobody has: minimal systems leave that to the first who asks, and the kernel's
+/// own account of a drop ([`crate::Evidence`]) and the classic tracepoint are read there.
+fn tracefs() -> Result<(), String> {
+    const MOUNT: &str = "/sys/kernel/tracing";
+    if Path::new(MOUNT).join("events").is_dir() {
+        return Ok(());
+    }
+    mount(
+        Some("tracefs"),
+        MOUNT,
+        Some("tracefs"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        None::<&str>,
+    )
+    .map_err(|error| {
+        format!("tracefs is not mounted, and mounting it on {MOUNT} failed: {error}")
+    })
 }
 
 /// Whether a test that needs the lab can run. Where it cannot, it says so; with `CI` set that is a failure.

@@ -122,7 +122,7 @@ fn harness(options: &Options) -> Result<bool> {
     }
     drop(lab);
     println!(
-        "\ntest result: {}. {} passed; {} failed",
+        "\ntest result: {}. {} passed; {} failed; 0 ignored",
         if failures.is_empty() { "ok" } else { "FAILED" },
         plan.len() - failures.len(),
         failures.len()
