@@ -33,6 +33,21 @@ pub const NAT_FLOWS: &str = "DOCKERNET_FLOW";
 /// One [`NatTotals`](crate::nat::NatTotals) per CPU.
 pub const NAT_TOTALS: &str = "DOCKERNET_NATS";
 
+/// Follows packets of wanted flows, on `tp_btf/net_dev_queue` …
+pub const HOP_SENT_BTF: &str = "dockernet_sent";
+/// … and `tp_btf/netif_receive_skb`.
+pub const HOP_RECEIVED_BTF: &str = "dockernet_received";
+/// The same on the classic tracepoint `net/net_dev_queue` …
+pub const HOP_SENT_TRACEPOINT: &str = "dockernet_sent_tp";
+/// … and `net/netif_receive_skb`.
+pub const HOP_RECEIVED_TRACEPOINT: &str = "dockernet_received_tp";
+/// Ring buffer of [`HopRecord`](crate::hop::HopRecord)s.
+pub const HOPS: &str = "DOCKERNET_HOPS";
+/// [`EndKey`](crate::hop::EndKey) → bits of [`end`](crate::hop::end).
+pub const FOLLOWED: &str = "DOCKERNET_WANT";
+/// One [`HopTotals`](crate::hop::HopTotals) per CPU.
+pub const HOP_TOTALS: &str = "DOCKERNET_HOPT";
+
 /// Read-only global: [`Offsets`](crate::offsets::Offsets).
 pub const OFFSETS_GLOBAL: &str = "OFFSETS";
 /// Read-only global: [`Filter`](crate::filter::Filter).

@@ -35,6 +35,8 @@ offsets! {
     skb_protocol,
     /// `sk_buff.head`
     skb_head,
+    /// `sk_buff.data`
+    skb_data,
     /// `sk_buff.tail`, an offset from head on 64-bit kernels
     skb_tail,
     /// `sk_buff.mac_header`
@@ -113,6 +115,8 @@ offsets! {
     port_state,
     /// Classic tracepoint: `skbaddr`
     tp_skb,
+    /// Classic tracepoints `net_dev_queue` and `netif_receive_skb` (one template): `skbaddr`
+    tp_net_skb,
     /// Classic tracepoint: `location`
     tp_location,
     /// Classic tracepoint: `reason` (5.17+)

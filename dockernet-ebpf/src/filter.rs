@@ -131,8 +131,9 @@ fn tuple_matches(tests: u32, conntrack: *const u8, offset: u32) -> bool {
     )
 }
 
+/// An address of a tuple as keys hold it.
 #[inline(always)]
-fn mapped(v4: bool, address: [u8; 16]) -> [u8; 16] {
+pub(crate) fn mapped(v4: bool, address: [u8; 16]) -> [u8; 16] {
     if !v4 {
         return address;
     }

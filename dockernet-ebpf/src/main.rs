@@ -5,6 +5,7 @@
 
 mod count;
 mod filter;
+mod hop;
 mod maps;
 mod mem;
 mod nat;
@@ -17,7 +18,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, TcContext, TracePointContext},
 };
 use aya_log_ebpf::debug;
-use dockernet_common::offsets::ABSENT;
+use dockernet_common::{hop::kind, offsets::ABSENT};
 
 use crate::{
     count::{Freed, Outcome},
@@ -80,6 +81,34 @@ fn dockernet_nat(ctx: TcContext) -> i32 {
     // What the kernel hands to tc programs is its own sk_buff (net/core/filter.c, `struct __sk_buff` is a view of it).
     nat::leaving(ctx.skb.skb.cast());
     TC_ACT_UNSPEC
+}
+
+/// `tp_btf/net_dev_queue`: a packet is handed to a device for sending.
+#[btf_tracepoint(function = "net_dev_queue")]
+fn dockernet_sent(ctx: BtfTracePointContext) -> i32 {
+    hop::at::<Direct>(ctx.arg(0), kind::SENT);
+    0
+}
+
+/// `tp_btf/netif_receive_skb`: a packet has come from a device.
+#[btf_tracepoint(function = "netif_receive_skb")]
+fn dockernet_received(ctx: BtfTracePointContext) -> i32 {
+    hop::at::<Direct>(ctx.arg(0), kind::RECEIVED);
+    0
+}
+
+/// `tracepoint/net/net_dev_queue`: everywhere else.
+#[tracepoint(category = "net", name = "net_dev_queue")]
+fn dockernet_sent_tp(ctx: TracePointContext) -> u32 {
+    hop::at::<Probe>(field::<u64>(&ctx, offsets!(tp_net_skb)) as *const u8, kind::SENT);
+    0
+}
+
+/// `tracepoint/net/netif_receive_skb`: everywhere else.
+#[tracepoint(category = "net", name = "netif_receive_skb")]
+fn dockernet_received_tp(ctx: TracePointContext) -> u32 {
+    hop::at::<Probe>(field::<u64>(&ctx, offsets!(tp_net_skb)) as *const u8, kind::RECEIVED);
+    0
 }
 
 /// Lets the next program, or the default, decide. (`TC_ACT_OK` would end the chain for others.)

@@ -8,6 +8,7 @@ use dockernet_common::{
     control::Control,
     count::{CountKey, CountRow, PortKey, Totals},
     filter::Filter,
+    hop::{EndKey, HopTotals},
     nat::{Flow, NatTotals},
     offsets::Offsets,
 };
@@ -38,6 +39,13 @@ pub(crate) static DOCKERNET_NAT: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 pub(crate) static DOCKERNET_FLOW: LruHashMap<u64, Flow> = LruHashMap::with_max_entries(65536, 0);
 #[map]
 pub(crate) static DOCKERNET_NATS: PerCpuArray<NatTotals> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static DOCKERNET_HOPS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+#[map]
+pub(crate) static DOCKERNET_WANT: HashMap<EndKey, u8> = HashMap::with_max_entries(16384, 1);
+#[map]
+pub(crate) static DOCKERNET_HOPT: PerCpuArray<HopTotals> = PerCpuArray::with_max_entries(1, 0);
 
 /// Set at load time, then frozen: the verifier sees constants.
 #[unsafe(no_mangle)]

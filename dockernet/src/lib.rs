@@ -14,6 +14,7 @@ pub mod host;
 pub mod inventory;
 pub mod map;
 pub mod model;
+pub mod path;
 pub mod pipeline;
 pub mod plan;
 pub mod report;

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use dockernet::{
     bpf::{
+        hops::PreparedHops,
         load::{self, Kernel, Prepared, Tier},
         nat::NatTracer,
         tracer::Tracer,
@@ -17,13 +18,15 @@ use dockernet::{
     cause::catalogue,
     cli::{
         self, Exit, args,
-        options::{Explainable, Job, Options, explainable},
+        options::{self, Explainable, Job, Options, explainable},
     },
     doctor, explain,
-    inventory::{InventoryService, Options as InventoryOptions},
+    host::netns::NetnsHandle,
+    inventory::{Inventory, InventoryService, Options as InventoryOptions},
     map,
     model::Ready,
-    pipeline::{Pipeline, Signals, block_signals, devices},
+    path::{Follower, prober::Prober},
+    pipeline::{Paths, Pipeline, Signals, block_signals, devices},
     plan::Plan,
     report,
 };
@@ -42,7 +45,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options, started: Instant) -> Result<Exit> {
     match &options.job {
-        Job::Trace => trace(options, started),
+        Job::Trace | Job::Path(_) => trace(options, started),
         Job::Doctor => doctor::run(&options),
         Job::Map(what) => map::run(&options, what),
         Job::Explain(id) => print(&explained(id)?),
@@ -70,7 +73,15 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
         host_netns: plan.host.clone(),
         docker_host: plan.options.docker_host.clone(),
     }))?;
-    let prepared = if plan.options.drops {
+    let path = match &plan.options.job {
+        Job::Path(path) => Some(path.clone()),
+        _ => None,
+    };
+    let hops = path
+        .is_some()
+        .then(|| PreparedHops::load(&plan.kernel, tier()?))
+        .transpose()?;
+    let prepared = if plan.options.drops || path.is_some() {
         Some(Prepared::load(
             &plan.kernel,
             &plan.filter,
@@ -116,6 +127,10 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
         .map(|container| (container.id.as_str(), container.name.as_str()))
         .collect();
     let mut report = report::open(&options);
+    let paths = match (path, hops) {
+        (Some(path), Some(hops)) => Some(follow(&path, hops, &options, &host, &inventory)?),
+        _ => None,
+    };
     let drops = prepared
         .map(|prepared| -> Result<Tracer> {
             let mut tracer = prepared.attach()?;
@@ -131,6 +146,7 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
     let programs = [
         drops.as_ref().map(|tracer| tracer.tier().name()),
         nat.as_ref().map(NatTracer::tier),
+        paths.as_ref().map(|paths| paths.tracer.tier()),
     ];
     let ready = Ready {
         schema: 1,
@@ -145,7 +161,12 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
     if report.ready(&ready, started.elapsed())? == report::Stream::Closed {
         return Ok(Exit::Done);
     }
-    for warning in options.filter.missing_containers(&containers) {
+    for warning in options
+        .filter
+        .missing_containers(&containers)
+        .into_iter()
+        .chain(paths.iter().flat_map(|paths| paths.follower.problems(&inventory)))
+    {
         report.warning(&warning);
     }
     let Kernel { reasons, .. } = kernel;
@@ -153,6 +174,7 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
     let exit = Pipeline {
         drops,
         nat,
+        paths,
         options,
         host,
         reasons,
@@ -167,6 +189,31 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
     // A call to a hung engine may still be waiting for its limit.
     runtime.shutdown_background();
     exit
+}
+
+/// Attaches what follows the flow that was asked for.
+fn follow(
+    path: &options::Path,
+    hops: PreparedHops,
+    options: &Options,
+    host: &NetnsHandle,
+    inventory: &Inventory,
+) -> Result<Paths> {
+    let mut follower = Follower::new(
+        path.from.clone(),
+        path.to.clone(),
+        options.scope == options::Scope::All,
+    );
+    let mut tracer = hops.attach()?;
+    tracer.follow(follower.look_up(inventory))?;
+    Ok(Paths {
+        tracer,
+        follower,
+        prober: path
+            .probe
+            .map(|kind| Prober::new(path, kind, host.clone()))
+            .transpose()?,
+    })
 }
 
 /// Start-up reads tens of megabytes (symbols, type information) that are not needed again; glibc would keep them.

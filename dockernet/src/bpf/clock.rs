@@ -9,6 +9,15 @@ pub struct Clock {
     wall_minus_monotonic: SignedDuration,
 }
 
+/// `CLOCK_MONOTONIC` now, in nanoseconds: what `bpf_ktime_get_ns` reads.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
+        let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+        seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0)
+    })
+}
+
 impl Clock {
     /// Compares the two clocks now.
     #[must_use]

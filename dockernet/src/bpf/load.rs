@@ -186,18 +186,53 @@ fn open(
     } else {
         0
     };
-    EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    loader
         .btf(btf)
         .override_global(names::OFFSETS_GLOBAL, offsets, true)
         .override_global(names::FILTER_GLOBAL, filter, true)
         // A level that is filtered out is a constant to the verifier: its code disappears.
-        .override_global(aya_log::LEVEL, &log_level, true)
+        .override_global(aya_log::LEVEL, &log_level, true);
+    only_maps(
+        &mut loader,
+        &[
+            names::EVENTS,
+            names::COUNTS_EVEN,
+            names::COUNTS_ODD,
+            names::ENDPOINTS,
+            names::PUBLISHED,
+            names::FAR,
+        ],
+    );
+    loader
         .load(object()?)
         .context("creating the kernel half's maps (its ring buffer needs Linux 5.8 or later)")
         .map_err(locked_down)
 }
 
-fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
+/// The kernel half is one object, and every load makes all its maps: those of the other views are made as small as they can be.
+pub(super) fn only_maps(loader: &mut EbpfLoader<'_>, used: &[&str]) {
+    /// Bytes of a page: the least that a ring can have.
+    const PAGE: u32 = 4096;
+    for (name, least) in [
+        (names::EVENTS, PAGE),
+        (names::COUNTS_EVEN, 1),
+        (names::COUNTS_ODD, 1),
+        (names::ENDPOINTS, 1),
+        (names::PUBLISHED, 1),
+        (names::FAR, 1),
+        (names::NAT_EVENTS, PAGE),
+        (names::NAT_FLOWS, 1),
+        (names::HOPS, PAGE),
+        (names::FOLLOWED, 1),
+    ] {
+        if !used.contains(&name) {
+            loader.map_max_entries(name, least);
+        }
+    }
+}
+
+pub(super) fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
 where
     &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {

@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod clock;
 pub mod format;
+pub mod hops;
 pub mod load;
 pub mod nat;
 pub mod offsets;

@@ -48,17 +48,7 @@ impl NatTracer {
         loader
             .override_global(names::OFFSETS_GLOBAL, &offsets, true)
             .override_global(names::FILTER_GLOBAL, &Filter::ALL, true);
-        // The drop program's maps are not used here.
-        for map in [
-            names::COUNTS_EVEN,
-            names::COUNTS_ODD,
-            names::ENDPOINTS,
-            names::PUBLISHED,
-            names::FAR,
-        ] {
-            loader.map_max_entries(map, 1);
-        }
-        loader.map_max_entries(names::EVENTS, 4096);
+        load::only_maps(&mut loader, &[names::NAT_EVENTS, names::NAT_FLOWS]);
         let mut ebpf = loader
             .load(load::object()?)
             .context("creating the kernel half's maps for NAT")?;

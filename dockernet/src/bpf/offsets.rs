@@ -39,6 +39,7 @@ pub fn resolve(btf: &Arc<Btf>) -> Result<Offsets> {
         skb_iif: must("sk_buff", "skb_iif")?,
         skb_protocol: must("sk_buff", "protocol")?,
         skb_head: must("sk_buff", "head")?,
+        skb_data: must("sk_buff", "data")?,
         skb_tail: must("sk_buff", "tail")?,
         skb_mac_header: must("sk_buff", "mac_header")?,
         skb_network_header: must("sk_buff", "network_header")?,

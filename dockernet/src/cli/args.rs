@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches as _, Parser, Subcomm
 use clap_complete::Shell;
 use ipnet::IpNet;
 
-use super::{Ignore, Pattern, Protocol, duration};
+use super::{Ignore, Pattern, Protocol, Target, duration};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,6 +14,7 @@ Examples:
   sudo dockernet-trace --container 'web*' --port 443    one service
   sudo dockernet-trace --ignore cause=docker-user-drop,source=external
   sudo dockernet-trace --duration 30s --expect-no-drops --output json > drops.jsonl
+  sudo dockernet-trace path --to web:80                 one flow, device by device
   sudo dockernet-trace map web                          its interfaces, veths, bridges, addresses, ports
   dockernet-trace explain interface-forwarding-disabled
 
@@ -23,7 +24,23 @@ Exit status:
   0  done
   1  a failure; one sentence on stderr says what to do
   2  bad usage
-  3  --expect-no-drops, and there were some";
+  3  --expect-no-drops, and there were some; path unanswered
+  4  path saw no packet";
+
+const PATH_HELP: &str = "\
+Examples:
+  sudo dockernet-trace path --to web:80
+  sudo dockernet-trace path --to :10001                          whatever comes to the published port
+  sudo dockernet-trace path --from web --to 203.0.113.7:443
+  sudo dockernet-trace path --from web --to db:5432 --probe      no traffic needed, no tool in the image
+  sudo dockernet-trace path --from web --to db:5432 --probe --every 10s
+
+Exit status:
+  0  answered
+  1  a failure; one sentence on stderr says what to do
+  2  bad usage
+  3  unanswered, or refused
+  4  no packet was seen";
 
 /// Shows which packet died on this Docker host, whose it was, why, and which command mends it.
 #[derive(Debug, Parser)]
@@ -55,6 +72,31 @@ pub enum JobArgs {
         /// Container, interface, network, address or MAC; globs too [default: everything]
         what: Vec<String>,
     },
+    /// Follow the packets of one flow, device by device, and say where they stop
+    #[command(after_help = PATH_HELP)]
+    Path {
+        /// Who opens the flow: container, address, or host [default: anyone]
+        #[arg(long, value_name = "END", required_unless_present = "to")]
+        from: Option<Target>,
+        /// Where it goes: NAME, NAME:PORT, ADDRESS, ADDRESS:PORT, or :PORT for a published port [default: anywhere]
+        #[arg(long, value_name = "END", required_unless_present = "from")]
+        to: Option<Target>,
+        /// Send a real probe (tcp, udp, icmp or dns) from the container named by --from, else from the host [default: by port]
+        #[arg(
+            long,
+            value_name = "KIND",
+            value_enum,
+            num_args = 0..=1,
+            require_equals = true,
+            default_missing_value = "auto",
+            hide_possible_values = true,
+            requires = "to"
+        )]
+        probe: Option<ProbeKind>,
+        /// Probe again and again, and tell only what changes: 10s, 1m
+        #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "probe")]
+        every: Option<Duration>,
+    },
     /// Explain a cause or a kernel drop reason in prose
     Explain {
         /// Cause such as no-route, or reason such as NETFILTER_DROP
@@ -77,6 +119,22 @@ pub enum Output {
     Text,
     /// JSON Lines.
     Json,
+}
+
+/// What `--probe` sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProbeKind {
+    /// What suits the port: an echo request without one, a datagram to a published UDP port, a query to port 53, else TCP.
+    #[default]
+    Auto,
+    /// Opens a TCP connection and closes it.
+    Tcp,
+    /// One UDP datagram.
+    Udp,
+    /// One echo request.
+    Icmp,
+    /// One DNS query by UDP.
+    Dns,
 }
 
 /// When to colour.
@@ -255,6 +313,18 @@ pub fn command() -> clap::Command {
                     "addr",
                     "docker_host",
                     "netns",
+                    "output",
+                    "color",
+                    "verbose",
+                ],
+                "path" => &[
+                    "drops",
+                    "nat",
+                    "scope",
+                    "docker_host",
+                    "netns",
+                    "duration",
+                    "count",
                     "output",
                     "color",
                     "verbose",

@@ -10,6 +10,7 @@ pub mod options;
 pub mod pattern;
 pub mod protocol;
 pub mod suggest;
+pub mod target;
 
 #[cfg(test)]
 mod tests;
@@ -21,3 +22,4 @@ pub use ignore::Ignore;
 pub use options::{Job, Options, parse};
 pub use pattern::Pattern;
 pub use protocol::Protocol;
+pub use target::Target;

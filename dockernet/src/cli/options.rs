@@ -5,15 +5,15 @@ use std::{
     ffi::OsString,
     num::NonZeroU64,
     os::unix::fs::FileTypeExt as _,
-    path::{Path, PathBuf},
+    path::{self, PathBuf},
     time::Duration,
 };
 
 use clap_complete::Shell;
 
-pub use super::args::{ColorWhen, Output, Scope};
+pub use super::args::{ColorWhen, Output, ProbeKind, Scope};
 use super::{
-    Filter, Ignore, Refusal, Usage,
+    Filter, Ignore, Refusal, Target, Usage,
     args::{self, Cli, Flags, JobArgs},
     ignore::reason_name,
     suggest,
@@ -29,12 +29,27 @@ pub enum Job {
     Doctor,
     /// Show who is plugged in where: containers, interfaces, networks or addresses of these names; all, if none.
     Map(Vec<String>),
+    /// Follow a flow.
+    Path(Path),
     /// Explain a cause or a kernel reason; see [`explainable`].
     Explain(String),
     /// Print a completion script ([`args::completions`]).
     Completions(Shell),
     /// Print the manual page ([`args::man`]).
     Man,
+}
+
+/// Which flow to follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// Who opens it.
+    pub from: Option<Target>,
+    /// Where it goes.
+    pub to: Option<Target>,
+    /// What is sent, if anything.
+    pub probe: Option<ProbeKind>,
+    /// How often.
+    pub every: Option<Duration>,
 }
 
 /// Everything the user asked for, checked as far as the command line alone allows.
@@ -131,11 +146,23 @@ impl Options {
         if let Some(path) = &netns {
             check_netns(path)?;
         }
+        let follows = matches!(job, Some(JobArgs::Path { .. }));
         Ok(Self {
             job: match job {
                 None => Job::Trace,
                 Some(JobArgs::Doctor) => Job::Doctor,
                 Some(JobArgs::Map { what }) => Job::Map(what),
+                Some(JobArgs::Path {
+                    from,
+                    to,
+                    probe,
+                    every,
+                }) => Job::Path(Path {
+                    from,
+                    to,
+                    probe,
+                    every,
+                }),
                 Some(JobArgs::Explain { id }) => Job::Explain(id),
                 Some(JobArgs::Completions { shell }) => Job::Completions(shell),
                 Some(JobArgs::Man) => Job::Man,
@@ -153,7 +180,12 @@ impl Options {
             },
             ignore,
             all,
-            scope,
+            // A flow may end at the host itself.
+            scope: if follows && scope == Scope::Containers {
+                Scope::Host
+            } else {
+                scope
+            },
             docker_host: given_host.or_else(|| docker_host.filter(|url| !url.trim().is_empty())),
             netns,
             duration,
@@ -164,7 +196,7 @@ impl Options {
             color,
             verbose,
             // The default view; asking whether anything was dropped needs it too.
-            drops: drops || !nat || expect_no_drops,
+            drops: drops || !nat && !follows || expect_no_drops,
             nat,
         })
     }
@@ -218,7 +250,7 @@ pub fn explainable<'a, C: AsRef<str>, R: AsRef<str>>(
     )))
 }
 
-fn check_netns(path: &Path) -> Result<(), Usage> {
+fn check_netns(path: &path::Path) -> Result<(), Usage> {
     let shown = path.display();
     let bad = |what: String| Usage(format!("--netns {shown}: {what}"));
     match nix::sys::statfs::statfs(path) {
@@ -234,7 +266,7 @@ fn check_netns(path: &Path) -> Result<(), Usage> {
             )))
         }
         Err(error) => {
-            let named = Path::new("/run/netns").join(path);
+            let named = path::Path::new("/run/netns").join(path);
             if !path.is_absolute() && path.components().count() == 1 && named.exists() {
                 return Err(bad(format!(
                     "no such file; did you mean {}?",

@@ -70,7 +70,7 @@ pub fn evidence(record: &DropRecord, names: &Names<'_>) -> Evidence {
         location,
         hook: hook.map(HookPoint::name),
         stack,
-        netns: netns_of(record, netns, names.inventory),
+        netns: netns_of(record.netns_inum, netns, names.inventory),
         device,
         ingress_device,
         packet: Some(packet),
@@ -163,7 +163,8 @@ fn device_name(name: &[u8; 16]) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-fn netns_of(record: &DropRecord, key: NetnsKey, inventory: &Inventory) -> Netns {
+/// A namespace as it is shown. `inum`: its inode number, as the kernel told it.
+pub(crate) fn netns_of(inum: u32, key: NetnsKey, inventory: &Inventory) -> Netns {
     let info = inventory.netns(key);
     let (owner, container) = match info.map(|info| &info.owner) {
         Some(Owner::Host) => (NetnsOwner::Host, None),
@@ -176,7 +177,7 @@ fn netns_of(record: &DropRecord, key: NetnsKey, inventory: &Inventory) -> Netns 
         _ => (NetnsOwner::Other, None),
     };
     Netns {
-        inum: record.netns_inum,
+        inum,
         owner,
         container,
         name: inventory.namespace_label(key),

@@ -5,7 +5,7 @@ pub(crate) mod flow;
 mod hook;
 pub(crate) mod packet;
 
-pub(crate) use build::unexplained;
+pub(crate) use build::{netns_of, unexplained};
 pub use build::{Names, evidence};
 pub use hook::HookPoint;
 

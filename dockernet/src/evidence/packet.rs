@@ -47,10 +47,7 @@ pub(super) fn parsed(record: &DropRecord) -> Parsed {
 
 /// The packet as it is shown.
 pub(super) fn shown(record: &DropRecord, parsed: &Parsed) -> Packet {
-    let mut packet = headers(parsed.network.as_ref(), parsed.transport.as_ref());
-    if let Some(Transport::Icmp(icmp) | Transport::Icmpv6(icmp)) = &parsed.transport {
-        packet.icmp = Some(shown_icmp(icmp, parsed.original.as_ref()));
-    }
+    let mut packet = described(parsed);
     packet.length = length(record, parsed);
     packet.mark = record.mark;
     packet.pkt_type = pkt_type(record.pkt_type).into();
@@ -64,6 +61,15 @@ pub(super) fn shown(record: &DropRecord, parsed: &Parsed) -> Packet {
     } else {
         Some(record.vlan_tci & 0xfff)
     };
+    packet
+}
+
+/// What the headers alone tell.
+pub(crate) fn described(parsed: &Parsed) -> Packet {
+    let mut packet = headers(parsed.network.as_ref(), parsed.transport.as_ref());
+    if let Some(Transport::Icmp(icmp) | Transport::Icmpv6(icmp)) = &parsed.transport {
+        packet.icmp = Some(shown_icmp(icmp, parsed.original.as_ref()));
+    }
     packet
 }
 

@@ -5,6 +5,7 @@ mod drop;
 mod endpoint;
 mod ends;
 mod inventory;
+mod journey;
 mod ledger;
 mod packet;
 mod transition;
@@ -16,6 +17,9 @@ pub use ends::{End, Ends};
 pub use inventory::{
     Attachment, Container, Link, LinkKind, NetnsInfo, NetnsKey, Network, NetworkMode, Owner,
     Published, State, Subnet,
+};
+pub use journey::{
+    FlowSum, FlowVerdict, Hop, HopSum, Journey, JourneyEnd, Passage, PathEvent, ProbeEnd, Rewrite, Silence, Way,
 };
 pub use ledger::{Ledger, Ready};
 pub use packet::{Icmp, Packet};

@@ -2,6 +2,7 @@
 
 mod account;
 mod judge;
+mod paths;
 mod scope;
 mod stop;
 mod transitions;
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::{Notify, watch::Receiver};
 
+pub use paths::Paths;
 pub use stop::{Signals, block_signals};
 pub use transitions::devices;
 
@@ -41,7 +43,7 @@ use crate::{
     evidence::{Evidence, Names, evidence},
     host::{netns::NetnsHandle, state::LiveState},
     inventory::Inventory,
-    model::{Drop, Endpoint, EndpointKind, NetnsKey},
+    model::{Drop, Endpoint, EndpointKind, NetnsKey, PathEvent},
     report::{Report, Stream},
 };
 
@@ -66,6 +68,8 @@ pub struct Pipeline {
     pub drops: Option<Tracer>,
     /// The NAT program, if transitions are to be seen.
     pub nat: Option<NatTracer>,
+    /// The programs that follow flows, if one is to be followed.
+    pub paths: Option<Paths>,
     /// What the user asked for.
     pub options: Options,
     /// The namespace taken as the host.
@@ -94,6 +98,8 @@ struct State {
     /// Lines still allowed by `--count`.
     lines_left: Option<u64>,
     closed: bool,
+    /// What was to be done is done.
+    over: bool,
 }
 
 impl Pipeline {
@@ -107,6 +113,7 @@ impl Pipeline {
             started: Instant::now(),
             lines_left: self.options.count.map(std::num::NonZeroU64::get),
             closed: false,
+            over: false,
         };
         let mut settled = Instant::now();
         let mut interim = Instant::now();
@@ -123,8 +130,10 @@ impl Pipeline {
                 break;
             }
             self.follow_inventory(&mut state)?;
-            let seen = self.transitions(&mut state)? + self.drain(&mut state, false)?;
-            busy = seen > 0 || !state.waiting.is_empty();
+            // Hops before drops: a packet is seen alive first.
+            let hops = self.hops();
+            let seen = hops + self.transitions(&mut state)? + self.drain(&mut state, false)?;
+            busy = seen > 0 || !state.waiting.is_empty() || self.journeys(&mut state)?;
             if settled.elapsed() >= SETTLE {
                 settled = Instant::now();
                 busy |= self.settle(&mut state, &mut retiring)?;
@@ -144,6 +153,46 @@ impl Pipeline {
         self.finish(state, interrupted)
     }
 
+    /// Reads what was seen of followed flows. Returns how many hops came.
+    fn hops(&mut self) -> usize {
+        let inventory = self.inventory.borrow().clone();
+        self.paths
+            .as_mut()
+            .map_or(0, |paths| paths.drain(&inventory))
+    }
+
+    /// Tells what is known of followed flows by now. Whether more is to come soon.
+    fn journeys(&mut self, state: &mut State) -> Result<bool> {
+        let Some(paths) = &mut self.paths else {
+            return Ok(false);
+        };
+        // A drop whose names are still waited for may be the end of one.
+        if !state.waiting.is_empty() {
+            return Ok(true);
+        }
+        let inventory = self.inventory.borrow().clone();
+        let Some(events) = paths.due(&inventory)? else {
+            state.over = true;
+            return Ok(false);
+        };
+        let busy = paths.follower.is_busy() || paths.prober.is_some();
+        self.tell(state, &events)?;
+        Ok(busy)
+    }
+
+    fn tell(&mut self, state: &mut State, events: &[PathEvent]) -> Result<()> {
+        for event in events {
+            if state.closed || state.lines_left == Some(0) {
+                break;
+            }
+            state.note(self.report.path(event)?);
+            if let Some(left) = state.lines_left.as_mut() {
+                *left -= 1;
+            }
+        }
+        Ok(())
+    }
+
     /// Detaches first: from then on nothing changes, and every number is exact.
     fn finish(mut self, mut state: State, interrupted: bool) -> Result<Exit> {
         let seconds = state.seconds();
@@ -152,7 +201,9 @@ impl Pipeline {
         }
         std::thread::sleep(GRACE);
         let _transitions = self.transitions(&mut state)?;
+        let _hops = self.hops();
         self.drain(&mut state, true)?;
+        let followed = self.flows(&mut state)?;
         let rows = self.rows()?;
         for remainder in state.books.settle(&rows, true) {
             self.show(&mut state, remainder.fate, &remainder.drop, true)?;
@@ -162,12 +213,33 @@ impl Pipeline {
         if !state.closed {
             let _over = self.report.finish(&ledger, interrupted)?;
         }
+        if let Some(exit) = followed {
+            return Ok(exit);
+        }
         let found = state.books.found > 0 || ledger.lost > 0;
         Ok(if self.options.expect_no_drops && found && !state.closed {
             Exit::Found
         } else {
             Exit::Done
         })
+    }
+
+    /// What followed flows came to, and the exit status that this means.
+    fn flows(&mut self, state: &mut State) -> Result<Option<Exit>> {
+        let inventory = self.inventory.borrow().clone();
+        let Some(paths) = &mut self.paths else {
+            return Ok(None);
+        };
+        let (events, sums, lost) = paths.finish(&inventory)?;
+        let exit = paths.exit(&sums);
+        self.tell(state, &events)?;
+        if !state.closed {
+            let _ = self.report.flows(&sums)?;
+        }
+        if let Some(lost) = lost {
+            self.report.warning(&lost);
+        }
+        Ok(Some(exit))
     }
 
     /// How long nothing need be done.
@@ -184,6 +256,7 @@ impl Pipeline {
         let rings = [
             self.drops.as_ref().map(Tracer::ring_fd),
             state.transitions.as_ref().map(|nat| nat.tracer.ring_fd()),
+            self.paths.as_ref().map(|paths| paths.tracer.ring_fd()),
         ];
         let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         fds.extend(rings.into_iter().flatten().map(|ring| {
@@ -203,6 +276,9 @@ impl Pipeline {
             let inventory = self.inventory.borrow_and_update().clone();
             if let Some(nat) = &mut state.transitions {
                 nat.follow(&inventory);
+            }
+            if let Some(paths) = &mut self.paths {
+                paths.follow(&inventory)?;
             }
             if let Some(tracer) = &mut self.drops {
                 watch::publish(tracer, &inventory, self.options.scope)?;
@@ -297,7 +373,16 @@ impl Pipeline {
         evidence: &Evidence,
         inventory: &Inventory,
     ) -> Result<()> {
-        let (fate, drop) = state.judge.judge(&self.options, evidence, inventory);
+        let (mut fate, drop) = state.judge.judge(&self.options, evidence, inventory);
+        if let Some(paths) = &mut self.paths {
+            if !matches!(fate, Fate::Benign | Fate::OutOfScope) {
+                paths.follower.dropped(&evidence.record, &drop);
+            }
+            // It is part of its packet's journey, and has no line of its own.
+            if fate == Fate::Shown && !self.options.drops {
+                fate = Fate::Filtered;
+            }
+        }
         state.books.sample(evidence.record.key, fate, &drop);
         self.show(state, fate, &drop, false)
     }
@@ -349,6 +434,7 @@ impl Pipeline {
 impl State {
     fn done(&self, options: &Options) -> bool {
         self.closed
+            || self.over
             || self.lines_left == Some(0)
             || options
                 .duration

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Report, Stream, clean, sink::Sink};
-use crate::model::{Drop, Ledger, Ready, Transition};
+use crate::model::{Drop, FlowSum, Journey, Ledger, PathEvent, ProbeEnd, Ready, Silence, Transition};
 
 /// One line: `type` first, then the keys of the model's type in their order.
 #[derive(Serialize)]
@@ -16,6 +16,10 @@ enum Line<'a> {
     Ready(&'a Ready),
     Drop(&'a Drop),
     Nat(&'a Transition),
+    Journey(&'a Journey),
+    Silence(&'a Silence),
+    Probe(&'a ProbeEnd),
+    Path(&'a FlowSum),
     Finding(&'a Drop),
     Ledger(&'a Ledger),
 }
@@ -58,6 +62,21 @@ impl<W: Write> Report for Json<W> {
 
     fn transition(&mut self, transition: &Transition) -> Result<Stream> {
         self.line(&Line::Nat(transition))
+    }
+
+    fn path(&mut self, event: &PathEvent) -> Result<Stream> {
+        self.line(&match event {
+            PathEvent::Journey(journey) => Line::Journey(journey),
+            PathEvent::Silence(silence) => Line::Silence(silence),
+            PathEvent::Probe(probe) => Line::Probe(probe),
+        })
+    }
+
+    fn flows(&mut self, sums: &[FlowSum]) -> Result<Stream> {
+        for sum in sums {
+            let _ = self.line(&Line::Path(sum))?;
+        }
+        self.sink.flush()
     }
 
     fn finding(&mut self, finding: &Drop) -> Result<Stream> {

@@ -5,6 +5,7 @@ mod clean;
 mod endpoint;
 mod json;
 mod nat;
+mod path;
 mod protocol;
 mod sink;
 mod storm;
@@ -31,7 +32,7 @@ pub use text::{Text, TextOptions};
 
 use crate::{
     cli::options::{ColorWhen, Options, Output, Scope},
-    model::{Drop, Ledger, Ready, Transition},
+    model::{Drop, FlowSum, Ledger, PathEvent, Ready, Transition},
 };
 
 /// Whether somebody still reads what is written.
@@ -63,6 +64,18 @@ pub trait Report {
     /// # Errors
     /// Writing failed.
     fn transition(&mut self, transition: &Transition) -> Result<Stream>;
+
+    /// What was seen of a followed flow.
+    ///
+    /// # Errors
+    /// Writing failed.
+    fn path(&mut self, event: &PathEvent) -> Result<Stream>;
+
+    /// What the followed flows came to; before [`Report::finish`].
+    ///
+    /// # Errors
+    /// Writing failed.
+    fn flows(&mut self, sums: &[FlowSum]) -> Result<Stream>;
 
     /// A failure that leaves no dropped packet (`packet` is none).
     ///

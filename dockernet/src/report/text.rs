@@ -8,12 +8,13 @@ use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use super::{
     Look, Report, Stream, block, clean,
     nat::Unanswered,
+    path::{self, Journeys},
     sink::Sink,
     storm::{Second, Show, Sources, Storm},
     style::{Line, Role, counted, thousands},
     summary::{self, Totals},
 };
-use crate::model::{Drop, Ledger, Ready, Transition};
+use crate::model::{Drop, FlowSum, Ledger, PathEvent, Ready, Transition};
 
 /// After this time a drop is explained again.
 const REMIND: SignedDuration = SignedDuration::from_mins(5);
@@ -53,6 +54,7 @@ pub struct Text<O, E> {
     last: Option<u64>,
     date: Option<Date>,
     unanswered: Unanswered,
+    journeys: Journeys,
 }
 
 impl<O: Write, E: Write> Text<O, E> {
@@ -68,6 +70,7 @@ impl<O: Write, E: Write> Text<O, E> {
             last: None,
             date: None,
             unanswered: Unanswered::default(),
+            journeys: Journeys::default(),
         }
     }
 
@@ -210,6 +213,38 @@ impl<O: Write, E: Write> Report for Text<O, E> {
             stream = self.out(&line)?;
         }
         Ok(stream)
+    }
+
+    fn path(&mut self, event: &PathEvent) -> Result<Stream> {
+        self.last = None;
+        let lines = match event {
+            PathEvent::Journey(journey) => {
+                self.day(journey.time);
+                self.journeys
+                    .journey(journey, &self.options.zone, self.options.verbose)
+            }
+            PathEvent::Silence(silence) => {
+                self.day(silence.time);
+                vec![self.journeys.silence(silence, &self.options.zone)]
+            }
+            PathEvent::Probe(probe) => {
+                self.day(probe.time);
+                vec![path::probe(probe, &self.options.zone)]
+            }
+        };
+        let mut stream = Stream::Open;
+        for line in lines {
+            stream = self.out(&line)?;
+        }
+        Ok(stream)
+    }
+
+    fn flows(&mut self, sums: &[FlowSum]) -> Result<Stream> {
+        let untold = self.journeys.untold();
+        for line in untold.into_iter().chain(path::sums(sums)) {
+            let _ = self.out(&line)?;
+        }
+        self.sink.flush()
     }
 
     fn finding(&mut self, finding: &Drop) -> Result<Stream> {

@@ -1,0 +1,155 @@
+//! A followed flow: what it looks like before and after NAT, its packets under way, and what it came to.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use dockernet_common::conntrack::status;
+
+use super::{
+    observe::{Tracked, Wire, protocol},
+    packet::Traveller,
+    sums::Sums,
+    target::Followed,
+};
+use crate::{
+    evidence::flow::flow_id,
+    model::{FlowVerdict, Nat, NatKind, Tuple, Way},
+};
+
+/// Packets of a flow under way at most. Beyond that the oldest is let go.
+pub(super) const UNDER_WAY: usize = 256;
+
+/// A flow.
+#[derive(Debug)]
+pub(super) struct Flow {
+    /// As its client sends.
+    pub forward: Wire,
+    /// As its server receives, once conntrack has told.
+    pub translated: Option<Wire>,
+    /// Bits of `nf_conn.status` that say what is translated.
+    status: u32,
+    /// Which way is forward is certain.
+    pub oriented: bool,
+    pub under_way: Vec<Traveller>,
+    pub sums: [Sums; 2],
+    /// When the last packet of each way was first seen.
+    pub last_started_ns: [Option<u64>; 2],
+    /// When anything of it was last seen.
+    pub last_ns: u64,
+    /// The oldest question without an answer, and whether its silence was told.
+    pub asked: Option<(u64, bool)>,
+    /// How the last packet of the way there ended, in words.
+    pub last_forward: Option<String>,
+    pub answered: bool,
+    /// How it was refused.
+    pub refused: Option<String>,
+    /// Packets that were let go before their end was known.
+    pub let_go: u64,
+}
+
+impl Flow {
+    pub(super) fn new(forward: Wire, ktime_ns: u64) -> Self {
+        Self {
+            forward,
+            translated: None,
+            status: 0,
+            oriented: false,
+            under_way: Vec::new(),
+            sums: Default::default(),
+            last_started_ns: [None; 2],
+            last_ns: ktime_ns,
+            asked: None,
+            last_forward: None,
+            answered: false,
+            refused: None,
+            let_go: 0,
+        }
+    }
+
+    /// Learns from conntrack. A container's own entry, and one that is not translated, adds nothing to the host's.
+    pub(super) fn learn(&mut self, tracked: &Tracked) {
+        if !self.oriented {
+            self.oriented = true;
+            let is_mine = tracked.original == self.forward
+                || tracked.reply.reversed() == self.forward;
+            if !is_mine {
+                self.forward = tracked.original;
+            }
+        }
+        if tracked.is_translated() && self.translated.is_none() {
+            self.forward = tracked.original;
+            self.translated = Some(tracked.reply.reversed());
+            self.status = tracked.status;
+        }
+    }
+
+    /// Everything it looks like somewhere, with the way that such a packet goes.
+    pub(super) fn wires(&self) -> impl Iterator<Item = (Wire, Way)> {
+        [Some(self.forward), self.translated]
+            .into_iter()
+            .flatten()
+            .flat_map(|wire| [(wire, Way::Forward), (wire.reversed(), Way::Back)])
+    }
+
+    /// Whether it is what was asked for.
+    pub(super) fn is_wanted(&self, followed: &Followed) -> bool {
+        followed.admits(&self.forward)
+            || self
+                .translated
+                .is_some_and(|translated| followed.admits(&translated))
+            // Asked from one side of NAT to the other.
+            || self.translated.is_some_and(|translated| {
+                followed.admits(&Wire {
+                    dst: translated.dst,
+                    ..self.forward
+                }) || followed.admits(&Wire {
+                    src: translated.src,
+                    ..self.forward
+                })
+            })
+    }
+
+    /// As drop lines call it.
+    pub(super) fn id(&self) -> String {
+        let server = self.translated.map_or(self.forward.dst, |wire| wire.dst);
+        flow_id(&protocol(&self.forward), [self.forward.src, server])
+    }
+
+    /// Where it ends up.
+    pub(super) fn server(&self) -> (IpAddr, u16) {
+        self.translated.map_or(self.forward.dst, |wire| wire.dst)
+    }
+
+    pub(super) fn nat(&self) -> Option<Nat> {
+        let translated = self.translated?;
+        let kind = match (
+            self.status & status::SRC_NAT != 0,
+            self.status & status::DST_NAT != 0,
+        ) {
+            (true, true) => NatKind::Both,
+            (true, false) => NatKind::Snat,
+            _ => NatKind::Dnat,
+        };
+        let tuple = |wire: Wire| Tuple {
+            src: wire.src.0,
+            src_port: Some(wire.src.1),
+            dst: wire.dst.0,
+            dst_port: Some(wire.dst.1),
+        };
+        Some(Nat {
+            kind,
+            original: tuple(self.forward),
+            reply: tuple(translated.reversed()),
+        })
+    }
+
+    pub(super) fn verdict(&self) -> FlowVerdict {
+        match (self.answered, &self.refused) {
+            (true, _) => FlowVerdict::Answered,
+            (false, Some(_)) => FlowVerdict::Refused,
+            (false, None) => FlowVerdict::Unanswered,
+        }
+    }
+}
+
+/// Which flow a wire belongs to, and which way it goes.
+pub(super) type Index = HashMap<Wire, (u64, Way)>;
