@@ -100,14 +100,20 @@ fn dockernet_received(ctx: BtfTracePointContext) -> i32 {
 /// `tracepoint/net/net_dev_queue`: everywhere else.
 #[tracepoint(category = "net", name = "net_dev_queue")]
 fn dockernet_sent_tp(ctx: TracePointContext) -> u32 {
-    hop::at::<Probe>(field::<u64>(&ctx, offsets!(tp_net_skb)) as *const u8, kind::SENT);
+    hop::at::<Probe>(
+        field::<u64>(&ctx, offsets!(tp_net_skb)) as *const u8,
+        kind::SENT,
+    );
     0
 }
 
 /// `tracepoint/net/netif_receive_skb`: everywhere else.
 #[tracepoint(category = "net", name = "netif_receive_skb")]
 fn dockernet_received_tp(ctx: TracePointContext) -> u32 {
-    hop::at::<Probe>(field::<u64>(&ctx, offsets!(tp_net_skb)) as *const u8, kind::RECEIVED);
+    hop::at::<Probe>(
+        field::<u64>(&ctx, offsets!(tp_net_skb)) as *const u8,
+        kind::RECEIVED,
+    );
     0
 }
 

@@ -165,7 +165,11 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
         .filter
         .missing_containers(&containers)
         .into_iter()
-        .chain(paths.iter().flat_map(|paths| paths.follower.problems(&inventory)))
+        .chain(
+            paths
+                .iter()
+                .flat_map(|paths| paths.follower.problems(&inventory)),
+        )
     {
         report.warning(&warning);
     }

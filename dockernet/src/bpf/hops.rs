@@ -56,7 +56,9 @@ impl PreparedHops {
                     });
                 }
                 Err(error) if only.is_some() => return Err(error),
-                Err(error) => log::info!("using the classic tracepoints to follow flows: {error:#}"),
+                Err(error) => {
+                    log::info!("using the classic tracepoints to follow flows: {error:#}")
+                }
             }
         }
         // One template for both (include/trace/events/net.h, `net_dev_template`).
@@ -231,7 +233,10 @@ fn open(offsets: &Offsets, btf: Option<&aya::Btf>) -> Result<Ebpf> {
         .btf(btf)
         .override_global(names::OFFSETS_GLOBAL, offsets, true)
         .override_global(names::FILTER_GLOBAL, &Filter::ALL, true);
-    load::only_maps(&mut loader, &[names::HOPS, names::FOLLOWED, names::HOP_TOTALS]);
+    load::only_maps(
+        &mut loader,
+        &[names::HOPS, names::FOLLOWED, names::HOP_TOTALS],
+    );
     loader
         .load(load::object()?)
         .context("creating the kernel half's maps for following flows")

@@ -102,7 +102,15 @@ mod tests {
             read("2001:db8::1"),
             Target::Address("2001:db8::1".parse().unwrap(), None)
         );
-        for text in ["", ":", ":0", "web:http", "web:70000", "2001:db8::1::80", "a:b:80"] {
+        for text in [
+            "",
+            ":",
+            ":0",
+            "web:http",
+            "web:70000",
+            "2001:db8::1::80",
+            "a:b:80",
+        ] {
             let error = text.parse::<Target>().unwrap_err();
             assert!(!error.is_empty(), "{text}");
         }

@@ -19,7 +19,8 @@ pub use inventory::{
     Published, State, Subnet,
 };
 pub use journey::{
-    FlowSum, FlowVerdict, Hop, HopSum, Journey, JourneyEnd, Passage, PathEvent, ProbeEnd, Rewrite, Silence, Way,
+    FlowSum, FlowVerdict, Hop, HopSum, Journey, JourneyEnd, Passage, PathEvent, ProbeEnd, Rewrite,
+    Silence, Way,
 };
 pub use ledger::{Ledger, Ready};
 pub use packet::{Icmp, Packet};

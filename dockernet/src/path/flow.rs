@@ -69,8 +69,8 @@ impl Flow {
     pub(super) fn learn(&mut self, tracked: &Tracked) {
         if !self.oriented {
             self.oriented = true;
-            let is_mine = tracked.original == self.forward
-                || tracked.reply.reversed() == self.forward;
+            let is_mine =
+                tracked.original == self.forward || tracked.reply.reversed() == self.forward;
             if !is_mine {
                 self.forward = tracked.original;
             }

@@ -13,9 +13,7 @@ use crate::{
     bpf::clock::Clock,
     evidence::netns_of,
     inventory::Inventory,
-    model::{
-        Endpoint, FlowSum, FlowVerdict, Hop, Journey, PathEvent, Rewrite, Silence, Way,
-    },
+    model::{Endpoint, FlowSum, FlowVerdict, Hop, Journey, PathEvent, Rewrite, Silence, Way},
 };
 
 /// One packet from its first hop to its last.
@@ -127,17 +125,17 @@ pub(super) fn sum(flow: &Flow, inventory: &Inventory) -> FlowSum {
 
 /// How an answer refused, and who sent it.
 pub(super) fn refusal(traveller: &Traveller, inventory: &Inventory) -> String {
-    let who = traveller
-        .stops
-        .first()
-        .map_or_else(|| "somebody".to_owned(), |stop| {
+    let who = traveller.stops.first().map_or_else(
+        || "somebody".to_owned(),
+        |stop| {
             // What comes in from outside was sent by the one that it says.
             if stop.passage == crate::model::Passage::In {
                 stop.wire.src.0.to_string()
             } else {
                 place(inventory, stop.netns)
             }
-        });
+        },
+    );
     match &traveller.packet.icmp {
         Some(icmp) => format!(
             "refused: {who} answered ICMP type {} code {}",

@@ -219,7 +219,11 @@ impl Follower {
     }
 
     /// Everything that is still open, and what each flow came to, in the order in which they began.
-    pub fn finish(&mut self, clock: Clock, inventory: &Inventory) -> (Vec<PathEvent>, Vec<FlowSum>) {
+    pub fn finish(
+        &mut self,
+        clock: Clock,
+        inventory: &Inventory,
+    ) -> (Vec<PathEvent>, Vec<FlowSum>) {
         let mut events = Vec::new();
         let mut ids: Vec<u64> = self.flows.keys().copied().collect();
         ids.sort_unstable();
@@ -250,9 +254,9 @@ impl Follower {
     /// Whether a packet is under way, or an answer is waited for.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.flows.values().any(|flow| {
-            !flow.under_way.is_empty() || flow.asked.is_some_and(|(_, told)| !told)
-        })
+        self.flows
+            .values()
+            .any(|flow| !flow.under_way.is_empty() || flow.asked.is_some_and(|(_, told)| !told))
     }
 
     /// The flow that a packet belongs to, made if it is new.

@@ -93,11 +93,10 @@ pub(crate) struct Observation {
 impl Observation {
     /// Multicast, and what IPv6 neighbours tell each other (RFC 4861): part of no flow between two ends.
     pub(crate) fn is_housekeeping(&self) -> bool {
-        let discovery = self
-            .packet
-            .icmp
-            .as_ref()
-            .is_some_and(|icmp| self.wire.protocol == 58 && (133..=137).contains(&icmp.icmp_type));
+        let discovery =
+            self.packet.icmp.as_ref().is_some_and(|icmp| {
+                self.wire.protocol == 58 && (133..=137).contains(&icmp.icmp_type)
+            });
         discovery || self.wire.dst.0.is_multicast()
     }
 }
@@ -141,7 +140,9 @@ pub(crate) fn observation(record: &HopRecord) -> Option<Observation> {
 }
 
 /// Headers of a drop's packet in the same terms.
-pub(crate) fn of_drop(record: &dockernet_common::record::DropRecord) -> Option<(Wire, Option<Wire>, Ident)> {
+pub(crate) fn of_drop(
+    record: &dockernet_common::record::DropRecord,
+) -> Option<(Wire, Option<Wire>, Ident)> {
     let bytes = record
         .headers
         .get(..usize::from(record.header_len))
@@ -277,7 +278,8 @@ fn transport_begin(ip: &Ip, bytes: &[u8]) -> usize {
             // Extension headers say their own length; each was read by the parser already.
             let (mut at, mut next) = (40, ip.next_header);
             for _ in ip.extensions.as_slice() {
-                let Some(&[following, length]) = bytes.get(at..at + 2).and_then(|two| two.first_chunk::<2>())
+                let Some(&[following, length]) =
+                    bytes.get(at..at + 2).and_then(|two| two.first_chunk::<2>())
                 else {
                     break;
                 };
@@ -302,6 +304,9 @@ fn total_length(ip: &Ip) -> Option<u32> {
 }
 
 fn device(name: &[u8; 16]) -> String {
-    let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+    let end = name
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(name.len());
     String::from_utf8_lossy(name.get(..end).unwrap_or(name)).into_owned()
 }

@@ -150,7 +150,8 @@ fn words(error: &io::Error) -> Option<String> {
             "network is unreachable: there is no route, and no packet was sent".to_owned()
         }
         (_, Some(libc::EPERM | libc::EACCES)) => {
-            "sending was refused locally (a firewall rule on the way out, or a prohibit route)".to_owned()
+            "sending was refused locally (a firewall rule on the way out, or a prohibit route)"
+                .to_owned()
         }
         (_, Some(libc::EADDRNOTAVAIL)) => "no address to send from".to_owned(),
         _ => return None,
@@ -159,12 +160,16 @@ fn words(error: &io::Error) -> Option<String> {
 
 fn echo_request(kind: u8, id: u16) -> [u8; 16] {
     let [id_high, id_low] = id.to_be_bytes();
-    let mut message = [kind, 0, 0, 0, id_high, id_low, 0, 1, b'd', b'o', b'c', b'k', b'e', b'r', b'n', b't'];
+    let mut message = [
+        kind, 0, 0, 0, id_high, id_low, 0, 1, b'd', b'o', b'c', b'k', b'e', b'r', b'n', b't',
+    ];
     // The kernel fills in ICMPv6's checksum (RFC 3542, 3.1), not ICMP's.
     let sum = message
         .chunks_exact(2)
         .filter_map(|pair| pair.first_chunk::<2>())
-        .fold(0_u32, |sum, pair| sum + u32::from(u16::from_be_bytes(*pair)));
+        .fold(0_u32, |sum, pair| {
+            sum + u32::from(u16::from_be_bytes(*pair))
+        });
     let folded = (sum & 0xffff) + (sum >> 16);
     let checksum = !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap_or(0);
     let [high, low] = checksum.to_be_bytes();

@@ -229,9 +229,9 @@ impl Prober {
                 (address, *port)
             }
             Target::Name(name, port) => {
-                let container = inventory.container_named(name).with_context(|| {
-                    format!("--to {to}: there is no container called '{name}'")
-                })?;
+                let container = inventory
+                    .container_named(name)
+                    .with_context(|| format!("--to {to}: there is no container called '{name}'"))?;
                 let address = self.address_of(inventory, container).with_context(|| {
                     format!(
                         "container {name} has no address that a probe could go to (does it run? has it a network?)"
@@ -277,7 +277,10 @@ impl Prober {
 
     /// A container's address on a network that the sender is on too, else its first.
     fn address_of(&self, inventory: &Inventory, container: &Container) -> Option<IpAddr> {
-        let from = self.from.as_ref().and_then(|from| from.container(inventory));
+        let from = self
+            .from
+            .as_ref()
+            .and_then(|from| from.container(inventory));
         let shared = from.and_then(|from| {
             container
                 .attachments
@@ -307,7 +310,10 @@ impl Prober {
                 .next()
                 .copied()
         };
-        shared.or_else(own).or_else(found).map(|prefix| prefix.addr())
+        shared
+            .or_else(own)
+            .or_else(found)
+            .map(|prefix| prefix.addr())
     }
 }
 

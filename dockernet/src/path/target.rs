@@ -40,7 +40,9 @@ impl Target {
             Self::Name(name, _) if name != "host" && inventory.container_named(name).is_none() => {
                 let near = inventory
                     .nearest_name(name)
-                    .map_or_else(String::new, |near| format!(" (the nearest name is '{near}')"));
+                    .map_or_else(String::new, |near| {
+                        format!(" (the nearest name is '{near}')")
+                    });
                 Some(format!(
                     "there is no container called '{name}'{near}; waiting for it"
                 ))
@@ -178,7 +180,8 @@ impl Followed {
         let has_ports = !matches!(forward.protocol, 1 | 58);
         let is = |ends: &Vec<End>, (address, port): (IpAddr, u16)| {
             ends.iter().any(|(wanted, wanted_port)| {
-                *wanted == address && (!has_ports || wanted_port.is_none_or(|wanted| wanted == port))
+                *wanted == address
+                    && (!has_ports || wanted_port.is_none_or(|wanted| wanted == port))
             })
         };
         self.from.as_ref().is_none_or(|ends| is(ends, forward.src))
@@ -229,7 +232,9 @@ mod tests {
         };
         let keys = followed.keys();
         let key = |last: u8, port| {
-            let IpAddr::V4(v4) = address(last) else { unreachable!() };
+            let IpAddr::V4(v4) = address(last) else {
+                unreachable!()
+            };
             EndKey::new(v4.to_ipv6_mapped().octets(), port)
         };
         assert_eq!(keys.get(&key(2, 443)), Some(&end::ALL));

@@ -45,9 +45,7 @@ impl Paths {
 
     /// What can be told by now. `None`: a probe was asked for, and it is over.
     pub(super) fn due(&mut self, inventory: &Inventory) -> Result<Option<Vec<PathEvent>>> {
-        let mut events = self
-            .follower
-            .due(monotonic_ns(), Clock::now(), inventory);
+        let mut events = self.follower.due(monotonic_ns(), Clock::now(), inventory);
         let Some(prober) = &mut self.prober else {
             return Ok(Some(events));
         };

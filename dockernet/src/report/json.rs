@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Report, Stream, clean, sink::Sink};
-use crate::model::{Drop, FlowSum, Journey, Ledger, PathEvent, ProbeEnd, Ready, Silence, Transition};
+use crate::model::{
+    Drop, FlowSum, Journey, Ledger, PathEvent, ProbeEnd, Ready, Silence, Transition,
+};
 
 /// One line: `type` first, then the keys of the model's type in their order.
 #[derive(Serialize)]

@@ -29,7 +29,12 @@ pub(super) struct Journeys {
 
 impl Journeys {
     /// The lines of a finished journey.
-    pub(super) fn journey(&mut self, journey: &Journey, zone: &TimeZone, verbose: bool) -> Vec<Line> {
+    pub(super) fn journey(
+        &mut self,
+        journey: &Journey,
+        zone: &TimeZone,
+        verbose: bool,
+    ) -> Vec<Line> {
         let mut lines = Vec::new();
         let second = journey.time.as_second();
         if second != self.second {
@@ -114,13 +119,17 @@ fn head(journey: &Journey) -> Line {
             Some(container) => line
                 .push(Role::Name, endpoint::named(container))
                 .plain(format!(" ({address})")),
-            None if at.kind == EndpointKind::Host => line
-                .push(Role::Name, "host")
-                .plain(format!(" ({address})")),
+            None if at.kind == EndpointKind::Host => {
+                line.push(Role::Name, "host").plain(format!(" ({address})"))
+            }
             None => line.push(Role::Name, address),
         };
     };
-    named(&mut line, &journey.source, end(forward.src, forward.src_port));
+    named(
+        &mut line,
+        &journey.source,
+        end(forward.src, forward.src_port),
+    );
     line.plain(" → ");
     let asked = end(forward.dst, forward.dst_port);
     let server = journey
