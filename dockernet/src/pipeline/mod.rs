@@ -130,7 +130,6 @@ impl Pipeline {
                 break;
             }
             self.follow_inventory(&mut state)?;
-            // Hops before drops: a packet is seen alive first.
             let hops = self.hops();
             let seen = hops + self.transitions(&mut state)? + self.drain(&mut state, false)?;
             busy = seen > 0 || !state.waiting.is_empty() || self.journeys(&mut state)?;
@@ -325,6 +324,10 @@ impl Pipeline {
             tracer.drain(|record| records.push(*record))?;
         }
         let count = records.len();
+        if count > 0 {
+            // A packet's hops came before its drop, but perhaps after the last look at them.
+            let _hops = self.hops();
+        }
         let inventory = self.inventory.borrow().clone();
         let clock = Clock::now();
         let mut rescan = false;
