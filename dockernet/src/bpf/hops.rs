@@ -57,7 +57,7 @@ impl PreparedHops {
                 }
                 Err(error) if only.is_some() => return Err(error),
                 Err(error) => {
-                    log::info!("using the classic tracepoints to follow flows: {error:#}")
+                    log::info!("using the classic tracepoints to follow flows: {error:#}");
                 }
             }
         }

@@ -30,9 +30,9 @@ Exit status:
 const PATH_HELP: &str = "\
 Examples:
   sudo dockernet-trace path --to web:80
-  sudo dockernet-trace path --to :10001                          whatever comes to the published port
+  sudo dockernet-trace path --to :10001                      a published port
   sudo dockernet-trace path --from web --to 203.0.113.7:443
-  sudo dockernet-trace path --from web --to db:5432 --probe      no traffic needed, no tool in the image
+  sudo dockernet-trace path --from web --to db:5432 --probe  no traffic or tool needed
   sudo dockernet-trace path --from web --to db:5432 --probe --every 10s
 
 Exit status:

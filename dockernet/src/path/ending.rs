@@ -2,10 +2,14 @@
 
 use std::net::IpAddr;
 
-use super::packet::{Stop, Traveller};
+use super::{
+    flow::Flow,
+    observe::protocol,
+    packet::{Stop, Traveller},
+};
 use crate::{
     inventory::Inventory,
-    model::{JourneyEnd, LinkKind, NetnsKey, Owner, Passage},
+    model::{JourneyEnd, LinkKind, NetnsKey, Owner, Passage, Way},
 };
 
 /// An end, and whether only time can tell that it is one.
@@ -18,15 +22,23 @@ pub(super) struct Ending {
 }
 
 /// How it looks now.
-pub(super) fn ending(traveller: &Traveller, inventory: &Inventory) -> Ending {
+pub(super) fn ending(flow: &Flow, traveller: &Traveller, inventory: &Inventory) -> Ending {
     if let Some(drop) = &traveller.drop {
         return over(JourneyEnd::Dropped, format!("dropped: {}", drop.cause.id));
     }
     let Some(last) = traveller.stops.last() else {
         return over(JourneyEnd::Unknown, "it was seen nowhere".to_owned());
     };
-    if let Some(place) = delivered(last, inventory) {
-        return over(JourneyEnd::Delivered, format!("delivered to {place}"));
+    // Before it is translated it is addressed to the host, and yet on its way.
+    let is_final = flow
+        .last_wire(traveller.way)
+        .is_none_or(|wire| wire == last.wire);
+    if let Some(place) = delivered(last, inventory).filter(|_| is_final || traveller.is_error()) {
+        return Ending {
+            end: JourneyEnd::Delivered,
+            sentence: format!("delivered to {place}"),
+            is_over: !may_be_translated(flow, traveller, last, inventory),
+        };
     }
     if leaves(last, inventory) {
         return over(
@@ -53,6 +65,22 @@ fn over(end: JourneyEnd, sentence: String) -> Ending {
         sentence,
         is_over: true,
     }
+}
+
+/// A first packet to a published port may still wait, translated, for a neighbour: no device has seen it since.
+fn may_be_translated(
+    flow: &Flow,
+    traveller: &Traveller,
+    last: &Stop,
+    inventory: &Inventory,
+) -> bool {
+    traveller.way == Way::Forward
+        && flow.translated.is_none()
+        && flow.last_started_ns[1].is_none()
+        && last.netns == inventory.host_key()
+        && inventory
+            .published(&protocol(&last.wire), last.wire.dst.0, last.wire.dst.1)
+            .is_some()
 }
 
 /// Who has received it, if that is who it was for.

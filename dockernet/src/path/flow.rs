@@ -114,6 +114,15 @@ impl Flow {
         flow_id(&protocol(&self.forward), [self.forward.src, server])
     }
 
+    /// What a packet looks like when it arrives; none while no translation is known.
+    pub(super) fn last_wire(&self, way: Way) -> Option<Wire> {
+        let translated = self.translated?;
+        Some(match way {
+            Way::Forward => translated,
+            Way::Back => self.forward.reversed(),
+        })
+    }
+
     /// Where it ends up.
     pub(super) fn server(&self) -> (IpAddr, u16) {
         self.translated.map_or(self.forward.dst, |wire| wire.dst)

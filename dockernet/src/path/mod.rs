@@ -201,7 +201,7 @@ impl Follower {
             let travellers = std::mem::take(&mut flow.under_way);
             for traveller in travellers {
                 let idle = now_ns.saturating_sub(traveller.last_ns);
-                let ending = ending::ending(&traveller, inventory);
+                let ending = ending::ending(flow, &traveller, inventory);
                 let patience = if ending.is_over { SETTLED_NS } else { LOST_NS };
                 if idle < patience {
                     flow.under_way.push(traveller);
@@ -236,7 +236,7 @@ impl Follower {
                 continue;
             }
             for traveller in std::mem::take(&mut flow.under_way) {
-                let mut ending = ending::ending(&traveller, inventory);
+                let mut ending = ending::ending(flow, &traveller, inventory);
                 if !ending.is_over {
                     // Stopped before time could tell.
                     ending.end = JourneyEnd::Unknown;
