@@ -50,8 +50,10 @@ pub(crate) fn at<M: Mem>(skb: *const u8, kind: u8) {
         Probe::load::<u64>(entry, offsets!(ct_status)) as u32
     };
     let translated = state & (status::SRC_NAT | status::DST_NAT) != 0;
+    // An error of a router in between has neither end of the flow that it speaks of.
+    let related = matches!(flow.protocol, 1 | 58) && !entry.is_null();
     if !(followed(&flow)
-        || translated
+        || (translated || related)
             && (tuple_followed(entry, offsets!(ct_original))
                 || tuple_followed(entry, offsets!(ct_reply))))
     {

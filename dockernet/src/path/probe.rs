@@ -3,6 +3,7 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{IpAddr, SocketAddr},
+    os::fd::AsRawFd as _,
     sync::mpsc::{self, Receiver},
     thread,
     time::{Duration, Instant},
@@ -80,7 +81,35 @@ impl Probe {
         let socket = Socket::new(Domain::for_address(self.to), kind, protocol)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
+        if kind != Type::STREAM {
+            self.hear_errors(&socket)?;
+        }
         Ok(socket)
+    }
+
+    /// Without this option only some ICMP errors become the socket's (net/ipv4/raw.c, `raw_err`).
+    fn hear_errors(&self, socket: &Socket) -> io::Result<()> {
+        let (level, option) = match self.to.ip() {
+            IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVERR),
+            IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+        };
+        let on: libc::c_int = 1;
+        let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
+        // SAFETY: the socket is open, and the value is as long as its length says.
+        let status = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                level,
+                option,
+                (&raw const on).cast(),
+                length,
+            )
+        };
+        if status == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 
     /// Connects and closes again: enough to be answered, and nothing that a service would act on.
@@ -146,9 +175,7 @@ fn words(error: &io::Error) -> Option<String> {
             format!("no answer in {seconds} s")
         }
         (io::ErrorKind::HostUnreachable, _) => "no route to host".to_owned(),
-        (io::ErrorKind::NetworkUnreachable, _) => {
-            "network is unreachable: there is no route, and no packet was sent".to_owned()
-        }
+        (io::ErrorKind::NetworkUnreachable, _) => "network is unreachable".to_owned(),
         (_, Some(libc::EPERM | libc::EACCES)) => {
             "sending was refused locally (a firewall rule on the way out, or a prohibit route)"
                 .to_owned()

@@ -200,20 +200,19 @@ impl Followed {
         } else {
             &self.from
         };
-        let mut keys = HashMap::new();
+        let bytes = |address: &IpAddr| match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) => v6.octets(),
+        };
+        let mut keys: HashMap<EndKey, u8> = HashMap::new();
+        // Errors of routers in between go to either end.
+        for (address, _) in self.from.iter().chain(&self.to).flatten() {
+            *keys.entry(EndKey::new(bytes(address), 0)).or_default() |= end::PORTLESS;
+        }
         for (address, port) in ends.iter().flatten() {
-            let bytes = match address {
-                IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-                IpAddr::V6(v6) => v6.octets(),
-            };
-            let bits: &mut u8 = keys.entry(EndKey::new(bytes, 0)).or_default();
-            match port {
-                None => *bits |= end::ALL,
-                Some(port) => {
-                    *bits |= end::PORTLESS;
-                    keys.insert(EndKey::new(bytes, *port), end::ALL);
-                }
-            }
+            *keys
+                .entry(EndKey::new(bytes(address), port.unwrap_or(0)))
+                .or_default() |= end::ALL;
         }
         keys
     }
@@ -239,7 +238,8 @@ mod tests {
         };
         assert_eq!(keys.get(&key(2, 443)), Some(&end::ALL));
         assert_eq!(keys.get(&key(2, 0)), Some(&end::PORTLESS));
-        assert_eq!(keys.len(), 2);
+        assert_eq!(keys.get(&key(1, 0)), Some(&end::PORTLESS));
+        assert_eq!(keys.len(), 3);
         let wire = |from: u8, to: u8, port| Wire {
             protocol: 6,
             src: (address(from), 50000),
