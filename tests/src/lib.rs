@@ -8,6 +8,7 @@
 mod cleanup;
 mod container;
 mod daemon;
+mod dropper;
 mod engine;
 mod evidence;
 mod exec;

@@ -1,14 +1,22 @@
 //! Evidence in, finding out: one file per family of causes. A wrong cause is worse than `unexplained`.
 
+mod bpf;
 mod bridge;
 mod case;
 pub mod catalogue;
 mod checksum;
+mod conntrack;
 mod dns;
 mod firewall;
 mod forwarding;
+mod fragments;
+mod gateway;
+mod hairpin;
+mod localnet;
+mod misrouted;
 mod neighbour;
 pub mod noise;
+mod overlap;
 mod routing;
 mod sizes;
 mod socket;
@@ -30,18 +38,31 @@ const TESTS: &[Test] = &[
     forwarding::ipv6_forwarding_disabled,
     forwarding::ipv6_disabled,
     routing::route_rejects,
+    misrouted::misrouted,
+    overlap::subnet_overlaps_lan,
     routing::no_route,
     routing::rp_filter,
+    localnet::route_localnet,
     routing::martian_source,
     sizes::ttl_exceeded,
     sizes::mtu_exceeded,
+    fragments::fragment_lost,
     bridge::stp_forward_delay,
     bridge::veth_down,
+    gateway::gateway,
+    conntrack::stale_udp,
+    hairpin::hairpin_off,
+    hairpin::bridge_nf_off,
     neighbour::unreachable,
     firewall::netfilter_drop,
+    conntrack::full,
+    conntrack::snat_exhausted,
+    conntrack::reset,
+    dns::embedded_broken,
     socket::no_socket,
     socket::buffer_full,
     checksum::bad_checksum,
+    bpf::bpf_drop,
 ];
 
 /// Why the packet died, as far as the catalogue and the live state tell.
