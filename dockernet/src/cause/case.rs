@@ -84,6 +84,20 @@ impl FirewallCache {
     }
 }
 
+#[cfg(test)]
+impl FirewallCache {
+    /// A ruleset that is not read: a made-up namespace has none.
+    pub(super) fn hold(&self, key: NetnsKey, rules: Firewall) {
+        let reads = Reads {
+            at: Instant::now(),
+            began: (jiff::Timestamp::now(), None),
+            now: Rc::new(rules),
+            before: None,
+        };
+        self.read.borrow_mut().insert(key, reads);
+    }
+}
+
 /// One drop, and everything that can be asked about it.
 pub struct Case<'a> {
     /// The drop.

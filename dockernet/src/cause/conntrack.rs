@@ -1,7 +1,9 @@
 //! The connection table: full, forgetful, or holding what is no longer true.
 
+mod adopt;
 mod stale;
 
+pub use adopt::{adopt, may_be_adopted};
 pub(super) use stale::stale_udp;
 
 use super::{Case, Verdict};

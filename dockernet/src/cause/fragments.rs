@@ -12,7 +12,8 @@ pub(super) fn fragment_lost(case: &Case<'_>) -> Option<Verdict> {
     ];
     let evidence = case.evidence;
     let says = evidence.reason() == "FRAG_REASM_TIMEOUT";
-    if !says && !(matches!(evidence.reason(), "" | "NOT_SPECIFIED") && evidence.below(EXPIRED)) {
+    let silent = matches!(evidence.reason(), "" | "NOT_SPECIFIED");
+    if !says && (!silent || !evidence.below(EXPIRED)) {
         return None;
     }
     let packet = case.packet()?;

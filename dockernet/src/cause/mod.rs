@@ -25,6 +25,7 @@ mod tests;
 mod verdict;
 
 pub use case::{Case, FirewallCache};
+pub use conntrack::{adopt, may_be_adopted};
 pub use verdict::Verdict;
 
 /// A cause's test: what it finds, or nothing.

@@ -18,12 +18,13 @@ use crate::{
 /// vain.
 pub(super) fn subnet_overlaps_lan(case: &Case<'_>) -> Option<Verdict> {
     let unanswered = super::neighbour::gave_up(case);
-    let forwarded = matches!(case.evidence.reason(), "NETFILTER_DROP" | "")
+    let forwarded = case.in_host()
+        && matches!(case.evidence.reason(), "NETFILTER_DROP" | "")
         && case
             .evidence
             .hook
             .is_some_and(|point| point.hook == Hook::Forward && !point.bridge);
-    if !unanswered && !(forwarded && case.in_host()) {
+    if !unanswered && !forwarded {
         return None;
     }
     let dst = case.dst()?;

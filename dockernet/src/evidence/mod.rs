@@ -5,8 +5,8 @@ pub(crate) mod flow;
 mod hook;
 pub(crate) mod packet;
 
-pub(crate) use build::unexplained;
 pub use build::{Names, evidence};
+pub(crate) use build::{name_ends, unexplained};
 pub use hook::HookPoint;
 
 use dockernet_common::{packet::Parsed, record::DropRecord};

@@ -51,7 +51,8 @@ pub(super) fn other_backend(
                 .any(|target| target.backend == backend && target.address == dst)
         })
     };
-    if !docker_in(&now, other) || docker_in(&now, here) && !(leads(other) && !leads(here)) {
+    let only_there = !docker_in(&now, here) || leads(other) && !leads(here);
+    if !docker_in(&now, other) || !only_there {
         return None;
     }
     Some(
