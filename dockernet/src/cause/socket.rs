@@ -46,6 +46,12 @@ pub(super) fn no_socket(case: &Case<'_>) -> Option<Verdict> {
     if super::noise::is_multicast(case) {
         return None;
     }
+    // Docker listens on [::] for it, and whether such a socket takes IPv4 too cannot be seen.
+    if case.in_host()
+        && let Some(verdict) = routed(case, &packet.protocol, port)
+    {
+        return Some(verdict);
+    }
     let all = case.state.listeners(&case.netns()?).ok()?;
     let on_port = listening_on(&all, transport, port);
     if on_port
@@ -60,11 +66,6 @@ pub(super) fn no_socket(case: &Case<'_>) -> Option<Verdict> {
     }
     if case.in_host()
         && let Some(verdict) = stopped(case, address, packet.protocol.as_ref(), port)
-    {
-        return Some(verdict);
-    }
-    if case.in_host()
-        && let Some(verdict) = routed(case, &packet.protocol, port)
     {
         return Some(verdict);
     }
