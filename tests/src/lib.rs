@@ -19,6 +19,7 @@ mod offload;
 mod policy;
 mod resolve;
 mod restore;
+mod router;
 pub mod scenario;
 mod server;
 mod tracer;

@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 use crate::{
     dropper::{self, Hook},
     netns::Netns,
+    router::Router,
     traffic,
 };
 
@@ -39,6 +40,8 @@ pub enum Kind {
     XdpDrop,
     /// A BPF program that drops all that a cgroup (its folder given as the address) sends.
     CgroupDrop,
+    /// A router that advertises itself by a device (given as the address) every second.
+    Router,
     /// UDP: answers each DNS query with 192.0.2.53.
     Dns,
 }
@@ -75,6 +78,20 @@ impl Server {
                     let _held = socket;
                     while !seen.load(Ordering::Relaxed) {
                         thread::sleep(POLL);
+                    }
+                })
+            }
+            Kind::Router => {
+                let router = netns.within(|| Router::open(address))?;
+                // A host takes its time for the first one.
+                for _ in 0..3 {
+                    router.advertise();
+                    thread::sleep(POLL * 10);
+                }
+                thread::spawn(move || {
+                    while !seen.load(Ordering::Relaxed) {
+                        thread::sleep(POLL * 50);
+                        router.advertise();
                     }
                 })
             }

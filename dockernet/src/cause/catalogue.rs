@@ -47,6 +47,10 @@ catalogue! {
         "Network is unreachable, at once.",
         "IP_INNOROUTES in ip_error. Confirmed when no route and no default route matches.",
         "Bring the uplink or its default route back.";
+    "ipv6-route-lost": "The host gave up its advertised IPv6 route",
+        "The host and its containers reach nothing beyond the link by IPv6 since forwarding was switched on.",
+        "IP_INNOROUTES in ip6_pkt_discard. Confirmed by forwarding = 1 with accept_ra = 1 on an interface where a router advertises itself, and no default route.",
+        "sysctl -w net/ipv6/conf/IFACE/accept_ra=2, and a file in /etc/sysctl.d.";
     "route-rejects": "A route or policy rule refuses the destination",
         "Timeout (blackhole), no route to host (unreachable) or administratively prohibited (prohibit).",
         "A drop in ip_error, dst_discard or ip6_pkt_discard. Confirmed by the rule or route that matches, which is named.",

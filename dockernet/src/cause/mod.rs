@@ -1,5 +1,6 @@
 //! Evidence in, finding out: one file per family of causes. A wrong cause is worse than `unexplained`.
 
+mod advertised;
 mod bpf;
 mod bridge;
 mod case;
@@ -38,6 +39,7 @@ const TESTS: &[Test] = &[
     forwarding::forwarding_disabled,
     forwarding::ipv6_forwarding_disabled,
     forwarding::ipv6_disabled,
+    advertised::ipv6_route_lost,
     routing::route_rejects,
     misrouted::misrouted,
     overlap::subnet_overlaps_lan,

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Functions that free what a route refuses, IPv4 and IPv6, forwarded and sent.
-const REFUSED: &[&str] = &[
+pub(super) const REFUSED: &[&str] = &[
     "ip_error",
     "dst_discard",
     "dst_discard_out",

@@ -196,6 +196,7 @@ fn a_gateway_is_wrong_if_it_is_not_dockers_and_does_not_answer() {
         device: "eth0".into(),
         mac: Some("02:42:ac:11:00:4d".into()),
         state: NeighbourState::Reachable,
+        router: false,
     }];
     assert_eq!(scene.id(), "unexplained");
     // Docker's own gateway that does not answer: only if the bridge has lost it.
