@@ -30,10 +30,10 @@ pub(super) fn embedded_broken(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let container = case.container_here()?;
-    let pid = container.pid.and_then(|pid| u32::try_from(pid).ok());
+    let pid = u32::try_from(container.pid?).ok()?;
     if !case
         .state
-        .resolver(pid)
+        .resolver(Some(pid))
         .ok()?
         .nameservers
         .contains(&EMBEDDED)

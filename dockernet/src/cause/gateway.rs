@@ -2,7 +2,7 @@
 
 use super::{
     Case, Verdict,
-    misrouted::{bridge_of, bridged, lost_address},
+    bridged::{bridge_of, bridged, lost_address},
 };
 use crate::{
     host::route::{Family, Route, fib::FibMatch},

@@ -1,6 +1,6 @@
 //! Published ports by `localhost` where docker-proxy is switched off: 127.0.0.1 has to get out of `lo`.
 
-use super::{Case, Verdict, misrouted::bridged};
+use super::{Case, Verdict, bridged::bridged};
 use crate::{
     host::{
         firewall::Hook,

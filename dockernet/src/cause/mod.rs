@@ -3,6 +3,7 @@
 mod advertised;
 mod bpf;
 mod bridge;
+mod bridged;
 mod case;
 pub mod catalogue;
 mod checksum;
@@ -18,6 +19,7 @@ mod misrouted;
 mod neighbour;
 pub mod noise;
 mod overlap;
+mod routed;
 mod routing;
 mod sizes;
 mod socket;

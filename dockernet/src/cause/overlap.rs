@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     Case, Verdict,
-    misrouted::{bridge_of, bridged},
+    bridged::{bridge_of, bridged},
 };
 use crate::{
     host::{

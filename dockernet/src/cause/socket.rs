@@ -1,11 +1,11 @@
 //! Nobody listens, or the one who does cannot keep up.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::{Case, Verdict};
 use crate::{
     host::listeners::{Listener, Transport, listening_on},
-    model::{Container, Impact, Network, NetworkMode, State},
+    model::{Container, Impact, NetworkMode, State},
 };
 
 const RECEIVE: &[&str] = &[
@@ -48,7 +48,7 @@ pub(super) fn no_socket(case: &Case<'_>) -> Option<Verdict> {
     }
     // Docker listens on [::] for it, and whether such a socket takes IPv4 too cannot be seen.
     if case.in_host()
-        && let Some(verdict) = routed(case, &packet.protocol, port)
+        && let Some(verdict) = super::routed::host_port(case, &packet.protocol, port)
     {
         return Some(verdict);
     }
@@ -242,45 +242,6 @@ fn stopped(case: &Case<'_>, address: IpAddr, protocol: &str, port: u16) -> Optio
         .fact(format!("no {protocol} socket on port {port} of the host"))
         .advise(format!("docker network connect NETWORK {name}"))
     })
-}
-
-/// Row 28: on a network in routed mode a published port is opened on the container's own address only.
-fn routed(case: &Case<'_>, protocol: &str, port: u16) -> Option<Verdict> {
-    let ipv6 = case.is_ipv6();
-    case.inventory
-        .published_on(protocol, port)
-        .filter(|(container, _)| container.ended.is_none() && container.state != State::Stopped)
-        .find_map(|(container, published)| {
-            let (attachment, network) = container.attachments.iter().find_map(|attachment| {
-                let network = case.inventory.network(&attachment.network)?;
-                is_routed(network, ipv6).then_some((attachment, network))
-            })?;
-            let name = &container.name;
-            let inside = published.container_port;
-            let address = if ipv6 { attachment.ipv6 } else { attachment.ipv4 };
-            let own = address.map_or_else(|| name.clone(), |net| SocketAddr::new(net.addr(), inside).to_string());
-            Some(
-                Verdict::confirmed(
-                    "routed-mode-host-port",
-                    format!("{name} is on {}, a network in routed mode: its port {inside} is not to be had at the host's address", network.name),
-                )
-                .fact(format!("{} has gateway_mode_{} = routed", network.name, if ipv6 { "ipv6" } else { "ipv4" }))
-                .fact(format!("no {protocol} socket on port {port} of the host, and no rule that translates it"))
-                .advise(format!(
-                    "ask for {own}, and let other machines route {} by this host; or recreate {} with gateway_mode nat",
-                    address.map_or_else(|| "its subnet".to_owned(), |net| net.trunc().to_string()),
-                    network.name
-                )),
-            )
-        })
-}
-
-fn is_routed(network: &Network, ipv6: bool) -> bool {
-    if ipv6 {
-        let mut options = network.options.iter();
-        return options.any(|(key, value)| key.ends_with("gateway_mode_ipv6") && value == "routed");
-    }
-    network.gateway_mode.as_deref() == Some("routed")
 }
 
 /// Row 26: what is published on 127.0.0.1 has no socket and no rule for anybody else.

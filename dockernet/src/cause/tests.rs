@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod bridges;
 mod conntrack;
+mod firewall;
 mod misrouted;
 mod programs;
 
@@ -47,6 +49,8 @@ struct Scene {
     networks: Vec<Network>,
     /// What web publishes.
     published: Vec<Published>,
+    /// The host's eth0 is the other end of web's.
+    behind_web: bool,
     host_links: Vec<Link>,
     /// The host's rules; what cannot be read where there are none.
     firewall: Option<Firewall>,
@@ -79,6 +83,7 @@ impl Scene {
             actual: "172.17.0.2/16",
             networks: Vec::new(),
             published: Vec::new(),
+            behind_web: false,
             host_links: vec![link("198.51.100.10/24")],
             firewall: None,
         }
@@ -131,6 +136,7 @@ impl Scene {
                 }
                 .into(),
             ],
+            behind: self.behind_web.then(|| [(2, WEB)].into()),
             networks: self.networks.iter().cloned().map(Into::into).collect(),
             ..Parts::default()
         })
@@ -224,7 +230,7 @@ fn web() -> Container {
         project: None,
         service: None,
         state: State::Running,
-        pid: None,
+        pid: Some(42),
         mode: NetworkMode::Networks,
         netns: Some(WEB),
         attachments: vec![Attachment {
