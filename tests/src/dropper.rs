@@ -1,7 +1,6 @@
 //! BPF programs that drop: what a network plugin or a DDoS filter might load.
 
 use std::{
-    fs::File,
     io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
 };
@@ -15,8 +14,6 @@ pub(crate) enum Hook {
     Tcx,
     /// A device's generic XDP.
     Xdp,
-    /// A cgroup's egress.
-    Cgroup,
 }
 
 /// One instruction: opcode, registers, offset, immediate (include/uapi/linux/bpf.h, `struct bpf_insn`).
@@ -56,7 +53,6 @@ fn program(hook: Hook) -> Vec<u8> {
             answer(1),
             exit,
         ],
-        Hook::Cgroup => vec![answer(0), exit],
     };
     code.concat()
 }
@@ -64,8 +60,8 @@ fn program(hook: Hook) -> Vec<u8> {
 /// Loads and attaches a program in the calling thread's network namespace; it goes when the link is closed.
 ///
 /// # Errors
-/// The kernel refuses it, or there is no such device or cgroup.
-pub(crate) fn attach(hook: Hook, target: &str) -> Result<OwnedFd> {
+/// The kernel refuses it, or there is no such device.
+pub(crate) fn attach(hook: Hook, device: &str) -> Result<OwnedFd> {
     const PROG_LOAD: libc::c_long = 5;
     const LINK_CREATE: libc::c_long = 28;
     let code = program(hook);
@@ -75,7 +71,6 @@ pub(crate) fn attach(hook: Hook, target: &str) -> Result<OwnedFd> {
     let kind: u32 = match hook {
         Hook::Tcx => 3,
         Hook::Xdp => 6,
-        Hook::Cgroup => 8,
     };
     load.extend(kind.to_ne_bytes());
     load.extend(u32::try_from(code.len() / 8)?.to_ne_bytes());
@@ -90,18 +85,12 @@ pub(crate) fn attach(hook: Hook, target: &str) -> Result<OwnedFd> {
         Hook::Tcx => (46, 0),
         // XDP_FLAGS_SKB_MODE
         Hook::Xdp => (37, 2),
-        Hook::Cgroup => (1, 0),
     };
     load.extend(0_u32.to_ne_bytes());
     load.extend(if hook == Hook::Tcx { 0 } else { attach_type }.to_ne_bytes());
     let program = bpf(PROG_LOAD, &load).context("loading a dropping BPF program")?;
-    let cgroup;
-    let target: u32 = if hook == Hook::Cgroup {
-        cgroup = File::open(target).with_context(|| format!("opening the cgroup {target}"))?;
-        u32::try_from(cgroup.as_raw_fd())?
-    } else {
-        nix::net::if_::if_nametoindex(target).with_context(|| format!("finding {target}"))?
-    };
+    let target =
+        nix::net::if_::if_nametoindex(device).with_context(|| format!("finding {device}"))?;
     let mut link = Vec::new();
     link.extend(program.as_raw_fd().to_ne_bytes());
     for word in [target, attach_type, flags] {

@@ -38,8 +38,6 @@ pub enum Kind {
     TcxDrop,
     /// The same in generic XDP.
     XdpDrop,
-    /// A BPF program that drops all that a cgroup (its folder given as the address) sends.
-    CgroupDrop,
     /// A router that advertises itself by a device (given as the address) every second.
     Router,
     /// UDP: answers each DNS query with 192.0.2.53.
@@ -95,11 +93,11 @@ impl Server {
                     }
                 })
             }
-            Kind::TcxDrop | Kind::XdpDrop | Kind::CgroupDrop => {
-                let hook = match kind {
-                    Kind::TcxDrop => Hook::Tcx,
-                    Kind::XdpDrop => Hook::Xdp,
-                    _ => Hook::Cgroup,
+            Kind::TcxDrop | Kind::XdpDrop => {
+                let hook = if kind == Kind::TcxDrop {
+                    Hook::Tcx
+                } else {
+                    Hook::Xdp
                 };
                 let link = netns.within(|| dropper::attach(hook, address))?;
                 thread::spawn(move || {

@@ -29,7 +29,10 @@ pub(super) fn bpf_drop(case: &Case<'_>) -> Option<Verdict> {
     } else {
         "tc filter"
     };
-    let mut verdict = Verdict::confirmed(
+    // A filter that the program itself put on its socket drops with the same reason.
+    let certain = first.at != At::CgroupIngress;
+    let mut verdict = Verdict::when(
+        certain,
         "bpf-drop",
         match here.as_slice() {
             [_] => format!("a {kind} at {where_} drops it ({})", first.at),

@@ -206,3 +206,25 @@ fn xdp(index: u32) -> Result<Option<u32>> {
         })
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    /// A device that is there is asked for all that can hang at it; one that is not is an error.
+    #[test]
+    fn the_kernel_is_asked() {
+        let netns = NetnsHandle::current().unwrap();
+        assert!(on_device(&netns, "no-such-device").is_err());
+        if nix::unistd::geteuid().is_root() {
+            assert_eq!(on_device(&netns, "lo").unwrap(), []);
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_an_error() {
+        assert!(on_process(u32::MAX).is_err());
+    }
+}

@@ -42,6 +42,22 @@ fn a_program_is_blamed_for_what_happens_where_it_hangs() {
 }
 
 #[test]
+fn a_cgroups_programs_are_asked_for_the_containers_process() {
+    let mut scene = Scene::new("BPF_CGROUP_EGRESS", "ip_finish_output").in_container();
+    assert_eq!(scene.id(), "unexplained");
+    scene
+        .state
+        .cgroups
+        .insert(42, vec![attached(At::CgroupIngress)]);
+    assert_eq!(scene.id(), "unexplained");
+    scene
+        .state
+        .cgroups
+        .insert(42, vec![attached(At::CgroupEgress)]);
+    assert_eq!(scene.id(), "bpf-drop");
+}
+
+#[test]
 fn localhost_is_refused_only_where_neither_switch_is_on() {
     use crate::{evidence::HookPoint, host::firewall::Hook};
     let scene = |own: &str, all: &str| {
