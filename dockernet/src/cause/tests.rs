@@ -17,9 +17,9 @@ use dockernet_common::{
 
 use super::{Case, FirewallCache, Verdict, explain, noise};
 use crate::{
-    evidence::Evidence,
+    evidence::{Evidence, HookPoint},
     host::{
-        firewall::Firewall,
+        firewall::{Firewall, Hook},
         listeners::{Listener, Transport},
         netns::NetnsHandle,
         route::{
@@ -203,6 +203,16 @@ fn record() -> DropRecord {
         },
         stack: [0; STACK_FRAMES],
         headers: [0; HEADER_BYTES],
+    }
+}
+
+/// A hook of the IP chains where nf_tables did not drop.
+fn hook(hook: Hook) -> HookPoint {
+    HookPoint {
+        hook,
+        bridge: false,
+        family: None,
+        nft: false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use dockernet_common::{conntrack::status, record::flag};
 
-use super::Scene;
+use super::{Scene, hook};
 use crate::{
     evidence::HookPoint,
     host::{
@@ -31,15 +31,6 @@ fn entry(protocol: u8, original: Tuple, reply: Tuple, status: u32) -> Entry {
         reply,
         status,
         timeout: Some(29),
-    }
-}
-
-fn hook(hook: Hook) -> HookPoint {
-    HookPoint {
-        hook,
-        bridge: false,
-        family: None,
-        nft: false,
     }
 }
 

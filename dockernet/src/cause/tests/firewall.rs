@@ -1,6 +1,6 @@
 //! Rules that are there, are gone, or are in another backend.
 
-use super::{Scene, misrouted::bridge_network};
+use super::{Scene, hook, misrouted::bridge_network};
 use crate::{
     evidence::HookPoint,
     host::firewall::{Backend, Firewall, Hook, Ruleset, canned},
@@ -27,12 +27,7 @@ fn docker(text: &str, backend: Backend) -> Ruleset {
 /// A SYN for web that a rule on the forward hook dropped.
 fn dropped(rulesets: Vec<Ruleset>) -> Scene {
     let mut scene = Scene::new("NETFILTER_DROP", "nf_hook_slow");
-    scene.evidence.hook = Some(HookPoint {
-        hook: Hook::Forward,
-        bridge: false,
-        family: None,
-        nft: false,
-    });
+    scene.evidence.hook = Some(hook(Hook::Forward));
     scene.networks = vec![bridge_network("172.17.0.0/16", "172.17.0.1")];
     scene.firewall = Some(Firewall {
         rulesets,

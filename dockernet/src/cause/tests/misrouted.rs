@@ -1,8 +1,7 @@
 //! Wrong ways to a container, and out of it.
 
-use super::{HOST, Scene, link};
+use super::{HOST, Scene, hook, link};
 use crate::{
-    evidence::HookPoint,
     host::{
         firewall::Hook,
         neighbour::{Neighbour, NeighbourState},
@@ -56,12 +55,7 @@ fn route(prefix: &str, oif: &str, table: u32) -> Route {
 /// A SYN for web that died on the forward hook on its way out by eth0.
 fn on_its_way_out() -> Scene {
     let mut scene = Scene::new("NETFILTER_DROP", "nf_hook_slow");
-    scene.evidence.hook = Some(HookPoint {
-        hook: Hook::Forward,
-        bridge: false,
-        family: None,
-        nft: false,
-    });
+    scene.evidence.hook = Some(hook(Hook::Forward));
     scene.evidence.out_device = Some("eth0".into());
     scene.networks = vec![bridge_network("172.17.0.0/16", "172.17.0.1")];
     scene.host_links.push(docker0(&["172.17.0.1/16"]));

@@ -1,6 +1,6 @@
 //! Programs that hang somewhere, and ports of a bridge.
 
-use super::Scene;
+use super::{Scene, hook};
 use crate::host::attached::{At, Attached};
 
 fn attached(at: At) -> Attached {
@@ -59,15 +59,10 @@ fn a_cgroups_programs_are_asked_for_the_containers_process() {
 
 #[test]
 fn localhost_is_refused_only_where_neither_switch_is_on() {
-    use crate::{evidence::HookPoint, host::firewall::Hook};
+    use crate::host::firewall::Hook;
     let scene = |own: &str, all: &str| {
         let mut scene = Scene::new("NETFILTER_DROP", "nf_hook_slow");
-        scene.evidence.hook = Some(HookPoint {
-            hook: Hook::Output,
-            bridge: false,
-            family: None,
-            nft: false,
-        });
+        scene.evidence.hook = Some(hook(Hook::Output));
         let loopback = "127.0.0.1".parse().unwrap();
         let packet = scene.evidence.drop.packet.as_mut().unwrap();
         packet.src = Some(loopback);
