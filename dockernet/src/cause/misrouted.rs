@@ -43,7 +43,11 @@ pub(super) fn misrouted(case: &Case<'_>) -> Option<Verdict> {
         && (route.oif.as_deref() == Some(&bridge.name) || route.oif.is_none())
     {
         // Right by now, or by several ways.
-        return None;
+        let left = case.evidence.out_device.as_deref()?;
+        return route
+            .oif
+            .is_some()
+            .then(|| transient(dst, left, &bridge.name));
     }
     let verdict = lost_address(case, network, subnet, bridge)
         .or_else(|| by_rule(case, &query, &found, subnet, bridge))
@@ -53,6 +57,15 @@ pub(super) fn misrouted(case: &Case<'_>) -> Option<Verdict> {
         (_, Some(device)) => format!("the packet was to leave by {device}"),
         _ => format!("there is no route to {dst}"),
     }))
+}
+
+/// What dropped the packet on its wrong way is not the cause, and what led it there is gone.
+fn transient(dst: IpAddr, left: &str, bridge: &str) -> Verdict {
+    Verdict::unexplained(format!(
+        "the host was about to send what is for {dst} out by {left} instead of {bridge}: its routes were wrong for a moment"
+    ))
+    .fact(format!("by now the way to {dst} is by {bridge}"))
+    .advise("if it comes back, see who changes routes, rules or addresses: ip monitor route rule address")
 }
 
 /// How a packet on its wrong way shows itself.

@@ -70,8 +70,13 @@ fn on_its_way_out() -> Scene {
 #[test]
 fn a_narrower_route_is_named() {
     let mut scene = on_its_way_out();
-    // Right by now: nothing is said.
-    assert_eq!(scene.id(), "unexplained");
+    // Right by now: what dropped it on its wrong way is not blamed.
+    let verdict = scene.verdict().unwrap();
+    assert_eq!(verdict.cause.id, "unexplained");
+    assert!(
+        verdict.cause.summary.contains("for a moment"),
+        "{verdict:?}"
+    );
     scene
         .canned(0)
         .routes
