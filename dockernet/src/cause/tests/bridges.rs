@@ -131,3 +131,40 @@ fn a_fragment_is_lost_where_the_kernel_says_so() {
     assert_eq!(id("NOT_SPECIFIED", "ip_expire"), "fragment-lost");
     assert_eq!(id("DUP_FRAG", "ip_frag_queue"), "unexplained");
 }
+
+#[test]
+fn an_answer_came_the_short_way_only_where_bridged_packets_bypass_nat() {
+    // web asked for its own published port, which is the shortest way of all.
+    let scene = |set: Option<&str>, calls, flags: &str| {
+        let mut scene = Scene::new("NO_SOCKET", "tcp_v4_rcv").in_container();
+        let packet = scene.evidence.drop.packet.as_mut().unwrap();
+        packet.src = Some("172.17.0.2".parse().unwrap());
+        packet.src_port = Some(80);
+        packet.dst_port = Some(48084);
+        packet.tcp_flags = Some(flags.into());
+        scene.networks = vec![bridge_network("172.17.0.0/16", "172.17.0.1")];
+        scene.published = vec![Published {
+            host_ip: "0.0.0.0".parse().unwrap(),
+            host_port: 10001,
+            container_port: 80,
+            protocol: "tcp".into(),
+        }];
+        scene.canned(0).bridges = bridges(true, calls);
+        if let Some(value) = set {
+            let key = "net/bridge/bridge-nf-call-iptables";
+            scene.canned(0).sysctls.insert(key.into(), value.into());
+        }
+        scene
+    };
+    assert_eq!(scene(Some("0"), false, "SA").id(), "bridge-nf-off");
+    // br_netfilter is not loaded.
+    assert_eq!(scene(None, false, "SA").id(), "bridge-nf-off");
+    // Bridged packets are translated, by all bridges or by this one.
+    assert_eq!(scene(Some("1"), false, "SA").id(), "unexplained");
+    assert_eq!(scene(Some("0"), true, "SA").id(), "unexplained");
+    // No answer to a connection that was opened here.
+    assert_eq!(scene(Some("0"), false, "A").id(), "unexplained");
+    let mut unpublished = scene(Some("0"), false, "SA");
+    unpublished.published.clear();
+    assert_eq!(unpublished.id(), "unexplained");
+}
