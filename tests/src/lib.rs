@@ -8,6 +8,7 @@
 mod cleanup;
 mod container;
 mod daemon;
+mod dropper;
 mod engine;
 mod evidence;
 mod exec;
@@ -18,6 +19,7 @@ mod offload;
 mod policy;
 mod resolve;
 mod restore;
+mod router;
 pub mod scenario;
 mod server;
 mod tracer;

@@ -30,6 +30,7 @@ pub fn missing_requirement() -> Option<Refusal> {
         ("ip", "iproute2"),
         ("iptables", "iptables"),
         ("nft", "nftables"),
+        ("conntrack", "conntrack"),
         ("tar", "tar"),
     ] {
         let found = Cmd::shell(format!("command -v {program}")).output();

@@ -13,7 +13,12 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{netns::Netns, traffic};
+use crate::{
+    dropper::{self, Hook},
+    netns::Netns,
+    router::Router,
+    traffic,
+};
 
 /// What a server does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
@@ -21,10 +26,20 @@ use crate::{netns::Netns, traffic};
 pub enum Kind {
     /// TCP: answers each connection with one line.
     Tcp,
+    /// TCP: answers each connection with a mebibyte.
+    Bulk,
+    /// TCP: reads all that comes and says nothing.
+    Sink,
     /// UDP: sends each datagram back.
     Echo,
     /// UDP: holds a socket with a small receive buffer and never reads it.
     Deaf,
+    /// A BPF program at the TCX ingress of a device (given as the address) that drops all IPv4.
+    TcxDrop,
+    /// The same in generic XDP.
+    XdpDrop,
+    /// A router that advertises itself by a device (given as the address) every second.
+    Router,
     /// UDP: answers each DNS query with 192.0.2.53.
     Dns,
 }
@@ -43,12 +58,12 @@ impl Server {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
         let thread = match kind {
-            Kind::Tcp => {
+            Kind::Tcp | Kind::Bulk | Kind::Sink => {
                 let listener = netns.within(|| {
                     TcpListener::bind(address).with_context(|| format!("listening on {address}"))
                 })?;
                 listener.set_nonblocking(true)?;
-                thread::spawn(move || serve_tcp(&listener, &seen))
+                thread::spawn(move || serve_tcp(&listener, kind, &seen))
             }
             Kind::Deaf => {
                 let socket = netns.within(|| {
@@ -59,6 +74,34 @@ impl Server {
                 })?;
                 thread::spawn(move || {
                     let _held = socket;
+                    while !seen.load(Ordering::Relaxed) {
+                        thread::sleep(POLL);
+                    }
+                })
+            }
+            Kind::Router => {
+                let router = netns.within(|| Router::open(address))?;
+                // A host takes its time for the first one.
+                for _ in 0..3 {
+                    router.advertise();
+                    thread::sleep(POLL * 10);
+                }
+                thread::spawn(move || {
+                    while !seen.load(Ordering::Relaxed) {
+                        thread::sleep(POLL * 50);
+                        router.advertise();
+                    }
+                })
+            }
+            Kind::TcxDrop | Kind::XdpDrop => {
+                let hook = if kind == Kind::TcxDrop {
+                    Hook::Tcx
+                } else {
+                    Hook::Xdp
+                };
+                let link = netns.within(|| dropper::attach(hook, address))?;
+                thread::spawn(move || {
+                    let _held = link;
                     while !seen.load(Ordering::Relaxed) {
                         thread::sleep(POLL);
                     }
@@ -88,7 +131,7 @@ impl Drop for Server {
     }
 }
 
-fn serve_tcp(listener: &TcpListener, stop: &AtomicBool) {
+fn serve_tcp(listener: &TcpListener, kind: Kind, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let Ok((mut stream, _)) = listener.accept() else {
             thread::sleep(POLL);
@@ -98,8 +141,13 @@ fn serve_tcp(listener: &TcpListener, stop: &AtomicBool) {
             stream.set_nonblocking(false).ok();
             stream.set_read_timeout(Some(Duration::from_secs(3))).ok();
             let mut buffer = [0; 4096];
+            while kind == Kind::Sink && stream.read(&mut buffer).is_ok_and(|length| length > 0) {}
             if stream.read(&mut buffer).is_ok() {
-                stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nlab\n").ok();
+                let mut answer = b"HTTP/1.0 200 OK\r\n\r\nlab\n".to_vec();
+                if kind == Kind::Bulk {
+                    answer.resize(1 << 20, b'b');
+                }
+                stream.write_all(&answer).ok();
             }
         });
     }
@@ -113,7 +161,7 @@ fn serve_udp(socket: &UdpSocket, kind: Kind, stop: &AtomicBool) {
         };
         let answer = match kind {
             Kind::Dns => traffic::dns_answer(&buffer[..length]),
-            Kind::Tcp | Kind::Echo | Kind::Deaf => Some(buffer[..length].to_vec()),
+            _ => Some(buffer[..length].to_vec()),
         };
         if let Some(answer) = answer {
             socket.send_to(&answer, peer).ok();

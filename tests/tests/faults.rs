@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use dockernet_tests::{
     DaemonOptions, Engine, Lab, LabOptions, can_run, engines,
     scenario::{self, Report, Scenario},
@@ -147,6 +147,16 @@ fn plan<'a>(
     };
     let mut plan = Vec::new();
     for (index, scenario) in scenarios.iter().enumerate() {
+        if let Some(program) = scenario.missing() {
+            if std::env::var_os("CI").is_some() {
+                bail!("{} needs {program}, which is not installed", scenario.name);
+            }
+            println!(
+                "{}: NOT RUN: {program} is not installed (with CI set this is a failure)",
+                scenario.name
+            );
+            continue;
+        }
         let able: Vec<&Engine> = engines.iter().filter(|e| scenario.runs_on(e)).collect();
         if able.is_empty() {
             // Not silent, and not a failure: a second engine is a matter of the machine.

@@ -84,6 +84,20 @@ impl FirewallCache {
     }
 }
 
+#[cfg(test)]
+impl FirewallCache {
+    /// A ruleset that is not read: a made-up namespace has none.
+    pub(super) fn hold(&self, key: NetnsKey, rules: Firewall) {
+        let reads = Reads {
+            at: Instant::now(),
+            began: (jiff::Timestamp::now(), None),
+            now: Rc::new(rules),
+            before: None,
+        };
+        self.read.borrow_mut().insert(key, reads);
+    }
+}
+
 /// One drop, and everything that can be asked about it.
 pub struct Case<'a> {
     /// The drop.
@@ -195,6 +209,13 @@ impl<'a> Case<'a> {
         )
     }
 
+    /// The host's rules now.
+    pub(super) fn host_firewall(&self) -> Rc<Firewall> {
+        let dropped = self.evidence.drop.time;
+        let key = self.inventory.host_key();
+        self.firewalls.get(key, self.host, dropped).1
+    }
+
     /// Where a fix is to be run: `host`, a container's name, or what the namespace is called.
     pub(super) fn place(&self) -> String {
         if self.in_host() {
@@ -238,6 +259,18 @@ impl<'a> Case<'a> {
                     "to keep it: recreate the container with --sysctl {dotted}={right}"
                 ));
         }
+        self.set_host_sysctl(verdict, key, wrong, right)
+    }
+
+    /// The same for a setting of the host's, wherever the packet died.
+    pub(super) fn set_host_sysctl(
+        &self,
+        verdict: Verdict,
+        key: &str,
+        wrong: &str,
+        right: &str,
+    ) -> Verdict {
+        let run = format!("sysctl -w {key}={right}");
         let files = self.state.sysctl_files();
         let setter = files.who_sets_to(key, wrong);
         let who = setter.map_or_else(

@@ -47,6 +47,10 @@ catalogue! {
         "Network is unreachable, at once.",
         "IP_INNOROUTES in ip_error. Confirmed when no route and no default route matches.",
         "Bring the uplink or its default route back.";
+    "ipv6-route-lost": "The host gave up its advertised IPv6 route",
+        "The host and its containers reach nothing beyond the link by IPv6 since forwarding was switched on.",
+        "IP_INNOROUTES in ip6_pkt_discard. Confirmed by forwarding = 1 with accept_ra = 1 on an interface where a router advertises itself, and no default route.",
+        "sysctl -w net/ipv6/conf/IFACE/accept_ra=2, and a file in /etc/sysctl.d.";
     "route-rejects": "A route or policy rule refuses the destination",
         "Timeout (blackhole), no route to host (unreachable) or administratively prohibited (prohibit).",
         "A drop in ip_error, dst_discard or ip6_pkt_discard. Confirmed by the rule or route that matches, which is named.",
@@ -59,6 +63,30 @@ catalogue! {
         "A single peer, or all behind a VPN, are not reachable.",
         "IP_LOCAL_SOURCE in ip_rcv_finish_core (before 6.13 without a reason). Confirmed when the source address is on an interface of this namespace.",
         "Find the duplicate address, the loop, or the rule that sends our own packets back.";
+    "policy-rule-misroutes": "A policy rule leads away from the bridge",
+        "Published ports time out, or containers do not reach other networks and their gateway, since a VPN or a second uplink was set up.",
+        "A packet for a container on its way out by the uplink (dropped by FORWARD, or come back with the host's own source). Confirmed when the rule's table decides the route and the main table would lead to the bridge.",
+        "A rule before it that leaves Docker's subnets to the main table: ip rule add to SUBNET lookup main priority N.";
+    "route-shadows-subnet": "A route covers part of a Docker subnet",
+        "Published ports time out while a VPN is up.",
+        "A packet for a container on its way out by another interface than its bridge. Confirmed by the route, narrower than or as narrow as Docker's own.",
+        "Delete the route and exclude the subnet where it is made, or move Docker's networks (bip, default-address-pools).";
+    "subnet-overlaps-lan": "A Docker network covers addresses of the LAN",
+        "Only some clients time out; containers do not reach some machines of the LAN.",
+        "NEIGH_FAILED, or a drop on the forward hook, for an address in a Docker subnet that no container has. Confirmed when another interface or route of the host's leads to that address.",
+        "Recreate the network with a subnet that nobody else uses; set default-address-pools.";
+    "container-wrong-gateway": "A container sends by a gateway that is not its own",
+        "No route to host after three seconds for all that is outside.",
+        "NEIGH_FAILED in the container. Confirmed when its route names another gateway than Docker gave it, and nobody answers there.",
+        "ip route replace default via GATEWAY in the container, or reconnect it to its network; find what changes routes inside.";
+    "bridge-lost-address": "A bridge has lost its address",
+        "All containers of a network are cut off; published ports time out.",
+        "A packet for a container that goes back out by the uplink, or NEIGH_FAILED in a container for its gateway. Confirmed when the gateway that Docker names is not on the bridge.",
+        "ip addr add GATEWAY/LENGTH dev BRIDGE, or restart Docker; keep networkd and NetworkManager off Docker's bridges.";
+    "route-localnet": "localhost does not get out of lo",
+        "curl localhost:PORT on the host times out where docker-proxy is switched off; other addresses of the host work.",
+        "NETFILTER_DROP on the output hook without an nft frame (the re-route after DNAT fails), confirmed by route_localnet = 0 of the bridge; or IP_LOCALNET in the container for source 127.0.0.1, confirmed when no rule masquerades the host's own packets.",
+        "sysctl -w net/ipv4/conf/BRIDGE/route_localnet=1, or the MASQUERADE rule for --src-type LOCAL; or userland-proxy true.";
     "ttl-exceeded": "The time to live ran out",
         "Time to live exceeded.",
         "IP_INHDR in ip_forward or ip6_forward with TTL 1 on arrival.",
@@ -71,6 +99,26 @@ catalogue! {
         "Published ports and outbound connections time out.",
         "NETFILTER_DROP on the forward hook. Confirmed by a simulation of the rules or by the rule's own counter: the policy DROP without Docker's accepts, or a rule in FORWARD.",
         "Restart Docker so that it writes its rules again; keep rules of your own in DOCKER-USER.";
+    "fragment-lost": "A fragment was lost",
+        "Large UDP datagrams (DNS answers, tunnels) do not arrive, small ones do.",
+        "FRAG_REASM_TIMEOUT, seconds after the first fragment came. Confirmed by the namespace's ReasmFails.",
+        "Smaller datagrams or MTU; a firewall on the way that lets fragments pass.";
+    "pmtu-blackhole": "The message about the size is lost",
+        "Pings and small answers work, TLS and downloads hang.",
+        "NETFILTER_DROP of an ICMP message 'fragmentation needed' or 'packet too big'. Confirmed by the rule named.",
+        "Accept that message in front of the rule; give Docker's networks the MTU of the way out.";
+    "iptables-backend-mix": "Two iptables backends hold rules",
+        "iptables -S looks right, packets die all the same.",
+        "NETFILTER_DROP on the forward hook by a rule or policy of one backend (legacy or nf_tables). Confirmed when Docker's chains are in the other one.",
+        "Delete what is left in the unused backend; let all programs use one.";
+    "nftables-backend-forwarding": "An old iptables policy is in the way of Docker's nftables rules",
+        "Docker 29 with the nftables backend: published ports and outbound connections time out.",
+        "NETFILTER_DROP by the policy of an iptables FORWARD chain. Confirmed when Docker's rules are in nft tables (docker-bridges).",
+        "iptables -P FORWARD ACCEPT, and no more program that sets it.";
+    "firewalld-reload": "firewalld has swept Docker's rules away",
+        "Published ports and outbound connections are dead since firewalld was reloaded.",
+        "NETFILTER_DROP while firewalld's tables are there and none of Docker's chains. Confirmed when firewalld knows Docker's zone.",
+        "systemctl restart docker; Docker 28.3.3 or newer; FlushAllOnReload=no.";
     "ipv6-filter-drop": "The IPv6 FORWARD chain drops it",
         "IPv6 to containers times out.",
         "NETFILTER_DROP on the IPv6 forward hook, by policy or rule.",
@@ -99,6 +147,10 @@ catalogue! {
         "Containers of one network lose packets to each other.",
         "NETFILTER_DROP in the bridge family (ebtables, nft bridge).",
         "Delete the rule named.";
+    "bpf-drop": "A BPF program or a tc filter drops it",
+        "Losses by port or address, no firewall rule counts them; tcpdump may see them or not.",
+        "TC_INGRESS, TC_EGRESS, XDP (generic XDP without a reason), BPF_CGROUP_EGRESS. Confirmed by the programs and filters that hang at that device or cgroup, which are named.",
+        "Let the one who loaded it allow the traffic, or detach it.";
     "internal-network": "The network is internal",
         "Containers on it reach nothing outside, and nobody outside reaches them.",
         "NETFILTER_DROP by the rule that keeps the network apart; the network was made with --internal.",
@@ -119,6 +171,34 @@ catalogue! {
         "Timeout to one container only; the host's rules are clean.",
         "NETFILTER_DROP in the container's own namespace. Confirmed by the rule there.",
         "Change the rules in the image.";
+    "snat-exhausted": "No source port is left",
+        "Some new connections from containers to one service hang, others work.",
+        "NETFILTER_DROP on the postrouting hook without an nft frame, of a flow that is not confirmed yet. Confirmed when another flow in the connection table has the same answer tuple.",
+        "Reuse connections, or translate to more addresses; a rule that names one port should name a range or none.";
+    "conntrack-full": "The connection table is full",
+        "New connections time out, old ones work.",
+        "NETFILTER_DROP on the prerouting or output hook without an nft frame and without a conntrack entry. Confirmed by nf_conntrack_count at nf_conntrack_max and the drop counter.",
+        "Raise net.netfilter.nf_conntrack_max, shorten the timeouts; find who opens so many.";
+    "conntrack-invalid": "A rule drops what conntrack calls INVALID",
+        "Large transfers stall, long idle connections die.",
+        "NETFILTER_DROP on the forward, input or output hook of a TCP segment in the middle of a connection that bears no conntrack entry. Confirmed when the rules would let it pass if it were ESTABLISHED.",
+        "net.netfilter.nf_conntrack_tcp_be_liberal=1, or nf_conntrack_tcp_loose=1 where the entry is gone; or accept it before the rule.";
+    "conntrack-invalid-reset": "The host resets a connection that is not its own",
+        "Connection reset by peer in the middle of large transfers.",
+        "NO_SOCKET in tcp_v4_rcv (TCP_FLAGS where a proxy listens), no SYN, no conntrack entry. Confirmed when the connection table has a translated flow with just these addresses and ports.",
+        "Drop INVALID packets in INPUT, or net.netfilter.nf_conntrack_tcp_be_liberal=1.";
+    "conntrack-flushed": "The connection table was emptied under a connection",
+        "Connections that were open hang or are reset, new ones work.",
+        "As conntrack-invalid-reset, to a published port. Confirmed when no flow has these addresses and ports, and nf_conntrack_tcp_loose = 0.",
+        "net.netfilter.nf_conntrack_tcp_loose=1, and no conntrack -F.";
+    "conntrack-stale-udp": "A UDP flow keeps its old translation",
+        "A published UDP port works for new peers, not for those who sent before it was published or before the container was replaced.",
+        "NO_SOCKET in __udp4_lib_rcv at a published port, or NEIGH_FAILED for an address that no container has. Confirmed by the flow in the connection table, which is not translated, or translated to that address.",
+        "conntrack -D -p udp --orig-port-dst PORT.";
+    "routed-mode-host-port": "A routed network publishes nothing on the host",
+        "Refused at the host's address, works at the container's own.",
+        "NO_SOCKET on the host at a published port. Confirmed by the network's gateway_mode = routed.",
+        "Ask for the container's own address, with a route to it by this host; or recreate the network in nat mode.";
     "no-listener": "Nothing listens on that port",
         "Connection refused; through docker-proxy: connection reset.",
         "NO_SOCKET in the receiver's namespace. Confirmed by its sockets, which are listed.",
@@ -147,6 +227,14 @@ catalogue! {
         "No route to host after three seconds on a published port.",
         "NEIGH_FAILED for the DNAT target. Confirmed by the rule and by no container having that address.",
         "Restart Docker so that it writes its rules again, or delete the stale one.";
+    "hairpin-off": "A bridge port sends nothing back",
+        "A container does not reach its own published port by the host's address; others do.",
+        "NOT_SPECIFIED in br_handle_frame_finish, source and destination the container's own address. Confirmed by the port's hairpin mode.",
+        "ip link set VETH type bridge_slave hairpin on, or userland-proxy true.";
+    "bridge-nf-off": "Bridged answers are not translated back",
+        "Containers of one network do not reach each other's published ports by the host's address.",
+        "NO_SOCKET in the asking container for the answer of its sibling. Confirmed by bridge-nf-call-iptables = 0 (or no br_netfilter) while docker-proxy is off.",
+        "sysctl -w net/bridge/bridge-nf-call-iptables=1, or talk by name.";
     "stp-forward-delay": "Spanning tree holds new ports back",
         "The first thirty seconds after each container start are lost.",
         "BRIDGE_INGRESS_STP_STATE in br_handle_frame. Confirmed by the port's state, listening or learning, at that moment.",
@@ -163,6 +251,10 @@ catalogue! {
         "UDP losses under load.",
         "SOCKET_RCVBUFF. Confirmed by the socket's own drop counter.",
         "Raise net.core.rmem_max and the program's SO_RCVBUF; read faster.";
+    "embedded-dns-broken": "Docker's resolver is not reached any more",
+        "Names do not resolve in one container: connection refused by 127.0.0.11.",
+        "NO_SOCKET for 127.0.0.11:53 in the container. Confirmed when no rule in its nat table translates that any more.",
+        "Restart the container; find what flushes its rules.";
     "dns-upstream-unreachable": "A container's name server cannot be reached",
         "Names do not resolve in containers; addresses work.",
         "A drop of port 53 from the container's address to one of its name servers (Docker's resolver asks from inside the container's namespace).",

@@ -24,7 +24,8 @@ pub(super) fn bad_checksum(case: &Case<'_>) -> Option<Verdict> {
         }
         _ => return None,
     };
-    let counted = table.and_then(|table| errors(&case.netns()?, table, case.is_ipv6()));
+    let counted =
+        table.and_then(|table| counter(&case.netns()?, table, "InCsumErrors", case.is_ipv6()));
     let header_wrong = (what == "IP header").then(|| header_sum(case)).flatten();
     let verdict = Verdict::when(
         counted.is_some_and(|count| count > 0) || header_wrong == Some(true),
@@ -53,13 +54,13 @@ fn sender(case: &Case<'_>) -> Option<(String, String)> {
     Some((case.command_in(netns.key, &command), container.name.clone()))
 }
 
-/// `InCsumErrors` of /proc/net/snmp (or snmp6) in a namespace.
-fn errors(netns: &NetnsHandle, table: &str, ipv6: bool) -> Option<u64> {
+/// A counter of /proc/net/snmp (or snmp6) in a namespace, such as `InCsumErrors` of `Udp`.
+pub(super) fn counter(netns: &NetnsHandle, table: &str, wanted: &str, ipv6: bool) -> Option<u64> {
     netns
         .run(|| {
             if ipv6 {
                 let text = std::fs::read_to_string("/proc/thread-self/net/snmp6").ok()?;
-                let name = format!("{table}6InCsumErrors");
+                let name = format!("{table}6{wanted}");
                 let line = text
                     .lines()
                     .find(|line| line.split_whitespace().next() == Some(&name))?;
@@ -72,7 +73,7 @@ fn errors(netns: &NetnsHandle, table: &str, ipv6: bool) -> Option<u64> {
             let column = rows
                 .next()?
                 .split_whitespace()
-                .position(|name| name == "InCsumErrors")?;
+                .position(|name| name == wanted)?;
             rows.next()?.split_whitespace().nth(column)?.parse().ok()
         })
         .ok()

@@ -1,9 +1,74 @@
-//! A container's name server that cannot be reached.
+//! A container's name server that cannot be reached, and the engine's own one.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Case, Verdict};
-use crate::model::{Endpoint, EndpointKind, Rule};
+use crate::{
+    host::listeners::{Listener, Transport},
+    model::{Endpoint, EndpointKind, Impact, Rule},
+};
+
+/// Where the engine's resolver is asked in containers on user-defined networks.
+const EMBEDDED: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
+
+/// Row 79. The resolver listens on a port of its own; rules inside the container lead port 53 to it.
+pub(super) fn embedded_broken(case: &Case<'_>) -> Option<Verdict> {
+    let packet = case.packet()?;
+    let transport = match packet.protocol.as_ref() {
+        "udp" => Transport::Udp,
+        "tcp" => Transport::Tcp,
+        _ => return None,
+    };
+    if !case.in_container()
+        || !case.evidence.reason_or_silent("NO_SOCKET")
+        || !case
+            .evidence
+            .freed_in(&["tcp_v4_rcv", "__udp4_lib_rcv", "udp_rcv"])
+        || packet.dst != Some(EMBEDDED)
+        || packet.dst_port != Some(53)
+    {
+        return None;
+    }
+    let container = case.container_here()?;
+    let pid = u32::try_from(container.pid?).ok()?;
+    if !case
+        .state
+        .resolver(Some(pid))
+        .ok()?
+        .nameservers
+        .contains(&EMBEDDED)
+    {
+        return None;
+    }
+    let (_, firewall) = case.firewall()?;
+    if !firewall.notes.is_empty() || firewall.leads_elsewhere(EMBEDDED, 53) {
+        return None;
+    }
+    let all = case.state.listeners(&case.netns()?).ok()?;
+    let held =
+        |listener: &&Listener| listener.transport == transport && listener.local.ip() == EMBEDDED;
+    let resolver = all.iter().find(held);
+    let name = &container.name;
+    let protocol = &packet.protocol;
+    let verdict = Verdict::confirmed(
+        "embedded-dns-broken",
+        format!("{name} asks Docker's resolver, 127.0.0.11, and the rules inside {name} that lead port 53 to it are gone"),
+    )
+    .fact(format!("no rule in {name}'s nat table translates 127.0.0.11:53"))
+    .maybe_fact(resolver.map(|socket| format!("the resolver listens on {}/{protocol} there", socket.local)));
+    let verdict = verdict.maybe_run(resolver.map(|socket| {
+        let rule = format!(
+            "iptables -t nat -I OUTPUT -d 127.0.0.11 -p {protocol} --dport 53 -j DNAT --to-destination {}",
+            socket.local
+        );
+        (case.command(&rule), name.clone())
+    }));
+    Some(
+        verdict
+            .run(format!("docker restart {name}"), "host", None, Impact::RestartsContainers)
+            .advise(format!("find what flushes the nat table inside {name} (its start script, a VPN client, iptables-restore)")),
+    )
+}
 
 /// Row 78. The engine's embedded server asks from inside the container's namespace, so the question bears the
 /// container's address.

@@ -2,7 +2,9 @@
 
 mod fix;
 mod forward;
+mod manager;
 mod packet;
+mod special;
 
 use self::{
     fix::{accept, delete},
@@ -38,7 +40,9 @@ pub(super) fn netfilter_drop(case: &Case<'_>) -> Option<Verdict> {
         let certain = found.how == "counter"
             || found.dropped.certain
             || site.engine == Some(Engine::Nft) && now.notes.is_empty();
-        return verdict(case, &found, certain);
+        return special::about_size(case, &found, certain)
+            .or_else(|| special::invalid(case, &now, &packet, &site, &env, (&found, certain)))
+            .or_else(|| verdict(case, &found, certain));
     }
     // Several rules may have done it. If they are all there for the same purpose, that purpose is the cause.
     let candidates = drop_candidates(&now, &packet, &site, &env);
@@ -46,7 +50,9 @@ pub(super) fn netfilter_drop(case: &Case<'_>) -> Option<Verdict> {
     if candidates.iter().any(|other| other.kind != first.kind) {
         return None;
     }
-    let mut found = verdict(case, first, false)?;
+    let mut found = special::about_size(case, first, false)
+        .or_else(|| special::invalid(case, &now, &packet, &site, &env, (first, false)))
+        .or_else(|| verdict(case, first, false))?;
     if candidates.len() > 1 {
         found.rule = None;
     }
@@ -202,6 +208,11 @@ fn host_input(
     case: &Case<'_>,
     found: &Attribution,
 ) -> Verdict {
+    if case.evidence.drop.published.is_some()
+        && let Some(verdict) = manager::firewalld_reload(case, found)
+    {
+        return verdict;
+    }
     let device = case.ingress();
     let packet = case.packet();
     let protocol = packet.map_or("tcp", |packet| packet.protocol.as_ref());

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Functions that free what a route refuses, IPv4 and IPv6, forwarded and sent.
-const REFUSED: &[&str] = &[
+pub(super) const REFUSED: &[&str] = &[
     "ip_error",
     "dst_discard",
     "dst_discard_out",
@@ -24,7 +24,8 @@ const REFUSED: &[&str] = &[
     "ip6_pkt_blackhole",
 ];
 
-fn query(case: &Case<'_>) -> Option<RouteQuery> {
+/// The packet, as the question that its route is the answer to.
+pub(super) fn query(case: &Case<'_>) -> Option<RouteQuery> {
     let mut query = RouteQuery::to(case.dst()?);
     if let Some(src) = case.src() {
         query = query.from(src);

@@ -46,6 +46,12 @@ pub(super) fn no_socket(case: &Case<'_>) -> Option<Verdict> {
     if super::noise::is_multicast(case) {
         return None;
     }
+    // Docker listens on [::] for it, and whether such a socket takes IPv4 too cannot be seen.
+    if case.in_host()
+        && let Some(verdict) = super::routed::host_port(case, &packet.protocol, port)
+    {
+        return Some(verdict);
+    }
     let all = case.state.listeners(&case.netns()?).ok()?;
     let on_port = listening_on(&all, transport, port);
     if on_port

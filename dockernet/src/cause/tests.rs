@@ -2,6 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod bridges;
+mod conntrack;
+mod firewall;
+mod misrouted;
+mod programs;
+
 use dockernet_common::{
     conntrack::RawTuple,
     count::CountKey,
@@ -11,8 +17,9 @@ use dockernet_common::{
 
 use super::{Case, FirewallCache, Verdict, explain, noise};
 use crate::{
-    evidence::Evidence,
+    evidence::{Evidence, HookPoint},
     host::{
+        firewall::{Firewall, Hook},
         listeners::{Listener, Transport},
         netns::NetnsHandle,
         route::{
@@ -24,7 +31,7 @@ use crate::{
     inventory::{Inventory, Parts},
     model::{
         Attachment, Confidence, Container, Drop, Link, LinkKind, NetnsInfo, NetnsKey, NetnsOwner,
-        NetworkMode, Owner, State,
+        Network, NetworkMode, Owner, Published, State,
     },
     report::samples,
 };
@@ -39,6 +46,14 @@ struct Scene {
     files: [tempfile::NamedTempFile; 2],
     /// Address that web's interface has, whatever the engine says.
     actual: &'static str,
+    networks: Vec<Network>,
+    /// What web publishes.
+    published: Vec<Published>,
+    /// The host's eth0 is the other end of web's.
+    behind_web: bool,
+    host_links: Vec<Link>,
+    /// The host's rules; what cannot be read where there are none.
+    firewall: Option<Firewall>,
 }
 
 impl Scene {
@@ -66,6 +81,11 @@ impl Scene {
             state,
             files,
             actual: "172.17.0.2/16",
+            networks: Vec::new(),
+            published: Vec::new(),
+            behind_web: false,
+            host_links: vec![link("198.51.100.10/24")],
+            firewall: None,
         }
     }
 
@@ -86,7 +106,7 @@ impl Scene {
     }
 
     fn inventory(&self) -> Inventory {
-        let info = |place: usize, key, owner, address: &str| {
+        let info = |place: usize, key, owner, links: Vec<Link>| {
             let handle = NetnsHandle::pretend(self.files[place].path()).unwrap();
             NetnsInfo {
                 key,
@@ -94,32 +114,45 @@ impl Scene {
                 owner,
                 path: self.files[place].path().into(),
                 near: true,
-                links: vec![link(address)],
+                links,
             }
         };
         Inventory::new(Parts {
             host: HOST,
             namespaces: vec![
-                info(0, HOST, Owner::Host, "198.51.100.10/24").into(),
+                info(0, HOST, Owner::Host, self.host_links.clone()).into(),
                 info(
                     1,
                     WEB,
                     Owner::Containers(vec!["web-id".into()]),
-                    self.actual,
+                    vec![link(self.actual)],
                 )
                 .into(),
             ],
-            containers: vec![web().into()],
+            containers: vec![
+                Container {
+                    published: self.published.clone(),
+                    ..web()
+                }
+                .into(),
+            ],
+            behind: self.behind_web.then(|| [(2, WEB)].into()),
+            networks: self.networks.iter().cloned().map(Into::into).collect(),
             ..Parts::default()
         })
     }
 
     fn ask<T>(&self, question: impl FnOnce(&Case<'_>) -> T) -> T {
+        let firewalls = FirewallCache::default();
+        if let Some(rules) = &self.firewall {
+            firewalls.hold(HOST, rules.clone());
+            firewalls.hold(WEB, rules.clone());
+        }
         question(&Case {
             evidence: &self.evidence,
             inventory: &self.inventory(),
             state: &self.state,
-            firewalls: &FirewallCache::default(),
+            firewalls: &firewalls,
             host: &NetnsHandle::pretend(self.files[0].path()).unwrap(),
         })
     }
@@ -173,6 +206,16 @@ fn record() -> DropRecord {
     }
 }
 
+/// A hook of the IP chains where nf_tables did not drop.
+fn hook(hook: Hook) -> HookPoint {
+    HookPoint {
+        hook,
+        bridge: false,
+        family: None,
+        nft: false,
+    }
+}
+
 fn link(address: &str) -> Link {
     Link {
         ifindex: 2,
@@ -197,7 +240,7 @@ fn web() -> Container {
         project: None,
         service: None,
         state: State::Running,
-        pid: None,
+        pid: Some(42),
         mode: NetworkMode::Networks,
         netns: Some(WEB),
         attachments: vec![Attachment {

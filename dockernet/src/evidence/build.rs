@@ -83,16 +83,7 @@ pub fn evidence(record: &DropRecord, names: &Names<'_>) -> Evidence {
         expected: false,
         count: 1,
     };
-    let ends = drop.ends();
-    let endpoint = |end: Option<(IpAddr, Option<u16>)>| {
-        end.map_or_else(Endpoint::default, |(address, _)| {
-            names.inventory.endpoint(address, Some(netns))
-        })
-    };
-    drop.source = endpoint(ends.source);
-    drop.destination = endpoint(ends.destination);
-    adopt(&mut drop);
-    drop.published = published(&drop, names.inventory);
+    name_ends(&mut drop, netns, names.inventory);
     Evidence {
         drop,
         record: *record,
@@ -101,6 +92,20 @@ pub fn evidence(record: &DropRecord, names: &Names<'_>) -> Evidence {
         hook,
         out_device: device_name(&record.out_device),
     }
+}
+
+/// Says who is at either end of a packet in this namespace, and which published port it is about.
+pub(crate) fn name_ends(drop: &mut Drop, netns: NetnsKey, inventory: &Inventory) {
+    let ends = drop.ends();
+    let endpoint = |end: Option<(IpAddr, Option<u16>)>| {
+        end.map_or_else(Endpoint::default, |(address, _)| {
+            inventory.endpoint(address, Some(netns))
+        })
+    };
+    drop.source = endpoint(ends.source);
+    drop.destination = endpoint(ends.destination);
+    adopt(drop);
+    drop.published = published(drop, inventory);
 }
 
 /// The cause of what no cause fits.

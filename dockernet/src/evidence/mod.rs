@@ -6,7 +6,7 @@ mod hook;
 pub(crate) mod packet;
 
 pub use build::{Names, evidence};
-pub(crate) use build::{netns_of, unexplained};
+pub(crate) use build::{name_ends, netns_of, unexplained};
 pub use hook::HookPoint;
 
 use dockernet_common::{packet::Parsed, record::DropRecord};

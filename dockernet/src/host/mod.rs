@@ -2,7 +2,9 @@
 //!
 //! Everything here reads and nothing changes the machine. Nothing here loads a kernel module.
 
+pub mod attached;
 pub mod bridge;
+pub mod conntrack;
 pub mod device;
 pub mod docker;
 pub mod engine_files;

@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     neighbour::{
-        NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState as WireState,
+        NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
+        NeighbourState as WireState,
     },
 };
 
@@ -62,6 +63,8 @@ pub struct Neighbour {
     pub mac: Option<String>,
     /// What the kernel knows.
     pub state: NeighbourState,
+    /// It has said of itself that it is a router (IPv6 only).
+    pub router: bool,
 }
 
 impl Neighbour {
@@ -121,6 +124,7 @@ fn decode(message: &NeighbourMessage) -> Option<Neighbour> {
     Some(Neighbour {
         address,
         device: netlink::interface_name(message.header.ifindex),
+        router: message.header.flags.contains(NeighbourFlags::Router),
         mac,
         state: match message.header.state {
             WireState::Incomplete => NeighbourState::Incomplete,

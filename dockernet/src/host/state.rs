@@ -12,8 +12,9 @@ use anyhow::Result;
 #[cfg(test)]
 pub use self::canned::{CannedNetns, CannedState};
 use super::{
+    attached::{self, Attached},
     bridge::{self, Bridges},
-    device,
+    conntrack, device,
     listeners::{self, Listener},
     neighbour::{self, Neighbour},
     netns::NetnsHandle,
@@ -26,6 +27,7 @@ use super::{
     },
     sysctl::{self, files::SysctlFiles},
 };
+use crate::model::Tuple;
 
 /// What a cause asks the host. Every call blocks, for some milliseconds as a rule: call it from `spawn_blocking`.
 pub trait HostState: Send + Sync {
@@ -49,6 +51,21 @@ pub trait HostState: Send + Sync {
     fn listeners(&self, netns: &NetnsHandle) -> Result<Vec<Listener>>;
     /// The name servers that a process sees; with `None` the host's.
     fn resolver(&self, pid: Option<u32>) -> Result<Resolv>;
+    /// The tracked flow that has this tuple, in whichever direction.
+    fn flow(
+        &self,
+        netns: &NetnsHandle,
+        protocol: u8,
+        tuple: &Tuple,
+    ) -> Result<Option<conntrack::Entry>>;
+    /// Every tracked flow: some 100 ms for each hundred thousand.
+    fn flows(&self, netns: &NetnsHandle) -> Result<Vec<conntrack::Entry>>;
+    /// Counters of the connection table.
+    fn conntrack_counters(&self, netns: &NetnsHandle) -> Result<conntrack::Counters>;
+    /// Programs and filters of others at a device.
+    fn attached_to_device(&self, netns: &NetnsHandle, device: &str) -> Result<Vec<Attached>>;
+    /// Programs that see the packets of a process' cgroup.
+    fn attached_to_process(&self, pid: u32) -> Result<Vec<Attached>>;
     /// Whether a device leaves transport checksums to the hardware.
     fn transmit_checksum_offload(&self, netns: &NetnsHandle, device: &str) -> Result<bool>;
 
@@ -110,6 +127,31 @@ impl HostState for LiveState {
 
     fn resolver(&self, pid: Option<u32>) -> Result<Resolv> {
         pid.map_or_else(resolver::of_host, resolver::of_process)
+    }
+
+    fn flow(
+        &self,
+        netns: &NetnsHandle,
+        protocol: u8,
+        tuple: &Tuple,
+    ) -> Result<Option<conntrack::Entry>> {
+        conntrack::find(netns, protocol, tuple)
+    }
+
+    fn flows(&self, netns: &NetnsHandle) -> Result<Vec<conntrack::Entry>> {
+        conntrack::dump(netns)
+    }
+
+    fn conntrack_counters(&self, netns: &NetnsHandle) -> Result<conntrack::Counters> {
+        conntrack::counters(netns)
+    }
+
+    fn attached_to_device(&self, netns: &NetnsHandle, device: &str) -> Result<Vec<Attached>> {
+        attached::on_device(netns, device)
+    }
+
+    fn attached_to_process(&self, pid: u32) -> Result<Vec<Attached>> {
+        attached::on_process(pid)
     }
 
     fn transmit_checksum_offload(&self, netns: &NetnsHandle, device: &str) -> Result<bool> {

@@ -35,6 +35,8 @@ pub(super) struct Judge {
     firewalls: FirewallCache,
     /// The filter without causes: what it refuses need not be explained.
     coarse: Filter,
+    /// Flows looked up in the running second, and when that began.
+    lookups: (Instant, u32),
     remembered: HashMap<Question, (Instant, Option<Verdict>)>,
 }
 
@@ -56,6 +58,8 @@ struct Question {
 
 /// How long an answer holds. The host's settings may change behind it.
 const HOLDS: Duration = Duration::from_secs(1);
+/// Flows looked up in a second at most: each is a question to the kernel.
+const LOOKUPS: u32 = 100;
 /// Answers remembered at most.
 const ANSWERS: usize = 4096;
 
@@ -69,6 +73,7 @@ impl Judge {
                 causes: Vec::new(),
                 ..options.filter.clone()
             },
+            lookups: (Instant::now(), 0),
             remembered: HashMap::new(),
         }
     }
@@ -80,6 +85,8 @@ impl Judge {
         evidence: &Evidence,
         inventory: &Inventory,
     ) -> (Fate, Drop) {
+        let adopted = self.adopt(evidence, inventory);
+        let evidence = adopted.as_ref().unwrap_or(evidence);
         let mut drop = evidence.drop.clone();
         let bridge_of = |name: &str| inventory.network(name)?.bridge.clone();
         if !self.coarse.admits(&drop, &bridge_of) {
@@ -139,6 +146,23 @@ impl Judge {
             return (Fate::Expected, drop);
         }
         (Fate::Shown, drop)
+    }
+}
+
+impl Judge {
+    /// Names the ends of a packet that belongs to a translated flow by its addresses, though conntrack did not take it.
+    fn adopt(&mut self, evidence: &Evidence, inventory: &Inventory) -> Option<Evidence> {
+        if !cause::may_be_adopted(evidence) {
+            return None;
+        }
+        let (began, count) = &mut self.lookups;
+        if began.elapsed() >= HOLDS {
+            (*began, *count) = (Instant::now(), 0);
+        }
+        *count += 1;
+        (*count <= LOOKUPS)
+            .then(|| cause::adopt(evidence, inventory, self.state.as_ref(), &self.host))
+            .flatten()
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{engine::Engine, server::Kind, traffic::Proto};
+use crate::{engine::Engine, exec::Cmd, server::Kind, traffic::Proto};
 
 /// In which phase something exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -30,6 +30,9 @@ pub struct Scenario {
     pub min_engine: Option<u32>,
     /// Newest engine that has this fault.
     pub max_engine: Option<u32>,
+    /// Programs that the lab itself does not need. Where one is missing the scenario is not run, and says so.
+    #[serde(default)]
+    pub needs: Vec<String>,
     /// Keys for `daemon.json`; labs are shared by scenarios with the same ones.
     #[serde(default)]
     pub daemon: Map<String, Value>,
@@ -64,6 +67,16 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// The first program that it needs and that is not installed.
+    #[must_use]
+    pub fn missing(&self) -> Option<&str> {
+        let here = |program: &&String| {
+            let found = Cmd::shell(format!("command -v {program}")).output();
+            !found.is_ok_and(|output| output.success())
+        };
+        self.needs.iter().find(here).map(String::as_str)
+    }
+
     /// Whether this engine has the fault.
     #[must_use]
     pub fn runs_on(&self, engine: &Engine) -> bool {

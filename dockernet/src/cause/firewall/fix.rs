@@ -55,6 +55,34 @@ pub(super) fn accept(
         }
 }
 
+/// The command that lets "fragmentation needed" and "packet too big" pass before the base chain of a drop comes to it.
+pub(super) fn pass_size_errors(found: &Attribution) -> String {
+    let dropped = &found.dropped;
+    let first = dropped.path.first();
+    let chain = first.map_or(dropped.chain.as_str(), |step| step.chain.as_str());
+    let ipv6 = dropped.family == Family::Ip6;
+    match dropped.backend {
+        Backend::Nft => format!(
+            "nft insert rule {} {} {chain} {} accept",
+            dropped.family.name(),
+            dropped.table,
+            if ipv6 {
+                "icmpv6 type packet-too-big"
+            } else {
+                "icmp type destination-unreachable icmp code frag-needed"
+            }
+        ),
+        _ if ipv6 => format!(
+            "{} -I {chain} -p ipv6-icmp --icmpv6-type packet-too-big -j ACCEPT",
+            tables(found)
+        ),
+        _ => format!(
+            "{} -I {chain} -p icmp --icmp-type fragmentation-needed -j ACCEPT",
+            tables(found)
+        ),
+    }
+}
+
 /// `iptables` and its like, for the family and backend of a rule.
 fn program(found: &Attribution) -> &'static str {
     match (found.dropped.backend, found.dropped.family) {

@@ -16,6 +16,9 @@ pub(super) fn foreign(
     case: &Case<'_>,
     found: &Attribution,
 ) -> Verdict {
+    if let Some(verdict) = super::manager::firewalld_reload(case, found) {
+        return verdict;
+    }
     let dropped = &found.dropped;
     let table = format!("{} {}", dropped.family.name(), dropped.table);
     let verdict = base(
@@ -77,6 +80,11 @@ pub(super) fn forward(
     } else {
         "forward-drop"
     };
+    if let Some(verdict) = super::manager::firewalld_reload(case, found)
+        .or_else(|| super::manager::other_backend(&base, case, found))
+    {
+        return Some(verdict);
+    }
     let own = calls(&now, found);
     let elsewhere = now.has_docker_chains() && !own.exist;
     let other = format!(

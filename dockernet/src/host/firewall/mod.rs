@@ -37,3 +37,21 @@ pub use packet::{CtState, Env, FlowPacket, FlowTuple};
 pub use query::DnatTarget;
 pub use simulate::{Dropped, Outcome, Step, simulate};
 pub use target::{NatKind, NatTarget, Target, Verdict};
+
+/// Rules from a listing, for tests of what asks about them.
+#[cfg(test)]
+pub(crate) mod canned {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::{Backend, Family, Ruleset, iptables, nft, nft_text::Texts};
+
+    /// From `iptables-save`.
+    pub(crate) fn save(text: &str, backend: Backend) -> Ruleset {
+        iptables::parse(text, backend, Family::Ip)
+    }
+
+    /// From `nft -j list ruleset` and `nft -a list ruleset`.
+    pub(crate) fn native(json: &str, listing: &str) -> Ruleset {
+        nft::parse(json, &Texts::parse(listing)).unwrap()
+    }
+}

@@ -144,6 +144,15 @@ impl Firewall {
             .any(|dnat| dnat.proto == Some(proto) && dnat.host_port == Some(port))
     }
 
+    /// Whether some rule translates what is sent to this address (and port, if it says one).
+    #[must_use]
+    pub fn leads_elsewhere(&self, address: IpAddr, port: u16) -> bool {
+        self.dnat_targets().iter().any(|dnat| {
+            dnat.host_ip.is_none_or(|host| host == address)
+                && dnat.host_port.is_none_or(|host| host == port)
+        })
+    }
+
     /// Whether some rule masquerades (or source-translates) what comes from this whole prefix.
     #[must_use]
     pub fn has_masquerade_for(&self, prefix: IpNet) -> bool {
@@ -155,6 +164,54 @@ impl Firewall {
             nat && !rule.matches.iter().any(narrows)
                 && covers(rule, prefix)
         })
+    }
+
+    /// Whether what this machine itself sends out by an interface is masqueraded, whatever its source.
+    #[must_use]
+    pub fn masquerades_own(&self, interface: &str) -> bool {
+        self.rules().any(|(_, rule)| {
+            let nat = rule.targets.iter().any(|target| {
+                matches!(target, Target::Nat(nat) if matches!(nat.kind, NatKind::Masquerade | NatKind::Snat))
+            });
+            let oif = one_item(rule, Field::Oif);
+            let here = match oif {
+                None => true,
+                Some(Item::Name(name)) => name == interface,
+                Some(Item::Prefix(start)) => interface.starts_with(start),
+                Some(_) => false,
+            };
+            // A rule for a prefix of containers does not mean the machine's own packets.
+            nat && here && one_item(rule, Field::Saddr).is_none() && !rule.matches.iter().any(narrows)
+        })
+    }
+
+    /// A rule that translates sources to one port of this address, as it is written.
+    #[must_use]
+    pub fn snat_to_one_port(&self, address: IpAddr) -> Option<String> {
+        let one = |target: &Target| {
+            matches!(target, Target::Nat(nat)
+                if matches!(nat.kind, NatKind::Masquerade | NatKind::Snat)
+                    && nat.port.is_some()
+                    && nat.address.is_none_or(|own| own == address))
+        };
+        self.rules()
+            .find(|(_, rule)| rule.targets.iter().any(one))
+            .map(|(_, rule)| rule.text.clone())
+    }
+
+    /// `iptables`, or `iptables-legacy` where Docker's chains are in the legacy tables alone.
+    #[must_use]
+    pub fn docker_iptables(&self) -> &'static str {
+        let mut holders = self
+            .tables()
+            .filter(|(_, table)| table.chain("DOCKER").is_some())
+            .map(|(backend, _)| backend);
+        match holders.next() {
+            Some(Backend::IptablesLegacy) if holders.all(|b| b == Backend::IptablesLegacy) => {
+                "iptables-legacy"
+            }
+            _ => "iptables",
+        }
     }
 
     fn rules(&self) -> impl Iterator<Item = (Backend, &Rule)> {

@@ -6,7 +6,9 @@ use anyhow::{Context as _, Result, anyhow};
 
 use super::HostState;
 use crate::host::{
+    attached::Attached,
     bridge::Bridges,
+    conntrack,
     listeners::Listener,
     neighbour::Neighbour,
     netns::NetnsHandle,
@@ -18,6 +20,7 @@ use crate::host::{
     },
     sysctl::files::SysctlFiles,
 };
+use crate::model::Tuple;
 
 /// What one made-up namespace holds. What is not filled in is empty.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +39,12 @@ pub struct CannedNetns {
     pub bridges: Bridges,
     /// Sockets.
     pub listeners: Vec<Listener>,
+    /// What hangs at devices, by device.
+    pub attached: HashMap<String, Vec<Attached>>,
+    /// Tracked flows.
+    pub flows: Vec<conntrack::Entry>,
+    /// The connection table's counters.
+    pub conntrack_counters: conntrack::Counters,
     /// Checksum offload by device.
     pub checksum_offload: HashMap<String, bool>,
 }
@@ -46,6 +55,8 @@ pub struct CannedNetns {
 pub struct CannedState {
     /// Namespaces by [`NetnsHandle::inum`].
     pub netns: HashMap<u32, CannedNetns>,
+    /// Programs of cgroups, by process.
+    pub cgroups: HashMap<u32, Vec<Attached>>,
     /// Name servers by process; `None` is the host.
     pub resolvers: HashMap<Option<u32>, Resolv>,
     /// A directory with an `etc/sysctl.d` in it.
@@ -114,6 +125,36 @@ impl HostState for CannedState {
     fn resolver(&self, pid: Option<u32>) -> Result<Resolv> {
         let resolver = self.resolvers.get(&pid);
         resolver.cloned().context("no such resolv.conf was made up")
+    }
+
+    fn flow(
+        &self,
+        netns: &NetnsHandle,
+        protocol: u8,
+        tuple: &Tuple,
+    ) -> Result<Option<conntrack::Entry>> {
+        let mut flows = self.get(netns)?.flows.iter();
+        let has = |entry: &&conntrack::Entry| {
+            entry.protocol == protocol && [&entry.original, &entry.reply].contains(&tuple)
+        };
+        Ok(flows.find(has).cloned())
+    }
+
+    fn flows(&self, netns: &NetnsHandle) -> Result<Vec<conntrack::Entry>> {
+        Ok(self.get(netns)?.flows.clone())
+    }
+
+    fn conntrack_counters(&self, netns: &NetnsHandle) -> Result<conntrack::Counters> {
+        Ok(self.get(netns)?.conntrack_counters)
+    }
+
+    fn attached_to_device(&self, netns: &NetnsHandle, device: &str) -> Result<Vec<Attached>> {
+        let attached = self.get(netns)?.attached.get(device);
+        Ok(attached.cloned().unwrap_or_default())
+    }
+
+    fn attached_to_process(&self, pid: u32) -> Result<Vec<Attached>> {
+        Ok(self.cgroups.get(&pid).cloned().unwrap_or_default())
     }
 
     fn transmit_checksum_offload(&self, netns: &NetnsHandle, device: &str) -> Result<bool> {

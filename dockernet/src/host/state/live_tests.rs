@@ -325,3 +325,63 @@ fn may_make_namespaces() -> bool {
     }
     root
 }
+
+#[test]
+fn flows_are_found_by_either_of_their_tuples() {
+    let router = Router::new("flows");
+    let rule = "add table ip t; add chain ip t out { type nat hook output priority -100; }; \
+                add rule ip t out ip daddr 198.51.100.99 udp dport 7 dnat to 127.0.0.1:9007";
+    run(&["ip", "netns", "exec", &router.name, "nft", rule]);
+    let local = router
+        .netns
+        .run(|| {
+            let socket = UdpSocket::bind("198.51.100.10:0").unwrap();
+            let port = socket.local_addr().unwrap().port();
+            // Nobody answers; the flow is there all the same.
+            let _ = socket.send_to(b"x", "198.51.100.99:7");
+            port
+        })
+        .unwrap();
+    let tuple = |src: &str, src_port, dst: &str, dst_port| Tuple {
+        src: src.parse().unwrap(),
+        src_port: Some(src_port),
+        dst: dst.parse().unwrap(),
+        dst_port: Some(dst_port),
+    };
+    let original = tuple("198.51.100.10", local, "198.51.100.99", 7);
+    let reply = tuple("127.0.0.1", 9007, "198.51.100.10", local);
+    let find = |tuple: &Tuple| LiveState.flow(&router.netns, 17, tuple).unwrap();
+    let entry = find(&original).unwrap();
+    assert_eq!(
+        (entry.protocol, &entry.original, &entry.reply),
+        (17, &original, &reply)
+    );
+    assert_ne!(
+        entry.status & dockernet_common::conntrack::status::DST_NAT,
+        0
+    );
+    assert!(entry.timeout.is_some_and(|seconds| seconds <= 180));
+    assert_eq!(
+        find(&reply).map(|entry| entry.original),
+        Some(original.clone())
+    );
+    assert_eq!(
+        find(&tuple("198.51.100.10", local, "198.51.100.99", 8)),
+        None
+    );
+    let all = LiveState.flows(&router.netns).unwrap();
+    assert!(
+        all.iter().any(|entry| entry.original == original),
+        "{all:?}"
+    );
+    let counters = LiveState.conntrack_counters(&router.netns).unwrap();
+    assert_eq!(counters.entries, all.len() as u64);
+    run(&[
+        "ip",
+        "netns",
+        "exec",
+        &router.name,
+        "nft",
+        "delete table ip t",
+    ]);
+}

@@ -1,0 +1,62 @@
+//! Default routes that routers advertise, and a host that forwards no longer takes.
+
+use super::{Case, Verdict};
+use crate::{
+    host::{
+        neighbour::Neighbour,
+        route::fib::FibMatch,
+        sysctl::{display_key, interface_key},
+    },
+    model::LinkKind,
+};
+
+/// Row 76. With `forwarding` on, `accept_ra` = 1 means no (`ipv6_accept_ra`, include/net/ipv6.h), and the routes that were
+/// there go (`rt6_purge_dflt_routers`, net/ipv6/route.c).
+pub(super) fn ipv6_route_lost(case: &Case<'_>) -> Option<Verdict> {
+    if !case.is_ipv6()
+        || !case.in_host()
+        || !case.evidence.freed_in(super::routing::REFUSED)
+        || !["", "NOT_SPECIFIED", "IP_INNOROUTES", "IP_OUTNOROUTES"]
+            .contains(&case.evidence.reason())
+    {
+        return None;
+    }
+    let query = super::routing::query(case)?;
+    let found = case.state.matching_route(case.host, &query).ok()?;
+    // The table ends in the kernel's own unreachable route where IPv6 has no other.
+    let nothing = match &found {
+        FibMatch::Nothing => true,
+        FibMatch::Route { route, .. } => route.kind.rejects() && route.prefix.prefix_len() == 0,
+        FibMatch::Rule(_) | FibMatch::Unsure(_) => false,
+    };
+    if !nothing {
+        return None;
+    }
+    let neighbours = case.state.neighbours(case.host).ok()?;
+    let info = case.inventory.netns(case.inventory.host_key())?;
+    let (device, router) = info
+        .links
+        .iter()
+        .filter(|link| link.up && !matches!(link.kind, LinkKind::Bridge | LinkKind::Loopback))
+        .find_map(|link| {
+            let is_router = |entry: &&Neighbour| entry.router && entry.device == link.name;
+            let router = neighbours.iter().find(is_router)?;
+            let read = |name: &str| {
+                let key = interface_key(true, &link.name, name);
+                case.state.sysctl(case.host, &key).ok().flatten()
+            };
+            let refuses = read("forwarding")?.trim() != "0" && read("accept_ra")?.trim() == "1";
+            refuses.then_some((link.name.as_str(), router))
+        })?;
+    let key = interface_key(true, device, "accept_ra");
+    let verdict = Verdict::confirmed(
+        "ipv6-route-lost",
+        format!("the host has no IPv6 default route: since it forwards, it takes none from the router that advertises itself on {device}"),
+    )
+    .fact(format!("{} = 1, which counts as 0 while forwarding is on", display_key(&key)))
+    .fact(format!("{} = 1", display_key(&interface_key(true, device, "forwarding"))))
+    .fact(format!("a router is there: {} on {device}", router.address));
+    Some(case.set_sysctl(verdict, &key, "1", "2").advise(
+        "the route comes with the next advertisement (rdisc6 asks for one); networkd and NetworkManager take advertisements themselves          if they manage the interface (IPv6AcceptRA=yes)",
+    ))
+}

@@ -1,0 +1,121 @@
+//! Docker networks that cover addresses of the world outside.
+
+use std::net::IpAddr;
+
+use super::{
+    Case, Verdict,
+    bridged::{bridge_of, bridged},
+};
+use crate::{
+    host::{
+        firewall::Hook,
+        route::{Family, Route},
+    },
+    model::{Impact, Link, Network},
+};
+
+/// Row 8: the address is one of the LAN, and by its subnet also one of a Docker network, whose bridge is asked for it in
+/// vain.
+pub(super) fn subnet_overlaps_lan(case: &Case<'_>) -> Option<Verdict> {
+    let unanswered = super::neighbour::gave_up(case);
+    let forwarded = case.in_host()
+        && matches!(case.evidence.reason(), "NETFILTER_DROP" | "")
+        && case
+            .evidence
+            .hook
+            .is_some_and(|point| point.hook == Hook::Forward && !point.bridge);
+    if !unanswered && !forwarded {
+        return None;
+    }
+    let dst = case.dst()?;
+    let (network, subnet) = bridged(case, dst)?;
+    // Somebody of Docker's has the address, or had it: its absence is another matter.
+    if case.assigned_to(dst).is_some() || case.inventory.container_by_address(dst).is_some() {
+        return None;
+    }
+    let bridge = bridge_of(case, network)?;
+    let way_in = if case.in_host() {
+        case.evidence.out_device.as_deref() == Some(&bridge.name)
+    } else {
+        on_network(case, network)
+    };
+    if !way_in || subnet.gateway == Some(dst) {
+        return None;
+    }
+    let (lan, fact) = lan(case, dst, bridge)?;
+    let prefix = subnet.prefix;
+    let verdict = Verdict::confirmed(
+        "subnet-overlaps-lan",
+        format!(
+            "{dst} is reached by {lan}, but {}'s subnet {prefix} covers it too: packets to it go into {}",
+            network.name, bridge.name
+        ),
+    )
+    .fact(fact)
+    .fact(format!("{} has {prefix}, and no container has {dst}", network.name));
+    let ip = Family::of(dst).ip_command();
+    let verdict = if case.in_host() {
+        // Helps the other networks' containers and the host, not the ones that are on this network.
+        verdict.run(
+            format!("{ip} route add {dst} dev {lan}"),
+            "host",
+            None,
+            Impact::None,
+        )
+    } else {
+        verdict
+    };
+    let move_it = if network.name == "bridge" {
+        "give the default bridge another subnet: \"bip\" in /etc/docker/daemon.json, then restart Docker".to_owned()
+    } else {
+        format!(
+            "for good: recreate {} with a subnet that nobody else uses (docker network create --subnet)",
+            network.name
+        )
+    };
+    Some(verdict.advise(format!(
+        "{move_it}; \"default-address-pools\" in /etc/docker/daemon.json keeps new networks away from the LAN's addresses"
+    )))
+}
+
+/// Whether the container in whose namespace it died is on this network.
+fn on_network(case: &Case<'_>, network: &Network) -> bool {
+    case.container_here().is_some_and(|container| {
+        let mut attachments = container.attachments.iter();
+        attachments.any(|attachment| attachment.network_id == network.id)
+    })
+}
+
+/// The host's interface that really leads to the address, and what says so.
+fn lan(case: &Case<'_>, dst: IpAddr, bridge: &Link) -> Option<(String, String)> {
+    let docker = |name: &str| {
+        name == bridge.name
+            || case
+                .inventory
+                .networks()
+                .any(|network| network.bridge.as_deref() == Some(name))
+    };
+    let info = case.inventory.netns(case.inventory.host_key())?;
+    let connected = info
+        .links
+        .iter()
+        .filter(|link| link.up && !docker(&link.name) && link.name != "lo")
+        .find_map(|link| {
+            let net = link.addresses.iter().find(|net| net.contains(&dst))?;
+            Some((link.name.clone(), format!("{} has {net}", link.name)))
+        });
+    connected.or_else(|| {
+        let routes = case.state.routes(case.host, Family::of(dst)).ok()?;
+        let leads = |route: &&Route| {
+            route.prefix.prefix_len() > 0
+                && route.prefix.contains(&dst)
+                && route.gateway.is_some()
+                && route.oif.as_deref().is_some_and(|oif| !docker(oif))
+        };
+        let route = routes.iter().find(leads)?;
+        Some((
+            route.oif.clone()?,
+            format!("a route of the host's leads there: {route}"),
+        ))
+    })
+}

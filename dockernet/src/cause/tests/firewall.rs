@@ -1,0 +1,155 @@
+//! Rules that are there, are gone, or are in another backend.
+
+use super::{Scene, hook, misrouted::bridge_network};
+use crate::{
+    evidence::HookPoint,
+    host::firewall::{Backend, Firewall, Hook, Ruleset, canned},
+    model::{Icmp, Packet},
+};
+
+const DROPPING: &str =
+    "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n";
+
+fn rules(text: &str, backend: Backend) -> Ruleset {
+    canned::save(
+        &format!(
+            "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n{text}COMMIT\n"
+        ),
+        backend,
+    )
+}
+
+fn docker(text: &str, backend: Backend) -> Ruleset {
+    let chains = ":DOCKER - [0:0]\n-A FORWARD -o docker0 -j DOCKER\n-A DOCKER -d 172.17.0.2/32 ! -i docker0 -o docker0 -p tcp -m tcp --dport 80 -j ACCEPT\n";
+    rules(&format!("{chains}{text}"), backend)
+}
+
+/// A SYN for web that a rule on the forward hook dropped.
+fn dropped(rulesets: Vec<Ruleset>) -> Scene {
+    let mut scene = Scene::new("NETFILTER_DROP", "nf_hook_slow");
+    scene.evidence.hook = Some(hook(Hook::Forward));
+    scene.networks = vec![bridge_network("172.17.0.0/16", "172.17.0.1")];
+    scene.firewall = Some(Firewall {
+        rulesets,
+        notes: Vec::new(),
+    });
+    scene
+}
+
+fn native() -> Ruleset {
+    canned::native(
+        include_str!("../../host/firewall/testdata/docker-29-nft.json"),
+        include_str!("../../host/firewall/testdata/docker-29-nft.txt"),
+    )
+}
+
+#[test]
+fn a_policy_that_iptables_left_is_in_the_way_of_the_nftables_backend() {
+    let legacy = canned::save(DROPPING, Backend::IptablesLegacy);
+    assert_eq!(
+        dropped(vec![native(), legacy.clone()]).id(),
+        "nftables-backend-forwarding"
+    );
+    // A rule that somebody wrote is that.
+    let rule = rules(
+        "-A FORWARD -s 198.51.100.20/32 -j DROP\n",
+        Backend::IptablesLegacy,
+    );
+    assert_eq!(dropped(vec![native(), rule]).id(), "forward-drop");
+    // No Docker anywhere.
+    assert_eq!(dropped(vec![legacy]).id(), "forward-drop");
+}
+
+#[test]
+fn the_other_backend_is_blamed_only_where_docker_is_in_this_one() {
+    let drop = "-A FORWARD -i eth0 -j DROP\n";
+    let legacy = |text: &str| rules(text, Backend::IptablesLegacy);
+    let mixed = dropped(vec![docker("", Backend::IptablesNft), legacy(drop)]);
+    assert_eq!(mixed.id(), "iptables-backend-mix");
+    let same = dropped(vec![docker(drop, Backend::IptablesLegacy)]);
+    assert_ne!(same.id(), "iptables-backend-mix");
+    let alone = dropped(vec![rules("", Backend::IptablesNft), legacy(drop)]);
+    assert_eq!(alone.id(), "forward-drop");
+}
+
+#[test]
+fn invalid_is_what_would_pass_as_established() {
+    let scene = |text: &str, flags: &str| {
+        let mut scene = dropped(vec![docker(text, Backend::IptablesLegacy)]);
+        let packet = scene.evidence.drop.packet.as_mut().unwrap();
+        packet.tcp_flags = Some(flags.into());
+        packet.dst_port = Some(8080);
+        scene
+    };
+    let stateful = "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A FORWARD -i eth0 -j DROP\n";
+    assert_eq!(scene(stateful, "PA").id(), "conntrack-invalid");
+    // The first packet of a connection, and the last ones.
+    for flags in ["S", "R", "FA"] {
+        assert_eq!(scene(stateful, flags).id(), "forward-drop", "{flags}");
+    }
+    // A rule that drops in whatever state.
+    assert_eq!(
+        scene("-A FORWARD -i eth0 -j DROP\n", "PA").id(),
+        "forward-drop"
+    );
+}
+
+#[test]
+fn only_the_message_about_the_size_makes_a_black_hole() {
+    let scene = |code: u8| {
+        let text = "-A OUTPUT -p icmp -j DROP\n";
+        let mut scene = dropped(vec![rules(text, Backend::IptablesLegacy)]);
+        scene.evidence.hook = scene.evidence.hook.map(|point| HookPoint {
+            hook: Hook::Output,
+            ..point
+        });
+        scene.evidence.record.key.protocol = 1;
+        scene.evidence.drop.nat = None;
+        let about = scene.evidence.drop.packet.clone().unwrap();
+        scene.evidence.drop.packet = Some(Packet {
+            protocol: "icmp".into(),
+            src_port: None,
+            dst_port: None,
+            tcp_flags: None,
+            icmp: Some(Icmp {
+                icmp_type: 3,
+                code,
+                id: None,
+                inner: Some(Box::new(about.clone())),
+            }),
+            ..about
+        });
+        scene
+    };
+    assert_eq!(scene(4).id(), "pmtu-blackhole");
+    assert_ne!(scene(1).id(), "pmtu-blackhole");
+}
+
+#[test]
+fn a_firewalld_that_has_left_dockers_rules_alone_is_not_blamed() {
+    let firewalld = || {
+        canned::native(
+            include_str!("../../host/firewall/testdata/firewalld.json"),
+            include_str!("../../host/firewall/testdata/firewalld.txt"),
+        )
+    };
+    let scene = |rulesets| {
+        let mut scene = dropped(rulesets);
+        scene.evidence.drop.location = Some("nft_do_chain".into());
+        scene.evidence.hook = Some(HookPoint {
+            hook: Hook::Forward,
+            bridge: false,
+            family: Some("inet"),
+            nft: true,
+        });
+        scene.evidence.drop.nat = None;
+        scene
+    };
+    assert_eq!(scene(vec![firewalld()]).id(), "firewalld-reload");
+    let both = scene(vec![firewalld(), docker("", Backend::IptablesNft)]);
+    assert_ne!(both.id(), "firewalld-reload");
+    // Nobody needs Docker's rules.
+    let mut alone = scene(vec![firewalld()]);
+    alone.networks.clear();
+    assert_ne!(alone.id(), "firewalld-reload");
+}
