@@ -1,20 +1,28 @@
 //! Evidence in, finding out: one file per family of causes. A wrong cause is worse than `unexplained`.
 
 mod bridge;
+mod bridge_device;
 mod case;
 pub mod catalogue;
 mod checksum;
+mod device;
 mod dns;
 mod firewall;
 mod forwarding;
+mod macvlan;
 mod neighbour;
 pub mod noise;
+mod overlay;
+mod port;
+mod queue;
 mod routing;
 mod sizes;
 mod socket;
+mod stale;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod wire;
 
 pub use case::{Case, FirewallCache};
 pub use verdict::Verdict;
@@ -25,6 +33,10 @@ type Test = fn(&Case<'_>) -> Option<Verdict>;
 /// In order: the first that finds something has it. Each looks at reason and location first, so that a drop pays for
 /// the reads of its own family only.
 const TESTS: &[Test] = &[
+    // What is broken below the IP layer sends packets astray, and the layers above complain of it.
+    bridge_device::bridge_lost,
+    stale::stale_neighbour,
+    port::duplicate_mac,
     forwarding::address_changed_in_container,
     forwarding::forwarding_disabled,
     forwarding::ipv6_forwarding_disabled,
@@ -37,6 +49,13 @@ const TESTS: &[Test] = &[
     sizes::mtu_exceeded,
     bridge::stp_forward_delay,
     bridge::veth_down,
+    port::port_isolated,
+    macvlan::parent_down,
+    macvlan::host_isolation,
+    device::uplink_no_carrier,
+    device::veth_mtu_mismatch,
+    queue::queue_overflow,
+    overlay::overlay_broken,
     neighbour::unreachable,
     firewall::netfilter_drop,
     socket::no_socket,

@@ -4,6 +4,7 @@ mod build;
 pub(crate) mod flow;
 mod hook;
 pub(crate) mod packet;
+pub mod vxlan;
 
 pub(crate) use build::unexplained;
 pub use build::{Names, evidence};

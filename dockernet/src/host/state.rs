@@ -14,9 +14,11 @@ pub use self::canned::{CannedNetns, CannedState};
 use super::{
     bridge::{self, Bridges},
     device,
+    fdb::{self, FdbEntry},
     listeners::{self, Listener},
     neighbour::{self, Neighbour},
     netns::NetnsHandle,
+    queue::{self, Queue},
     resolver::{self, Resolv},
     route::{
         self, Family, Route,
@@ -25,6 +27,7 @@ use super::{
         rule::{self, PolicyRule},
     },
     sysctl::{self, files::SysctlFiles},
+    vxlan::{self, Vxlan},
 };
 
 /// What a cause asks the host. Every call blocks, for some milliseconds as a rule: call it from `spawn_blocking`.
@@ -51,6 +54,16 @@ pub trait HostState: Send + Sync {
     fn resolver(&self, pid: Option<u32>) -> Result<Resolv>;
     /// Whether a device leaves transport checksums to the hardware.
     fn transmit_checksum_offload(&self, netns: &NetnsHandle, device: &str) -> Result<bool>;
+    /// A device's queueing disciplines.
+    fn queues(&self, netns: &NetnsHandle, device: &str) -> Result<Vec<Queue>>;
+    /// Packets that the CPUs' backlogs have dropped since the machine's start.
+    fn backlog_drops(&self) -> Result<u64>;
+    /// How many packets may wait for a CPU.
+    fn backlog_limit(&self) -> Result<Option<u64>>;
+    /// VXLAN devices.
+    fn vxlans(&self, netns: &NetnsHandle) -> Result<Vec<Vxlan>>;
+    /// Which port or tunnel end a MAC address is behind.
+    fn fdb(&self, netns: &NetnsHandle) -> Result<Vec<FdbEntry>>;
 
     /// The rule or route that a packet ends at, rejecting ones included.
     fn matching_route(&self, netns: &NetnsHandle, query: &RouteQuery) -> Result<FibMatch> {
@@ -114,5 +127,25 @@ impl HostState for LiveState {
 
     fn transmit_checksum_offload(&self, netns: &NetnsHandle, device: &str) -> Result<bool> {
         device::transmit_checksum_offload(netns, device)
+    }
+
+    fn queues(&self, netns: &NetnsHandle, device: &str) -> Result<Vec<Queue>> {
+        queue::queues(netns, device)
+    }
+
+    fn backlog_drops(&self) -> Result<u64> {
+        queue::backlog_drops()
+    }
+
+    fn backlog_limit(&self) -> Result<Option<u64>> {
+        queue::backlog_limit()
+    }
+
+    fn vxlans(&self, netns: &NetnsHandle) -> Result<Vec<Vxlan>> {
+        vxlan::vxlans(netns)
+    }
+
+    fn fdb(&self, netns: &NetnsHandle) -> Result<Vec<FdbEntry>> {
+        fdb::fdb(netns)
     }
 }

@@ -7,9 +7,11 @@ use anyhow::{Context as _, Result, anyhow};
 use super::HostState;
 use crate::host::{
     bridge::Bridges,
+    fdb::FdbEntry,
     listeners::Listener,
     neighbour::Neighbour,
     netns::NetnsHandle,
+    queue::Queue,
     resolver::Resolv,
     route::{
         Family, Route,
@@ -17,6 +19,7 @@ use crate::host::{
         rule::PolicyRule,
     },
     sysctl::files::SysctlFiles,
+    vxlan::Vxlan,
 };
 
 /// What one made-up namespace holds. What is not filled in is empty.
@@ -38,6 +41,12 @@ pub struct CannedNetns {
     pub listeners: Vec<Listener>,
     /// Checksum offload by device.
     pub checksum_offload: HashMap<String, bool>,
+    /// Queueing disciplines by device.
+    pub queues: HashMap<String, Vec<Queue>>,
+    /// VXLAN devices.
+    pub vxlans: Vec<Vxlan>,
+    /// Forwarding database.
+    pub fdb: Vec<FdbEntry>,
 }
 
 /// A made-up host. Its namespaces are keyed by inode number, which a handle on any open file has:
@@ -50,6 +59,8 @@ pub struct CannedState {
     pub resolvers: HashMap<Option<u32>, Resolv>,
     /// A directory with an `etc/sysctl.d` in it.
     pub root: Option<PathBuf>,
+    /// Packets that the CPUs' backlogs have dropped.
+    pub backlog_drops: u64,
 }
 
 impl CannedState {
@@ -119,6 +130,27 @@ impl HostState for CannedState {
     fn transmit_checksum_offload(&self, netns: &NetnsHandle, device: &str) -> Result<bool> {
         let offload = self.get(netns)?.checksum_offload.get(device);
         offload.copied().context("no such device was made up")
+    }
+
+    fn queues(&self, netns: &NetnsHandle, device: &str) -> Result<Vec<Queue>> {
+        let queues = self.get(netns)?.queues.get(device);
+        Ok(queues.cloned().unwrap_or_default())
+    }
+
+    fn backlog_drops(&self) -> Result<u64> {
+        Ok(self.backlog_drops)
+    }
+
+    fn backlog_limit(&self) -> Result<Option<u64>> {
+        Ok(Some(1000))
+    }
+
+    fn vxlans(&self, netns: &NetnsHandle) -> Result<Vec<Vxlan>> {
+        Ok(self.get(netns)?.vxlans.clone())
+    }
+
+    fn fdb(&self, netns: &NetnsHandle) -> Result<Vec<FdbEntry>> {
+        Ok(self.get(netns)?.fdb.clone())
     }
 }
 
