@@ -56,7 +56,13 @@ fn part(case: &Case<'_>, crossing: &Crossing<'_>) -> Option<Part> {
         let at_port = evidence.freed_in(&["br_handle_frame"])
             && evidence.reason_or_silent("BRIDGE_INGRESS_STP_STATE");
         let unbridged = !evidence.below(&["br_handle_frame", "br_handle_frame_finish"])
-            && evidence.below(&["ip_rcv", "ipv6_rcv", "ip_list_rcv", "ipv6_list_rcv", "arp_rcv"]);
+            && evidence.below(&[
+                "ip_rcv",
+                "ipv6_rcv",
+                "ip_list_rcv",
+                "ipv6_list_rcv",
+                "arp_rcv",
+            ]);
         return (at_port || unbridged).then_some(Part::Veth);
     }
     let to = evidence.drop.destination.container.as_ref()?;
@@ -74,9 +80,7 @@ fn part(case: &Case<'_>, crossing: &Crossing<'_>) -> Option<Part> {
         .iter()
         .any(|subnet| subnet.prefix.contains(&dst));
     let elsewhere = match evidence.out_device.as_deref() {
-        Some(out) => {
-            out != crossing.bridge && (gave_up || evidence.reason() == "NETFILTER_DROP")
-        }
+        Some(out) => out != crossing.bridge && (gave_up || evidence.reason() == "NETFILTER_DROP"),
         None => evidence.freed_in(&["ip_error", "ip6_pkt_discard", "ip6_pkt_drop"]),
     };
     (inside && elsewhere).then_some(Part::Bridge)
@@ -121,7 +125,11 @@ fn gone(crossing: &Crossing<'_>) -> Verdict {
 }
 
 fn off(crossing: &Crossing<'_>) -> Verdict {
-    let (bridge, veth, name) = (crossing.bridge, &crossing.host.name, &crossing.container.name);
+    let (bridge, veth, name) = (
+        crossing.bridge,
+        &crossing.host.name,
+        &crossing.container.name,
+    );
     Verdict::confirmed(
         "veth-off-bridge",
         format!("{name}'s interface on the host, {veth}, is not on its network's bridge {bridge}"),

@@ -36,7 +36,9 @@ pub(super) fn uplink_no_carrier(case: &Case<'_>) -> Option<Verdict> {
     )
     .fact(format!("{name} is UP with NO-CARRIER"));
     Some(if link.kind == LinkKind::Veth {
-        verdict.advise(format!("the other end of {name} is down: set it up where it is"))
+        verdict.advise(format!(
+            "the other end of {name} is down: set it up where it is"
+        ))
     } else {
         verdict.advise(format!(
             "look at the cable, the switch port or the virtual machine's network; ethtool {name} says what the driver sees"
@@ -63,7 +65,9 @@ pub(super) fn veth_mtu_mismatch(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let record = &case.evidence.record;
-    let device = case.inventory.link(case.evidence.netns, record.key.ifindex)?;
+    let device = case
+        .inventory
+        .link(case.evidence.netns, record.key.ifindex)?;
     let length = case.packet()?.length;
     let (from, from_place, to, to_key, to_place) = if case.evidence.freed_in(TOO_BIG_FOR_PORT) {
         let from = case.inventory.link(case.evidence.netns, record.iif)?;

@@ -25,7 +25,11 @@ pub(super) fn parent_down(case: &Case<'_>) -> Option<Verdict> {
         "{}, the parent of network {}, {}: {} is cut off",
         parent.name,
         network.name,
-        if parent.up { "has no carrier" } else { "is down" },
+        if parent.up {
+            "has no carrier"
+        } else {
+            "is down"
+        },
         container.name
     );
     if !parent.up {

@@ -5,6 +5,7 @@ mod bridge_device;
 mod case;
 pub mod catalogue;
 mod checksum;
+mod connected;
 mod device;
 mod dns;
 mod firewall;
@@ -13,6 +14,7 @@ mod macvlan;
 mod neighbour;
 pub mod noise;
 mod overlay;
+mod paused;
 mod port;
 mod queue;
 mod routing;
@@ -37,6 +39,7 @@ const TESTS: &[Test] = &[
     bridge_device::bridge_lost,
     stale::stale_neighbour,
     port::duplicate_mac,
+    connected::route_conflict,
     forwarding::address_changed_in_container,
     forwarding::forwarding_disabled,
     forwarding::ipv6_forwarding_disabled,
@@ -59,6 +62,7 @@ const TESTS: &[Test] = &[
     neighbour::unreachable,
     firewall::netfilter_drop,
     socket::no_socket,
+    paused::container_paused,
     socket::buffer_full,
     checksum::bad_checksum,
 ];

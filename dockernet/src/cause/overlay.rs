@@ -95,7 +95,10 @@ fn down(case: &Case<'_>, key: NetnsKey, device: &Vxlan) -> Verdict {
         .unwrap_or_else(|| "its namespace".into());
     Verdict::confirmed(
         "overlay-broken",
-        format!("{name}, the tunnel of overlay network (VNI) {}, is down", device.id),
+        format!(
+            "{name}, the tunnel of overlay network (VNI) {}, is down",
+            device.id
+        ),
     )
     .fact(format!("{name} in {place} is not UP"))
     .run(
@@ -118,7 +121,9 @@ fn no_peer(case: &Case<'_>) -> Option<Verdict> {
     }
     let netns = case.netns()?;
     let record = &case.evidence.record;
-    let link = case.inventory.link(case.evidence.netns, record.key.ifindex)?;
+    let link = case
+        .inventory
+        .link(case.evidence.netns, record.key.ifindex)?;
     if !matches!(&link.kind, LinkKind::Other(kind) if kind == "vxlan") {
         return None;
     }

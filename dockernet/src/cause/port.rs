@@ -14,9 +14,12 @@ use crate::{
 fn no_port(case: &Case<'_>) -> bool {
     case.in_host()
         && case.evidence.reason_or_silent("NO_TX_TARGET")
-        && case
-            .evidence
-            .freed_in(&["br_handle_frame_finish", "br_flood", "br_forward", "__br_forward"])
+        && case.evidence.freed_in(&[
+            "br_handle_frame_finish",
+            "br_flood",
+            "br_forward",
+            "__br_forward",
+        ])
 }
 
 /// Row 63. Two isolated ports exchange nothing; one that is not flooded to gets nothing while the bridge does not know
@@ -80,7 +83,10 @@ pub(super) fn port_isolated(case: &Case<'_>) -> Option<Verdict> {
 
 fn unflooded(towards: &Crossing<'_>, there: &BridgePort) -> Option<Verdict> {
     let (attribute, what) = if !there.unicast_flood {
-        ("flood", "unicast frames for addresses that the bridge has not learnt")
+        (
+            "flood",
+            "unicast frames for addresses that the bridge has not learnt",
+        )
     } else if !there.broadcast_flood {
         ("bcast_flood", "broadcasts, ARP requests among them")
     } else {
@@ -108,13 +114,20 @@ fn unflooded(towards: &Crossing<'_>, there: &BridgePort) -> Option<Verdict> {
 /// Row 59. A bridge knows one port for an address: what is for the other container goes to the one that spoke last, and
 /// what one of both sends to the other comes back to the port it came from, where it is dropped.
 pub(super) fn duplicate_mac(case: &Case<'_>) -> Option<Verdict> {
-    let misled = case.in_container() && case.evidence.freed_in(&["ip_error", "ip6_forward", "ip6_pkt_drop"]);
+    let misled = case.in_container()
+        && case
+            .evidence
+            .freed_in(&["ip_error", "ip6_forward", "ip6_pkt_drop"]);
     if !no_port(case) && !super::neighbour::gave_up(case) && !misled {
         return None;
     }
     let ends = wire::crossings(case);
     let (mine, other) = ends.iter().find_map(|end| {
-        if misled && case.container_here().is_some_and(|here| here.id == end.container.id) {
+        if misled
+            && case
+                .container_here()
+                .is_some_and(|here| here.id == end.container.id)
+        {
             return None;
         }
         Some((end, twin(case, end)?))
@@ -147,7 +160,9 @@ pub(super) fn duplicate_mac(case: &Case<'_>) -> Option<Verdict> {
 fn twin<'a>(case: &Case<'a>, end: &Crossing<'a>) -> Option<Crossing<'a>> {
     let mac = end.wire.mac.as_ref()?;
     let living = case.inventory.containers().filter(|container| {
-        container.ended.is_none() && container.netns.is_some() && container.netns != end.container.netns
+        container.ended.is_none()
+            && container.netns.is_some()
+            && container.netns != end.container.netns
     });
     living
         .filter_map(|container| Some((container, case.inventory.netns(container.netns?)?)))

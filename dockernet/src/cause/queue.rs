@@ -36,7 +36,10 @@ pub(super) fn queue_overflow(case: &Case<'_>) -> Option<Verdict> {
     let (device, place) = (&link.name, case.place());
     let verdict = Verdict::confirmed(
         "queue-overflow",
-        format!("the {} queue of {device} in {place} is full: more is sent than it lets through", queue.kind),
+        format!(
+            "the {} queue of {device} in {place} is full: more is sent than it lets through",
+            queue.kind
+        ),
     )
     .fact(format!(
         "qdisc {} on {device} has dropped {} packets, {} wait in it",
@@ -67,12 +70,7 @@ fn mend(case: &Case<'_>, verdict: Verdict, device: &str, queue: &Queue) -> Verdi
 /// `enqueue_to_backlog` (net/core/dev.c): packets for this CPU come faster than it handles them.
 fn backlog(case: &Case<'_>) -> Option<Verdict> {
     let drops = case.state.backlog_drops().ok()?;
-    let limit = case
-        .state
-        .backlog_limit()
-        .ok()
-        .flatten()
-        .unwrap_or(1000);
+    let limit = case.state.backlog_limit().ok().flatten().unwrap_or(1000);
     let raised = limit.saturating_mul(2);
     let verdict = Verdict::when(
         drops > 0,

@@ -42,7 +42,10 @@ pub(super) fn stale_neighbour(case: &Case<'_>) -> Option<Verdict> {
     })?;
     let verdict = Verdict::confirmed(
         "stale-neighbour",
-        format!("{who} still sends {}'s packets to a MAC address that {} does not have", container.name, container.name),
+        format!(
+            "{who} still sends {}'s packets to a MAC address that {} does not have",
+            container.name, container.name
+        ),
     )
     .fact(format!(
         "{who} has {entry}; {} of {} is {actual}",
@@ -69,12 +72,12 @@ fn sender<'a>(case: &Case<'a>, mac: &str) -> Option<(NetnsKey, &'a Link, String)
     let has = |link: &&Link| link.mac.as_deref() == Some(mac);
     let host = case.inventory.host_netns()?;
     // A bridge wears the address of one of its ports; the host sends by the bridge, which has addresses.
-    if let Some(link) = host
-        .links
-        .iter()
-        .filter(has)
-        .find(|link| !link.addresses.iter().all(|net| neighbour::is_link_local(net.addr())))
-    {
+    if let Some(link) = host.links.iter().filter(has).find(|link| {
+        !link
+            .addresses
+            .iter()
+            .all(|net| neighbour::is_link_local(net.addr()))
+    }) {
         return Some((host.key, link, "host".into()));
     }
     let mut living = case

@@ -26,14 +26,17 @@ pub(super) fn crossings<'a>(case: &Case<'a>) -> Vec<Crossing<'a>> {
     if case.in_host() {
         let record = &case.evidence.record;
         for index in [record.iif, record.key.ifindex] {
-            let here = case.inventory.container_behind(index).and_then(|container| {
-                let netns = case.inventory.netns(container.netns?)?;
-                let wire = netns
-                    .links
-                    .iter()
-                    .find(|link| link.peer_ifindex == Some(index))?;
-                crossing(case, container, wire)
-            });
+            let here = case
+                .inventory
+                .container_behind(index)
+                .and_then(|container| {
+                    let netns = case.inventory.netns(container.netns?)?;
+                    let wire = netns
+                        .links
+                        .iter()
+                        .find(|link| link.peer_ifindex == Some(index))?;
+                    crossing(case, container, wire)
+                });
             all.extend(here);
         }
     }

@@ -80,8 +80,8 @@ fn decode(message: &TcMessage) -> Queue {
 /// # Errors
 /// The file cannot be read or is none of the kernel's.
 pub fn backlog_drops() -> Result<u64> {
-    let text = fs::read_to_string("/proc/net/softnet_stat")
-        .context("reading /proc/net/softnet_stat")?;
+    let text =
+        fs::read_to_string("/proc/net/softnet_stat").context("reading /proc/net/softnet_stat")?;
     parse_softnet(&text).context("/proc/net/softnet_stat is not in the form that is known")
 }
 

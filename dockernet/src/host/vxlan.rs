@@ -5,9 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Context as _, Result};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{
-        InfoData, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
-    },
+    link::{InfoData, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage},
 };
 
 use super::{netlink, netns::NetnsHandle};
