@@ -10,6 +10,7 @@ mod device;
 mod dns;
 mod firewall;
 mod forwarding;
+pub mod guide;
 mod macvlan;
 mod neighbour;
 pub mod noise;

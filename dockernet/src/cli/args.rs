@@ -55,10 +55,14 @@ pub enum JobArgs {
         /// Container, interface, network, address or MAC; globs too [default: everything]
         what: Vec<String>,
     },
-    /// Explain a cause or a kernel drop reason in prose
+    /// Explain a cause or a kernel drop reason in prose, or list all causes
     Explain {
         /// Cause such as no-route, or reason such as NETFILTER_DROP
-        id: String,
+        #[arg(required_unless_present = "list")]
+        id: Option<String>,
+        /// Every cause with its title
+        #[arg(long, conflicts_with = "id")]
+        list: bool,
     },
     /// Print a completion script for a shell
     Completions {

@@ -29,8 +29,8 @@ pub enum Job {
     Doctor,
     /// Show who is plugged in where: containers, interfaces, networks or addresses of these names; all, if none.
     Map(Vec<String>),
-    /// Explain a cause or a kernel reason; see [`explainable`].
-    Explain(String),
+    /// Explain a cause or a kernel reason (see [`explainable`]); none: list all causes.
+    Explain(Option<String>),
     /// Print a completion script ([`args::completions`]).
     Completions(Shell),
     /// Print the manual page ([`args::man`]).
@@ -136,7 +136,7 @@ impl Options {
                 None => Job::Trace,
                 Some(JobArgs::Doctor) => Job::Doctor,
                 Some(JobArgs::Map { what }) => Job::Map(what),
-                Some(JobArgs::Explain { id }) => Job::Explain(id),
+                Some(JobArgs::Explain { id, list: _ }) => Job::Explain(id),
                 Some(JobArgs::Completions { shell }) => Job::Completions(shell),
                 Some(JobArgs::Man) => Job::Man,
             },
