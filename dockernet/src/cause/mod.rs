@@ -4,6 +4,7 @@ mod bridge;
 mod bridge_device;
 mod case;
 pub mod catalogue;
+pub mod changed;
 mod checksum;
 mod connected;
 mod device;

@@ -3,6 +3,7 @@
 //! Everything here reads and nothing changes the machine. Nothing here loads a kernel module.
 
 pub mod bridge;
+pub mod changes;
 pub mod device;
 pub mod docker;
 pub mod engine_files;

@@ -8,13 +8,13 @@ use std::{
 
 use dockernet_common::{count::CountKey, record::Settings};
 
-use super::scope;
+use super::{began::Began, scope};
 use crate::{
     cause::{self, Case, FirewallCache, Verdict, noise},
     cli::{Filter, options::Options},
     evidence::Evidence,
-    host::{netns::NetnsHandle, state::HostState},
-    inventory::Inventory,
+    host::{changes::Changes, netns::NetnsHandle, state::HostState},
+    inventory::{EngineStatus, Inventory},
     model::Drop,
 };
 
@@ -36,6 +36,7 @@ pub(super) struct Judge {
     /// The filter without causes: what it refuses need not be explained.
     coarse: Filter,
     remembered: HashMap<Question, (Instant, Option<Verdict>)>,
+    began: Began,
 }
 
 /// What a verdict depends on.
@@ -60,7 +61,12 @@ const HOLDS: Duration = Duration::from_secs(1);
 const ANSWERS: usize = 4096;
 
 impl Judge {
-    pub(super) fn new(host: NetnsHandle, state: Box<dyn HostState>, options: &Options) -> Self {
+    pub(super) fn new(
+        host: NetnsHandle,
+        state: Box<dyn HostState>,
+        options: &Options,
+        changes: Changes,
+    ) -> Self {
         Self {
             host,
             state,
@@ -70,7 +76,13 @@ impl Judge {
                 ..options.filter.clone()
             },
             remembered: HashMap::new(),
+            began: Began::new(changes),
         }
+    }
+
+    /// Notes whether the engine answers.
+    pub(super) fn engine_is(&mut self, status: &EngineStatus) {
+        self.began.engine_is(status);
     }
 
     /// Decides one drop and completes its line.
@@ -120,6 +132,8 @@ impl Judge {
                 Some(verdict) => {
                     drop.cause = verdict.cause;
                     drop.rule = verdict.rule;
+                    let fact = self.began.fact(&drop);
+                    drop.cause.evidence.extend(fact);
                 }
                 None => drop.noise = noise::leftover(&case),
             }
