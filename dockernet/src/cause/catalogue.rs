@@ -207,6 +207,10 @@ catalogue! {
         "UDP to it is lost; TCP connects and then nothing comes.",
         "SOCKET_RCVBUFF in a container. Confirmed by its state in Docker: paused.",
         "docker unpause CONTAINER.";
+    "stale-hosts-entry": "A hosts file leads to an address that is another's now",
+        "A linked container is refused or not found after its peer was recreated; by its right address it is reached.",
+        "NO_SOCKET in a container for a packet from another one, or NEIGH_FAILED in the asker. Confirmed by the asker's /etc/hosts, which names the address for a container that has another one.",
+        "Recreate the asker. Use a user-defined network and names instead of --link and --add-host.";
     "bad-checksum": "A checksum is wrong",
         "Losses, often on overlay networks or virtual machines.",
         "TCP_CSUM, UDP_CSUM, IP_CSUM. Confirmed by the namespace's InCsumErrors or by the header itself.",

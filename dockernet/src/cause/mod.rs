@@ -12,6 +12,7 @@ mod dns;
 mod firewall;
 mod forwarding;
 pub mod guide;
+mod hosts;
 mod macvlan;
 mod neighbour;
 pub mod noise;
@@ -61,6 +62,7 @@ const TESTS: &[Test] = &[
     device::veth_mtu_mismatch,
     queue::queue_overflow,
     overlay::overlay_broken,
+    hosts::stale_entry,
     neighbour::unreachable,
     firewall::netfilter_drop,
     socket::no_socket,

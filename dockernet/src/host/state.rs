@@ -15,6 +15,7 @@ use super::{
     bridge::{self, Bridges},
     device,
     fdb::{self, FdbEntry},
+    hosts::{self, HostsEntry},
     listeners::{self, Listener},
     neighbour::{self, Neighbour},
     netns::NetnsHandle,
@@ -52,6 +53,8 @@ pub trait HostState: Send + Sync {
     fn listeners(&self, netns: &NetnsHandle) -> Result<Vec<Listener>>;
     /// The name servers that a process sees; with `None` the host's.
     fn resolver(&self, pid: Option<u32>) -> Result<Resolv>;
+    /// The hosts file that a process sees.
+    fn hosts(&self, pid: u32) -> Result<Vec<HostsEntry>>;
     /// Whether a device leaves transport checksums to the hardware.
     fn transmit_checksum_offload(&self, netns: &NetnsHandle, device: &str) -> Result<bool>;
     /// A device's queueing disciplines.
@@ -123,6 +126,10 @@ impl HostState for LiveState {
 
     fn resolver(&self, pid: Option<u32>) -> Result<Resolv> {
         pid.map_or_else(resolver::of_host, resolver::of_process)
+    }
+
+    fn hosts(&self, pid: u32) -> Result<Vec<HostsEntry>> {
+        hosts::of_process(pid)
     }
 
     fn transmit_checksum_offload(&self, netns: &NetnsHandle, device: &str) -> Result<bool> {

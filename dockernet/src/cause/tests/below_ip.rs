@@ -3,6 +3,7 @@
 use super::yard::*;
 use crate::{
     host::{
+        hosts::HostsEntry,
         neighbour::{Neighbour, NeighbourState},
         queue::Queue,
         route::{Route, RouteKind},
@@ -292,4 +293,28 @@ fn a_paused_container_is_not_a_slow_one() {
     assert_eq!(yard.cause().unwrap().id, "socket-buffer-full");
     yard.containers[1].state = State::Paused;
     assert_eq!(yard.id(), "container-paused");
+}
+
+#[test]
+fn a_hosts_file_is_stale_only_for_a_container_that_is_elsewhere() {
+    let named = |name: &str| {
+        let mut yard = Yard::in_db("NO_SOCKET", "tcp_v4_rcv");
+        yard.containers[0].pid = Some(7);
+        let mut third = yard.containers[1].clone();
+        third.id = "third-id".into();
+        third.name = "third".into();
+        third.netns = None;
+        third.attachments[0].ipv4 = Some("172.18.0.9/16".parse().unwrap());
+        yard.containers.push(third);
+        let entry = HostsEntry {
+            address: "172.18.0.3".parse().unwrap(),
+            names: vec![name.into()],
+        };
+        yard.state.hosts.insert(7, vec![entry]);
+        yard.id()
+    };
+    assert_eq!(named("third"), "stale-hosts-entry");
+    // Right, or no container's name.
+    assert_eq!(named("db"), "no-listener");
+    assert_eq!(named("printer"), "no-listener");
 }

@@ -8,6 +8,7 @@ use super::HostState;
 use crate::host::{
     bridge::Bridges,
     fdb::FdbEntry,
+    hosts::HostsEntry,
     listeners::Listener,
     neighbour::Neighbour,
     netns::NetnsHandle,
@@ -57,6 +58,8 @@ pub struct CannedState {
     pub netns: HashMap<u32, CannedNetns>,
     /// Name servers by process; `None` is the host.
     pub resolvers: HashMap<Option<u32>, Resolv>,
+    /// Hosts files by process.
+    pub hosts: HashMap<u32, Vec<HostsEntry>>,
     /// A directory with an `etc/sysctl.d` in it.
     pub root: Option<PathBuf>,
     /// Packets that the CPUs' backlogs have dropped.
@@ -125,6 +128,11 @@ impl HostState for CannedState {
     fn resolver(&self, pid: Option<u32>) -> Result<Resolv> {
         let resolver = self.resolvers.get(&pid);
         resolver.cloned().context("no such resolv.conf was made up")
+    }
+
+    fn hosts(&self, pid: u32) -> Result<Vec<HostsEntry>> {
+        let hosts = self.hosts.get(&pid);
+        hosts.cloned().context("no such hosts file was made up")
     }
 
     fn transmit_checksum_offload(&self, netns: &NetnsHandle, device: &str) -> Result<bool> {
