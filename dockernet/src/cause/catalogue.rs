@@ -166,7 +166,7 @@ catalogue! {
     "bridge-port-isolated": "A bridge port does not get what is meant for it",
         "Two containers of one network do not reach each other, both reach the host and the outside.",
         "NOT_SPECIFIED or NO_TX_TARGET in br_handle_frame_finish for a frame with one receiver, later NEIGH_FAILED. Confirmed by the ports' isolated, flood or bcast_flood attribute.",
-        "bridge link set dev VETH isolated off (or flood on). Docker isolates the ports of networks with enable_icc=false itself; those are icc-disabled.";
+        "bridge link set dev VETH isolated off (or flood on), unless it is meant so: Docker leaves these alone, CNI's portIsolation and network managers set them.";
     "duplicate-mac": "Two containers have one MAC address",
         "Alternating losses; both are never reachable at a time, and they do not reach each other.",
         "NOT_SPECIFIED in br_handle_frame_finish for frames between both, IP_INADDRERRORS in the one that gets the other's packets, NEIGH_FAILED. Confirmed by both interfaces' MAC addresses on one bridge.",

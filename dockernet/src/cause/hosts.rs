@@ -6,8 +6,8 @@ use crate::model::Container;
 /// Row 83. A `--link` writes an address into a hosts file when the container starts, and nobody writes it again when the
 /// one behind the name is made anew.
 pub(super) fn stale_entry(case: &Case<'_>) -> Option<Verdict> {
-    let refused = case.in_container() && case.evidence.reason() == "NO_SOCKET";
-    if !refused && !(case.in_container() && neighbour::gave_up(case)) {
+    let unwanted = case.evidence.reason() == "NO_SOCKET" || neighbour::gave_up(case);
+    if !case.in_container() || !unwanted {
         return None;
     }
     let dst = case.dst()?;

@@ -54,17 +54,6 @@ pub(super) fn port_isolated(case: &Case<'_>) -> Option<Verdict> {
         return unflooded(towards, there);
     }
     let (a, b) = (&from.container.name, &towards.container.name);
-    // Docker isolates the ports of a network that is not to let its containers talk (27.1+).
-    if !towards.network.icc {
-        return Some(
-            Verdict::confirmed(
-                "icc-disabled",
-                format!("network {} does not let its containers talk to each other", towards.network.name),
-            )
-            .fact("com.docker.network.bridge.enable_icc = false, and the bridge's ports are isolated")
-            .advise("if this should pass: publish the port, or recreate the network with com.docker.network.bridge.enable_icc=true"),
-        );
-    }
     Some(
         Verdict::confirmed(
             "bridge-port-isolated",
@@ -77,7 +66,7 @@ pub(super) fn port_isolated(case: &Case<'_>) -> Option<Verdict> {
             None,
             Impact::OpensFirewall,
         )
-        .advise("it may be meant so: network managers and CNI plugins set it; isolated ports still reach the host and the outside"),
+        .advise("it may be meant so (Docker leaves ports alone; CNI's portIsolation and network managers set it): isolated ports still reach the host and the outside"),
     )
 }
 

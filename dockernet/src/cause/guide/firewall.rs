@@ -35,7 +35,7 @@ pub(super) const ROWS: &[Guide] = &[
     ),
     row(
         "icc-disabled",
-        "docker network inspect (enable_icc); iptables -S FORWARD; bridge -d link (isolated)",
+        "docker network inspect (enable_icc); iptables -S FORWARD",
         "docker network create -o com.docker.network.bridge.enable_icc=false",
     ),
     row(

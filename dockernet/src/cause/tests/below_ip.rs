@@ -105,8 +105,6 @@ fn isolation_takes_two_ports() {
     let mut both = refused();
     isolate(&mut both, &[0, 1]);
     assert_eq!(both.id(), "bridge-port-isolated");
-    both.network.icc = false;
-    assert_eq!(both.id(), "icc-disabled");
     let mut unflooded = Yard::in_host("NO_TX_TARGET", "br_handle_frame_finish", VETH_WEB);
     unflooded.canned(0).bridges.ports[0].unicast_flood = false;
     assert_eq!(unflooded.id(), "unexplained");
