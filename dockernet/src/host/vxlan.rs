@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
-use netlink_packet_route::{
-    RouteNetlinkMessage,
-    link::{InfoData, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage},
+use netlink_packet_route::link::{
+    InfoData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
 use super::{netlink, netns::NetnsHandle};
@@ -33,18 +32,7 @@ pub struct Vxlan {
 /// The kernel does not answer.
 pub fn vxlans(netns: &NetnsHandle) -> Result<Vec<Vxlan>> {
     netns
-        .run(|| {
-            let mut request = LinkMessage::default();
-            let mask = vec![LinkExtentMask::SkipStats];
-            request.attributes.push(LinkAttribute::ExtMask(mask));
-            netlink::dump(
-                RouteNetlinkMessage::GetLink(request),
-                |message| match message {
-                    RouteNetlinkMessage::NewLink(link) => decode(&link),
-                    _ => None,
-                },
-            )
-        })?
+        .run(|| netlink::links(|link| decode(&link)))?
         .with_context(|| {
             format!(
                 "reading the VXLAN devices of network namespace {}",
