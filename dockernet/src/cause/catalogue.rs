@@ -205,7 +205,7 @@ catalogue! {
         "ip addr del the leftover address; find who adds it.";
     "container-paused": "The container is paused",
         "UDP to it is lost; TCP connects and then nothing comes.",
-        "SOCKET_RCVBUFF in a container. Confirmed by its state in Docker: paused.",
+        "SOCKET_RCVBUFF in a container. Confirmed by its cgroup, which is frozen (docker ps: Paused).",
         "docker unpause CONTAINER.";
     "stale-hosts-entry": "A hosts file leads to an address that is another's now",
         "A linked container is refused or not found after its peer was recreated; by its right address it is reached.",

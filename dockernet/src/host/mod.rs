@@ -9,6 +9,7 @@ pub mod docker;
 pub mod engine_files;
 pub mod fdb;
 pub mod firewall;
+pub mod freezer;
 pub mod hosts;
 pub mod link;
 pub mod listeners;

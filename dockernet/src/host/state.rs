@@ -15,6 +15,7 @@ use super::{
     bridge::{self, Bridges},
     device,
     fdb::{self, FdbEntry},
+    freezer,
     hosts::{self, HostsEntry},
     listeners::{self, Listener},
     neighbour::{self, Neighbour},
@@ -53,6 +54,8 @@ pub trait HostState: Send + Sync {
     fn listeners(&self, netns: &NetnsHandle) -> Result<Vec<Listener>>;
     /// The name servers that a process sees; with `None` the host's.
     fn resolver(&self, pid: Option<u32>) -> Result<Resolv>;
+    /// Whether a process is frozen.
+    fn is_frozen(&self, pid: u32) -> Result<bool>;
     /// The hosts file that a process sees.
     fn hosts(&self, pid: u32) -> Result<Vec<HostsEntry>>;
     /// Whether a device leaves transport checksums to the hardware.
@@ -126,6 +129,10 @@ impl HostState for LiveState {
 
     fn resolver(&self, pid: Option<u32>) -> Result<Resolv> {
         pid.map_or_else(resolver::of_host, resolver::of_process)
+    }
+
+    fn is_frozen(&self, pid: u32) -> Result<bool> {
+        freezer::is_frozen(pid)
     }
 
     fn hosts(&self, pid: u32) -> Result<Vec<HostsEntry>> {

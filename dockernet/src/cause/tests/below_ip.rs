@@ -289,7 +289,14 @@ fn two_interfaces_with_one_prefix() {
 fn a_paused_container_is_not_a_slow_one() {
     let mut yard = Yard::in_db("SOCKET_RCVBUFF", "udp_queue_rcv_one_skb");
     assert_eq!(yard.cause().unwrap().id, "socket-buffer-full");
+    // The engine says so, and no process is known.
     yard.containers[1].state = State::Paused;
+    assert_eq!(yard.id(), "container-paused");
+    // It goes on already, and the engine's news is late; and the other way about.
+    yard.containers[1].pid = Some(7);
+    assert_eq!(yard.cause().unwrap().id, "socket-buffer-full");
+    yard.containers[1].state = State::Running;
+    yard.state.frozen = vec![7];
     assert_eq!(yard.id(), "container-paused");
 }
 

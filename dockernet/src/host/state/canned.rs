@@ -58,6 +58,8 @@ pub struct CannedState {
     pub netns: HashMap<u32, CannedNetns>,
     /// Name servers by process; `None` is the host.
     pub resolvers: HashMap<Option<u32>, Resolv>,
+    /// Processes that are frozen.
+    pub frozen: Vec<u32>,
     /// Hosts files by process.
     pub hosts: HashMap<u32, Vec<HostsEntry>>,
     /// A directory with an `etc/sysctl.d` in it.
@@ -128,6 +130,10 @@ impl HostState for CannedState {
     fn resolver(&self, pid: Option<u32>) -> Result<Resolv> {
         let resolver = self.resolvers.get(&pid);
         resolver.cloned().context("no such resolv.conf was made up")
+    }
+
+    fn is_frozen(&self, pid: u32) -> Result<bool> {
+        Ok(self.frozen.contains(&pid))
     }
 
     fn hosts(&self, pid: u32) -> Result<Vec<HostsEntry>> {
