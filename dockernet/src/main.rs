@@ -18,7 +18,7 @@ use dockernet::{
     cause::catalogue,
     cli::{
         self, Exit, args,
-        options::{self, Explainable, Job, Options, explainable},
+        options::{self, Explainable, Job, Options, Output, explainable},
     },
     doctor, explain,
     host::netns::NetnsHandle,
@@ -48,7 +48,7 @@ fn run(options: Options, started: Instant) -> Result<Exit> {
         Job::Trace | Job::Path(_) => trace(options, started),
         Job::Doctor => doctor::run(&options),
         Job::Map(what) => map::run(&options, what),
-        Job::Explain(id) => print(&explained(id)?),
+        Job::Explain(id) => print(&explained(id.as_deref(), options.output)?),
         Job::Completions(shell) => {
             args::completions(*shell, &mut io::stdout()).context("writing to standard output")?;
             Ok(Exit::Done)
@@ -229,7 +229,13 @@ fn give_memory_back() {
     }
 }
 
-fn explained(id: &str) -> Result<String> {
+fn explained(id: Option<&str>, output: Output) -> Result<String> {
+    let Some(id) = id else {
+        return Ok(match output {
+            Output::Text => explain::list(),
+            Output::Json => explain::list_json(),
+        });
+    };
     let reasons = Kernel::look()
         .map(|kernel| kernel.reasons)
         .unwrap_or_default();
@@ -240,7 +246,10 @@ fn explained(id: &str) -> Result<String> {
         .chain(["unexplained"])
         .collect();
     let what: Explainable<'_> = explainable(id, &causes, &names)?;
-    Ok(explain::text(what))
+    Ok(match output {
+        Output::Text => explain::text(what),
+        Output::Json => explain::json(what),
+    })
 }
 
 fn print(text: &str) -> Result<Exit> {

@@ -4,9 +4,9 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{licenses, process, project, setup};
+use crate::{docs, licenses, process, project, setup};
 
-/// Formatting, clippy for both halves, documentation, licences.
+/// Formatting, clippy for both halves, documentation, generated pages, licences.
 pub(crate) fn verb() -> Result<()> {
     setup::toolchain()?;
     process::step("cargo fmt --check", "one style");
@@ -39,6 +39,8 @@ pub(crate) fn verb() -> Result<()> {
             .args(["--no-deps", "--document-private-items"])
             .env("RUSTDOCFLAGS", "--deny warnings"),
     )?;
+
+    docs::check()?;
 
     if process::find("cargo-deny").is_some() {
         process::step(

@@ -2,6 +2,7 @@
 
 mod build;
 mod demo;
+mod docs;
 mod licenses;
 mod lint;
 mod process;
@@ -53,7 +54,9 @@ enum Verb {
     },
     /// Breaks a Docker host in a lab, shows the tool naming the fault, mends it, cleans up
     Demo,
-    /// Formatting, clippy (both halves), documentation and licences, warnings denied
+    /// Writes the pages that are made of the program's own data: docs/causes.md
+    Docs,
+    /// Formatting, clippy (both halves), documentation, generated pages and licences, warnings denied
     Lint,
     /// Checks the licence of every dependency against deny.toml
     Licenses,
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Verb::Run { args } => run::verb(&args),
         Verb::Test { full, filter } => test::verb(full, &filter),
         Verb::Demo => demo::verb(),
+        Verb::Docs => docs::verb(),
         Verb::Lint => lint::verb(),
         Verb::Licenses => licenses::verb(),
     };

@@ -1,6 +1,6 @@
 //! Bridge ports that do not forward yet, and veths that are down.
 
-use super::{Case, Verdict, case::known};
+use super::{Case, Verdict, case::known, wire};
 use crate::{
     host::bridge::PortState,
     model::{Container, Impact, Link, LinkKind, NetnsInfo},
@@ -21,7 +21,7 @@ pub(super) fn stp_forward_delay(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let bridges = case.state.bridges(case.host).ok()?;
-    veths_of_ends(case).into_iter().find_map(|link| {
+    wire::host_veths_of_ends(case).into_iter().find_map(|link| {
         let port = bridges.port(&link.name)?;
         port.state
             .is_waiting()
@@ -88,42 +88,9 @@ pub(super) fn veth_down(case: &Case<'_>) -> Option<Verdict> {
     {
         return None;
     }
-    wires(case)
+    wire::of_ends(case)
         .into_iter()
         .find_map(|(container, netns, wire)| down(case, container, netns, wire))
-}
-
-/// The interfaces that the packet had to pass: each end's one on the network that its address is in.
-fn wires<'a>(case: &Case<'a>) -> Vec<(&'a Container, &'a NetnsInfo, &'a Link)> {
-    let mut wires = Vec::new();
-    let drop = &case.evidence.drop;
-    let ends = [
-        (&drop.destination.container, case.dst()),
-        (&drop.source.container, case.src()),
-    ];
-    for (end, address) in ends {
-        let wire = end.as_ref().zip(address).and_then(|(end, address)| {
-            let container = by_id(case, &end.id)?;
-            let netns = case.inventory.netns(container.netns?)?;
-            Some((
-                container,
-                netns,
-                super::neighbour::wire_of(netns, container, address)?,
-            ))
-        });
-        wires.extend(wire);
-    }
-    // What a container sends leaves by the device that it is on.
-    if let Some(container) = case.container_here()
-        && let Some(netns) = case.inventory.netns(case.evidence.netns)
-        && let Some(wire) = netns
-            .links
-            .iter()
-            .find(|link| link.ifindex == case.evidence.record.key.ifindex)
-    {
-        wires.push((container, netns, wire));
-    }
-    wires
 }
 
 fn down(case: &Case<'_>, container: &Container, netns: &NetnsInfo, wire: &Link) -> Option<Verdict> {
@@ -177,31 +144,4 @@ fn down(case: &Case<'_>, container: &Container, netns: &NetnsInfo, wire: &Link) 
         let route = format!("ip route replace default via {gateway} dev {}", wire.name);
         (case.command_in(netns.key, &route), container.name.clone())
     })))
-}
-
-fn by_id<'a>(case: &Case<'a>, id: &str) -> Option<&'a Container> {
-    case.inventory
-        .containers()
-        .find(|container| container.id.starts_with(id))
-}
-
-/// Containers at either end or where the packet died.
-fn ends<'a>(case: &Case<'a>) -> Vec<&'a Container> {
-    let drop = &case.evidence.drop;
-    [
-        &drop.destination.container,
-        &drop.source.container,
-        &drop.netns.container,
-    ]
-    .into_iter()
-    .flatten()
-    .filter_map(|end| by_id(case, &end.id))
-    .collect()
-}
-
-fn veths_of_ends<'a>(case: &Case<'a>) -> Vec<&'a Link> {
-    ends(case)
-        .into_iter()
-        .flat_map(|container| case.inventory.host_veth_of(container))
-        .collect()
 }

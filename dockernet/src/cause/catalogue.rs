@@ -243,6 +243,62 @@ catalogue! {
         "One container is cut off.",
         "QDISC_DROP on its interface, or NEIGH_FAILED towards it. Confirmed by the interface's state.",
         "ip link set IFACE up.";
+    "bridge-down": "A network's bridge is down or gone",
+        "All containers of one network are cut off; published ports time out or no route to host.",
+        "BRIDGE_INGRESS_STP_STATE in br_handle_frame (before 6.14 without a reason), NEIGH_FAILED in the containers, what is for them dropped on the way out by the default route, OTHERHOST on orphan veths. Confirmed by the bridge, which is not UP or not there.",
+        "ip link set BRIDGE up; if it is gone, restart Docker. Keep networkd and NetworkManager off Docker's interfaces.";
+    "veth-off-bridge": "A container's interface is not on its bridge",
+        "One container is cut off while its network works.",
+        "NEIGH_FAILED towards it; its own packets enter the host by the veth (device = veth) and die in the FORWARD chain. Confirmed by the veth without a master while the network's bridge is up.",
+        "ip link set VETH master BRIDGE. systemd-networkd takes veths off bridges where a .network file matches them: Unmanaged=yes.";
+    "bridge-port-isolated": "A bridge port does not get what is meant for it",
+        "Two containers of one network do not reach each other, both reach the host and the outside.",
+        "NOT_SPECIFIED or NO_TX_TARGET in br_handle_frame_finish for a frame with one receiver, later NEIGH_FAILED. Confirmed by the ports' isolated, flood or bcast_flood attribute.",
+        "bridge link set dev VETH isolated off (or flood on), unless it is meant so: Docker leaves these alone, CNI's portIsolation and network managers set them.";
+    "duplicate-mac": "Two containers have one MAC address",
+        "Alternating losses; both are never reachable at a time, and they do not reach each other.",
+        "NOT_SPECIFIED in br_handle_frame_finish for frames between both, IP_INADDRERRORS in the one that gets the other's packets, NEIGH_FAILED. Confirmed by both interfaces' MAC addresses on one bridge.",
+        "Recreate one of them without --mac-address (mac_address in compose).";
+    "stale-neighbour": "A neighbour entry leads to a MAC address that is no longer right",
+        "A container that was just recreated is not reached for minutes, by one peer only.",
+        "OTHERHOST in ip_rcv_core of a frame for a container's address with another MAC address than its own, or IP_INADDRERRORS in the container that has that MAC address. Confirmed by the sender's neighbour entry.",
+        "ip neigh del ADDRESS dev DEVICE where the entry is; look for permanent entries that a script sets.";
+    "macvlan-host-isolation": "A macvlan container and its host never reach each other",
+        "Every other machine of the LAN reaches the container, the host itself does not: no route to host.",
+        "NEIGH_FAILED on the host's parent interface towards the container, or in the container towards the host's address. Confirmed by the network's driver and parent.",
+        "Give the host a macvlan interface of its own on that parent and a route over it, or a bridge network to the container.";
+    "macvlan-parent-down": "The parent interface of a macvlan network is down",
+        "All containers of a macvlan or ipvlan network are cut off.",
+        "QDISC_DROP of ARP requests in the container and NEIGH_FAILED. Confirmed by the parent's state: down, or without a carrier.",
+        "ip link set PARENT up; without a carrier, the cable or switch port.";
+    "uplink-no-carrier": "The uplink has no carrier",
+        "Everything that leaves the host times out; then no route to host.",
+        "NEIGH_FAILED on the uplink, QDISC_DROP of its ARP requests. Confirmed by the interface: UP with NO-CARRIER.",
+        "The cable, the switch port, the virtual machine's network or the veth's other end.";
+    "veth-mtu-mismatch": "One end of a veth takes less than the other sends",
+        "Small packets pass, big ones vanish, and no ICMP message says so.",
+        "NOT_SPECIFIED in __dev_forward_skb2 below veth_xmit, or in br_nf_dev_queue_xmit. Confirmed by the packet's length and both ends' MTU.",
+        "ip link set IFACE mtu N on the end that deviates; let Docker set both (com.docker.network.driver.mtu).";
+    "overlay-broken": "An overlay's tunnel does not carry it",
+        "Containers of one overlay network reach each other on one node and not across nodes.",
+        "VXLAN_VNI_NOT_FOUND in vxlan_rcv, NO_SOCKET for a VXLAN packet, NO_TX_TARGET in vxlan_xmit. Confirmed by the VXLAN devices (number, port, state) and their forwarding database.",
+        "Bring the tunnel up, give both ends one VNI and port, let 4789/udp, 7946/tcp and 7946/udp pass, rejoin the swarm.";
+    "queue-overflow": "A queue is full",
+        "Losses under load.",
+        "QDISC_DROP or QDISC_OVERLIMIT in __dev_queue_xmit on a device that is up, CPU_BACKLOG. Confirmed by the queue's own drop counter (tc -s qdisc, /proc/net/softnet_stat).",
+        "A higher rate or limit for the shaper that somebody put there (tc qdisc change), a longer txqueuelen against bursts, net.core.netdev_max_backlog for CPU_BACKLOG.";
+    "connected-route-conflict": "Two interfaces claim one network",
+        "Containers of one network are not reached from the host and the outside, though all of them run.",
+        "NEIGH_FAILED or a FORWARD drop with an outgoing interface that is not the network's bridge. Confirmed by two connected routes with that prefix, the wrong one first.",
+        "ip addr del the leftover address; find who adds it.";
+    "container-paused": "The container is paused",
+        "UDP to it is lost; TCP connects and then nothing comes.",
+        "SOCKET_RCVBUFF in a container. Confirmed by its cgroup, which is frozen (docker ps: Paused).",
+        "docker unpause CONTAINER.";
+    "stale-hosts-entry": "A hosts file leads to an address that is another's now",
+        "A linked container is refused or not found after its peer was recreated; by its right address it is reached.",
+        "NO_SOCKET in a container for a packet from another one, or NEIGH_FAILED in the asker. Confirmed by the asker's /etc/hosts, which names the address for a container that has another one.",
+        "Recreate the asker. Use a user-defined network and names instead of --link and --add-host.";
     "bad-checksum": "A checksum is wrong",
         "Losses, often on overlay networks or virtual machines.",
         "TCP_CSUM, UDP_CSUM, IP_CSUM. Confirmed by the namespace's InCsumErrors or by the header itself.",

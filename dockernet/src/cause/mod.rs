@@ -3,29 +3,42 @@
 mod advertised;
 mod bpf;
 mod bridge;
+mod bridge_device;
 mod bridged;
 mod case;
 pub mod catalogue;
+pub mod changed;
 mod checksum;
+mod connected;
 mod conntrack;
+mod device;
 mod dns;
 mod firewall;
 mod forwarding;
 mod fragments;
 mod gateway;
+pub mod guide;
 mod hairpin;
+mod hosts;
 mod localnet;
+mod macvlan;
 mod misrouted;
 mod neighbour;
 pub mod noise;
 mod overlap;
+mod overlay;
+mod paused;
+mod port;
+mod queue;
 mod routed;
 mod routing;
 mod sizes;
 mod socket;
+mod stale;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod wire;
 
 pub use case::{Case, FirewallCache};
 pub use conntrack::{adopt, may_be_adopted};
@@ -37,6 +50,11 @@ type Test = fn(&Case<'_>) -> Option<Verdict>;
 /// In order: the first that finds something has it. Each looks at reason and location first, so that a drop pays for
 /// the reads of its own family only.
 const TESTS: &[Test] = &[
+    // What is broken below the IP layer sends packets astray, and the layers above complain of it.
+    bridge_device::bridge_lost,
+    stale::stale_neighbour,
+    port::duplicate_mac,
+    connected::route_conflict,
     forwarding::address_changed_in_container,
     forwarding::forwarding_disabled,
     forwarding::ipv6_forwarding_disabled,
@@ -58,6 +76,14 @@ const TESTS: &[Test] = &[
     conntrack::stale_udp,
     hairpin::hairpin_off,
     hairpin::bridge_nf_off,
+    port::port_isolated,
+    macvlan::parent_down,
+    macvlan::host_isolation,
+    device::uplink_no_carrier,
+    device::veth_mtu_mismatch,
+    queue::queue_overflow,
+    overlay::overlay_broken,
+    hosts::stale_entry,
     neighbour::unreachable,
     firewall::netfilter_drop,
     conntrack::full,
@@ -65,6 +91,7 @@ const TESTS: &[Test] = &[
     conntrack::reset,
     dns::embedded_broken,
     socket::no_socket,
+    paused::container_paused,
     socket::buffer_full,
     checksum::bad_checksum,
     bpf::bpf_drop,

@@ -114,7 +114,8 @@ pub(super) fn wire_of<'a>(
     })
 }
 
-fn is_link_local(address: IpAddr) -> bool {
+/// Whether it is an IPv6 address of one link only.
+pub(super) fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 

@@ -36,6 +36,9 @@ use crate::{
     report::samples,
 };
 
+mod below_ip;
+mod yard;
+
 const HOST: NetnsKey = NetnsKey(1);
 const WEB: NetnsKey = NetnsKey(2);
 

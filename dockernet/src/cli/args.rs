@@ -97,10 +97,14 @@ pub enum JobArgs {
         #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "probe")]
         every: Option<Duration>,
     },
-    /// Explain a cause or a kernel drop reason in prose
+    /// Explain a cause or a kernel drop reason in prose, or list all causes
     Explain {
         /// Cause such as no-route, or reason such as NETFILTER_DROP
-        id: String,
+        #[arg(required_unless_present = "list")]
+        id: Option<String>,
+        /// Every cause with its title
+        #[arg(long, conflicts_with = "id")]
+        list: bool,
     },
     /// Print a completion script for a shell
     Completions {

@@ -31,8 +31,8 @@ pub enum Job {
     Map(Vec<String>),
     /// Follow a flow.
     Path(Path),
-    /// Explain a cause or a kernel reason; see [`explainable`].
-    Explain(String),
+    /// Explain a cause or a kernel reason (see [`explainable`]); none: list all causes.
+    Explain(Option<String>),
     /// Print a completion script ([`args::completions`]).
     Completions(Shell),
     /// Print the manual page ([`args::man`]).
@@ -163,7 +163,7 @@ impl Options {
                     probe,
                     every,
                 }),
-                Some(JobArgs::Explain { id }) => Job::Explain(id),
+                Some(JobArgs::Explain { id, list: _ }) => Job::Explain(id),
                 Some(JobArgs::Completions { shell }) => Job::Completions(shell),
                 Some(JobArgs::Man) => Job::Man,
             },

@@ -92,7 +92,7 @@ fn flags_work_on_either_side_of_a_job() {
     assert_eq!(read("doctor --port 53 --all").unwrap().filter.ports, [53]);
     assert_eq!(
         read("explain no-route").unwrap().job,
-        Job::Explain("no-route".into())
+        Job::Explain(Some("no-route".into()))
     );
     assert_eq!(read("-vv").unwrap().verbose, 2);
 }

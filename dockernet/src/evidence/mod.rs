@@ -4,6 +4,7 @@ mod build;
 pub(crate) mod flow;
 mod hook;
 pub(crate) mod packet;
+pub mod vxlan;
 
 pub use build::{Names, evidence};
 pub(crate) use build::{name_ends, netns_of, unexplained};

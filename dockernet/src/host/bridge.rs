@@ -5,12 +5,9 @@
 use std::{fmt, time::Duration};
 
 use anyhow::{Context as _, Result};
-use netlink_packet_route::{
-    RouteNetlinkMessage,
-    link::{
-        BridgePortState, BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoPortData,
-        LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
-    },
+use netlink_packet_route::link::{
+    BridgePortState, BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoPortData,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
 use super::{netlink, netns::NetnsHandle};
@@ -145,19 +142,7 @@ impl Bridges {
 /// Bridges and ports of a namespace.
 pub fn bridges(netns: &NetnsHandle) -> Result<Bridges> {
     netns
-        .run(|| {
-            let mut request = LinkMessage::default();
-            let mask = vec![LinkExtentMask::SkipStats];
-            request.attributes.push(LinkAttribute::ExtMask(mask));
-            netlink::dump(
-                RouteNetlinkMessage::GetLink(request),
-                |message| match message {
-                    RouteNetlinkMessage::NewLink(link) => Some(link),
-                    _ => None,
-                },
-            )
-            .map(|links| decode(&links))
-        })?
+        .run(|| netlink::links(Some).map(|links| decode(&links)))?
         .with_context(|| format!("reading the bridges of network namespace {}", netns.inum()))
 }
 

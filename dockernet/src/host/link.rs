@@ -23,6 +23,7 @@ use rtnetlink::{
 use super::netns::NetnsHandle;
 use crate::model::Link;
 
+pub(crate) use message::{address as decode_address, link as decode};
 pub use watch::{Change, LinkWatch, Notice};
 
 /// All links of a namespace with their addresses.

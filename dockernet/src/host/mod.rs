@@ -4,18 +4,25 @@
 
 pub mod attached;
 pub mod bridge;
+pub mod changes;
 pub mod conntrack;
 pub mod device;
 pub mod docker;
 pub mod engine_files;
+pub mod fdb;
 pub mod firewall;
+pub mod freezer;
+pub mod hosts;
 pub mod link;
 pub mod listeners;
 pub mod neighbour;
 mod netlink;
 pub mod netns;
 pub mod privileges;
+pub mod queue;
 pub mod resolver;
+mod rooted;
 pub mod route;
 pub mod state;
 pub mod sysctl;
+pub mod vxlan;

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{LinkAttribute, LinkExtentMask, LinkMessage},
+};
 use nix::sys::{
     socket::{
         AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket,
@@ -81,6 +84,22 @@ pub(crate) fn dump<T>(
         }
     }
     Ok(picked)
+}
+
+/// Every link of the calling thread's namespace, without statistics.
+pub(crate) fn links<T>(
+    mut pick: impl FnMut(LinkMessage) -> Option<T>,
+) -> Result<Vec<T>, NetlinkError> {
+    let mut request = LinkMessage::default();
+    let mask = vec![LinkExtentMask::SkipStats];
+    request.attributes.push(LinkAttribute::ExtMask(mask));
+    dump(
+        RouteNetlinkMessage::GetLink(request),
+        |message| match message {
+            RouteNetlinkMessage::NewLink(link) => pick(link),
+            _ => None,
+        },
+    )
 }
 
 /// How an answer ended.

@@ -1,22 +1,17 @@
 //! Name servers, as a process sees them and as Docker's embedded resolver forwards to them.
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
+    io,
     net::{IpAddr, Ipv4Addr},
     path::Path,
 };
 
 use anyhow::{Context as _, Result};
-use nix::{
-    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2},
-    sys::stat::Mode,
-};
+
+use super::rooted;
 
 /// Where Docker's own resolver listens in a container on a user-defined network.
 pub const EMBEDDED_RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
-/// A resolv.conf is a few lines; the container writes it, so more is not read.
-const LIMIT: u64 = 64 * 1024;
 
 /// A server that Docker's resolver forwards to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -137,40 +132,16 @@ fn address(word: &str) -> Option<IpAddr> {
 /// What a process sees, through `/proc/PID/root`.
 pub fn of_process(pid: u32) -> Result<Resolv> {
     let root = format!("/proc/{pid}/root");
-    read_in(Path::new(&root)).with_context(|| format!("reading {root}/etc/resolv.conf"))
+    read(Path::new(&root)).with_context(|| format!("reading {root}/etc/resolv.conf"))
 }
 
 /// What the host sees.
 pub fn of_host() -> Result<Resolv> {
-    read_in(Path::new("/")).context("reading /etc/resolv.conf")
+    read(Path::new("/")).context("reading /etc/resolv.conf")
 }
 
-/// Reads `etc/resolv.conf` below `root`, and never follows a link out of it: a container's file is not trusted.
-fn read_in(root: &Path) -> io::Result<Resolv> {
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let directory = open(
-        root,
-        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    )?;
-    // openat2 is 5.6+, and some seccomp profiles refuse it.
-    let how = OpenHow::new()
-        .flags(flags)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let opened = match openat2(&directory, "etc/resolv.conf", how) {
-        Err(nix::errno::Errno::ENOSYS | nix::errno::Errno::EPERM) => {
-            let path = root.join("etc/resolv.conf");
-            nix::fcntl::openat(AT_FDCWD, &path, flags | OFlag::O_NOFOLLOW, Mode::empty())
-        }
-        other => other,
-    }?;
-    let file = File::from(opened);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(LIMIT).read_to_end(&mut bytes)?;
-    Ok(Resolv::parse(&String::from_utf8_lossy(&bytes)))
+fn read(root: &Path) -> io::Result<Resolv> {
+    Ok(Resolv::parse(&rooted::read(root, "etc/resolv.conf")?))
 }
 
 #[cfg(test)]
@@ -240,12 +211,12 @@ options ndots:0
         std::fs::create_dir(root.path().join("etc")).unwrap();
         let path = root.path().join("etc/resolv.conf");
         std::os::unix::fs::symlink("/etc/real", &path).unwrap();
-        assert!(read_in(root.path()).is_err());
+        assert!(read(root.path()).is_err());
         std::fs::write(root.path().join("etc/real"), "nameserver 192.0.2.7").unwrap();
-        let resolv = read_in(root.path()).unwrap();
+        let resolv = read(root.path()).unwrap();
         assert_eq!(resolv.nameservers[0].to_string(), "192.0.2.7");
         std::fs::remove_file(&path).unwrap();
-        nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
-        assert!(read_in(root.path()).is_err());
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(read(root.path()).is_err());
     }
 }

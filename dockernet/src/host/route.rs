@@ -14,6 +14,8 @@ use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 use netlink_packet_route::{RouteNetlinkMessage, route::RouteMessage};
 
+pub(crate) use decode::route as decode_route;
+
 use super::{netlink, netns::NetnsHandle};
 
 /// The table that `ip route` shows when none is named.

@@ -15,9 +15,13 @@ use super::{
     attached::{self, Attached},
     bridge::{self, Bridges},
     conntrack, device,
+    fdb::{self, FdbEntry},
+    freezer,
+    hosts::{self, HostsEntry},
     listeners::{self, Listener},
     neighbour::{self, Neighbour},
     netns::NetnsHandle,
+    queue::{self, Queue},
     resolver::{self, Resolv},
     route::{
         self, Family, Route,
@@ -26,6 +30,7 @@ use super::{
         rule::{self, PolicyRule},
     },
     sysctl::{self, files::SysctlFiles},
+    vxlan::{self, Vxlan},
 };
 use crate::model::Tuple;
 
@@ -66,8 +71,22 @@ pub trait HostState: Send + Sync {
     fn attached_to_device(&self, netns: &NetnsHandle, device: &str) -> Result<Vec<Attached>>;
     /// Programs that see the packets of a process' cgroup.
     fn attached_to_process(&self, pid: u32) -> Result<Vec<Attached>>;
+    /// Whether a process is frozen.
+    fn is_frozen(&self, pid: u32) -> Result<bool>;
+    /// The hosts file that a process sees.
+    fn hosts(&self, pid: u32) -> Result<Vec<HostsEntry>>;
     /// Whether a device leaves transport checksums to the hardware.
     fn transmit_checksum_offload(&self, netns: &NetnsHandle, device: &str) -> Result<bool>;
+    /// A device's queueing disciplines.
+    fn queues(&self, netns: &NetnsHandle, device: &str) -> Result<Vec<Queue>>;
+    /// Packets that the CPUs' backlogs have dropped since the machine's start.
+    fn backlog_drops(&self) -> Result<u64>;
+    /// How many packets may wait for a CPU.
+    fn backlog_limit(&self) -> Result<Option<u64>>;
+    /// VXLAN devices.
+    fn vxlans(&self, netns: &NetnsHandle) -> Result<Vec<Vxlan>>;
+    /// Which port or tunnel end a MAC address is behind.
+    fn fdb(&self, netns: &NetnsHandle) -> Result<Vec<FdbEntry>>;
 
     /// The rule or route that a packet ends at, rejecting ones included.
     fn matching_route(&self, netns: &NetnsHandle, query: &RouteQuery) -> Result<FibMatch> {
@@ -154,7 +173,35 @@ impl HostState for LiveState {
         attached::on_process(pid)
     }
 
+    fn is_frozen(&self, pid: u32) -> Result<bool> {
+        freezer::is_frozen(pid)
+    }
+
+    fn hosts(&self, pid: u32) -> Result<Vec<HostsEntry>> {
+        hosts::of_process(pid)
+    }
+
     fn transmit_checksum_offload(&self, netns: &NetnsHandle, device: &str) -> Result<bool> {
         device::transmit_checksum_offload(netns, device)
+    }
+
+    fn queues(&self, netns: &NetnsHandle, device: &str) -> Result<Vec<Queue>> {
+        queue::queues(netns, device)
+    }
+
+    fn backlog_drops(&self) -> Result<u64> {
+        queue::backlog_drops()
+    }
+
+    fn backlog_limit(&self) -> Result<Option<u64>> {
+        queue::backlog_limit()
+    }
+
+    fn vxlans(&self, netns: &NetnsHandle) -> Result<Vec<Vxlan>> {
+        vxlan::vxlans(netns)
+    }
+
+    fn fdb(&self, netns: &NetnsHandle) -> Result<Vec<FdbEntry>> {
+        fdb::fdb(netns)
     }
 }

@@ -8,13 +8,13 @@ use std::{
 
 use dockernet_common::{count::CountKey, record::Settings};
 
-use super::scope;
+use super::{began::Began, scope};
 use crate::{
     cause::{self, Case, FirewallCache, Verdict, noise},
     cli::{Filter, options::Options},
     evidence::Evidence,
-    host::{netns::NetnsHandle, state::HostState},
-    inventory::Inventory,
+    host::{changes::Changes, netns::NetnsHandle, state::HostState},
+    inventory::{EngineStatus, Inventory},
     model::Drop,
 };
 
@@ -38,6 +38,7 @@ pub(super) struct Judge {
     /// Flows looked up in the running second, and when that began.
     lookups: (Instant, u32),
     remembered: HashMap<Question, (Instant, Option<Verdict>)>,
+    began: Began,
 }
 
 /// What a verdict depends on.
@@ -64,7 +65,12 @@ const LOOKUPS: u32 = 100;
 const ANSWERS: usize = 4096;
 
 impl Judge {
-    pub(super) fn new(host: NetnsHandle, state: Box<dyn HostState>, options: &Options) -> Self {
+    pub(super) fn new(
+        host: NetnsHandle,
+        state: Box<dyn HostState>,
+        options: &Options,
+        changes: Changes,
+    ) -> Self {
         Self {
             host,
             state,
@@ -75,7 +81,13 @@ impl Judge {
             },
             lookups: (Instant::now(), 0),
             remembered: HashMap::new(),
+            began: Began::new(changes),
         }
+    }
+
+    /// Notes whether the engine answers.
+    pub(super) fn engine_is(&mut self, status: &EngineStatus) {
+        self.began.engine_is(status);
     }
 
     /// Decides one drop and completes its line.
@@ -127,6 +139,8 @@ impl Judge {
                 Some(verdict) => {
                     drop.cause = verdict.cause;
                     drop.rule = verdict.rule;
+                    let fact = self.began.fact(&drop);
+                    drop.cause.evidence.extend(fact);
                 }
                 None => drop.noise = noise::leftover(&case),
             }

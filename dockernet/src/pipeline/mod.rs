@@ -1,6 +1,7 @@
 //! From the ring to the report, on one thread. Whoever reads [`Pipeline::run`] has seen all of it.
 
 mod account;
+mod began;
 mod judge;
 mod paths;
 mod scope;
@@ -41,7 +42,11 @@ use crate::{
     },
     cli::{Exit, options::Options},
     evidence::{Evidence, Names, evidence},
-    host::{netns::NetnsHandle, state::LiveState},
+    host::{
+        changes::{self, Changes},
+        netns::NetnsHandle,
+        state::LiveState,
+    },
     inventory::Inventory,
     model::{Drop, Endpoint, EndpointKind, NetnsKey, PathEvent},
     report::{Report, Stream},
@@ -106,7 +111,12 @@ impl Pipeline {
     /// Runs until told to stop, then detaches, settles the books and says how it ended.
     pub fn run(mut self) -> Result<Exit> {
         let mut state = State {
-            judge: Judge::new(self.host.clone(), Box::new(LiveState), &self.options),
+            judge: Judge::new(
+                self.host.clone(),
+                Box::new(LiveState),
+                &self.options,
+                self.changes(),
+            ),
             books: Books::default(),
             waiting: Waiting::default(),
             transitions: self.nat.take().map(Transitions::new),
@@ -241,6 +251,17 @@ impl Pipeline {
         Ok(Some(exit))
     }
 
+    /// The ring of what changes on the host; one that stays empty where no drop is to be explained.
+    fn changes(&self) -> Changes {
+        if self.drops.is_none() {
+            return Changes::default();
+        }
+        changes::start(&self.host).unwrap_or_else(|error| {
+            log::warn!("what changes on the host while tracing is not told: {error:#}");
+            Changes::default()
+        })
+    }
+
     /// How long nothing need be done.
     fn wait(&self, state: &State, busy: bool) -> Duration {
         let next = if busy { SOON } else { IDLE };
@@ -273,6 +294,7 @@ impl Pipeline {
     fn follow_inventory(&mut self, state: &mut State) -> Result<()> {
         if self.inventory.has_changed().unwrap_or(false) {
             let inventory = self.inventory.borrow_and_update().clone();
+            state.judge.engine_is(inventory.engine_status());
             if let Some(nat) = &mut state.transitions {
                 nat.follow(&inventory);
             }

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::options::Scope,
-    evidence::Evidence,
+    evidence::{Evidence, vxlan},
     inventory::Inventory,
     model::{Endpoint, EndpointKind, NetnsOwner},
 };
@@ -49,6 +49,12 @@ fn addresses(evidence: &Evidence) -> impl Iterator<Item = std::net::IpAddr> {
         .chain(inner)
         .flat_map(|packet| [packet.src, packet.dst])
         .flatten()
+        .chain(
+            vxlan::carried(&evidence.record)
+                .and_then(|carried| carried.ends)
+                .into_iter()
+                .flat_map(|(src, dst)| [src, dst]),
+        )
         .chain(nat.into_iter().flat_map(|nat| {
             [
                 nat.original.src,

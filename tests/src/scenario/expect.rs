@@ -59,6 +59,7 @@ fn misfit(expect: &Expect, line: &Value) -> Option<String> {
     let confident = cause["confidence"] == "confirmed" || cause["confidence"] == *confidence;
     let fixes = cause["fix"].to_string();
     let evidence = cause["evidence"].to_string();
+    let began = expect.began.as_ref().map(|what| format!(" s after {what}"));
     let checks = [
         (among(&expect.cause, &cause["id"]), "cause.id"),
         (confident, "cause.confidence"),
@@ -74,6 +75,7 @@ fn misfit(expect: &Expect, line: &Value) -> Option<String> {
         (same(&expect.device, &line["device"]), "device"),
         (holds(&expect.fix, &fixes), "fix"),
         (holds(&expect.evidence, &evidence), "evidence"),
+        (holds(&began, &evidence), "began"),
     ];
     let wrong: Vec<&str> = checks
         .iter()

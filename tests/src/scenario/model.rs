@@ -236,6 +236,8 @@ pub struct Expect {
     pub fix: Option<String>,
     /// What the evidence contains.
     pub evidence: Option<String>,
+    /// After which change it says that this began.
+    pub began: Option<String>,
     /// How many packets the fitting lines stand for, at least.
     pub min_count: Option<u64>,
 }

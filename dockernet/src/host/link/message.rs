@@ -13,7 +13,7 @@ use super::is_whole;
 use crate::model::{Link, LinkKind};
 
 /// A link without its addresses; none for messages of one protocol only (bridge port, IPv6).
-pub(super) fn link(message: &LinkMessage) -> Option<Link> {
+pub(crate) fn link(message: &LinkMessage) -> Option<Link> {
     if !is_whole(message) {
         return None;
     }
@@ -76,7 +76,7 @@ fn mac(bytes: &[u8]) -> Option<String> {
 }
 
 /// Link index and address with prefix.
-pub(super) fn address(message: &AddressMessage) -> Option<(u32, IpNet)> {
+pub(crate) fn address(message: &AddressMessage) -> Option<(u32, IpNet)> {
     let mut local = None;
     let mut address = None;
     for attribute in &message.attributes {

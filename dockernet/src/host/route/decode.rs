@@ -102,7 +102,7 @@ pub(super) fn prefix_of(message: &RouteMessage) -> Option<IpNet> {
 }
 
 /// A route; `None` for one of another family. `name` turns an interface's index into its name.
-pub(super) fn route(message: &RouteMessage, name: &impl Fn(u32) -> String) -> Option<Route> {
+pub(crate) fn route(message: &RouteMessage, name: &impl Fn(u32) -> String) -> Option<Route> {
     let header = &message.header;
     let family = family(header.address_family)?;
     let mut route = Route::new(prefix_of(message)?, kind(header.kind));

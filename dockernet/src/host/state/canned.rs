@@ -9,9 +9,12 @@ use crate::host::{
     attached::Attached,
     bridge::Bridges,
     conntrack,
+    fdb::FdbEntry,
+    hosts::HostsEntry,
     listeners::Listener,
     neighbour::Neighbour,
     netns::NetnsHandle,
+    queue::Queue,
     resolver::Resolv,
     route::{
         Family, Route,
@@ -19,6 +22,7 @@ use crate::host::{
         rule::PolicyRule,
     },
     sysctl::files::SysctlFiles,
+    vxlan::Vxlan,
 };
 use crate::model::Tuple;
 
@@ -47,6 +51,12 @@ pub struct CannedNetns {
     pub conntrack_counters: conntrack::Counters,
     /// Checksum offload by device.
     pub checksum_offload: HashMap<String, bool>,
+    /// Queueing disciplines by device.
+    pub queues: HashMap<String, Vec<Queue>>,
+    /// VXLAN devices.
+    pub vxlans: Vec<Vxlan>,
+    /// Forwarding database.
+    pub fdb: Vec<FdbEntry>,
 }
 
 /// A made-up host. Its namespaces are keyed by inode number, which a handle on any open file has:
@@ -59,8 +69,14 @@ pub struct CannedState {
     pub cgroups: HashMap<u32, Vec<Attached>>,
     /// Name servers by process; `None` is the host.
     pub resolvers: HashMap<Option<u32>, Resolv>,
+    /// Processes that are frozen.
+    pub frozen: Vec<u32>,
+    /// Hosts files by process.
+    pub hosts: HashMap<u32, Vec<HostsEntry>>,
     /// A directory with an `etc/sysctl.d` in it.
     pub root: Option<PathBuf>,
+    /// Packets that the CPUs' backlogs have dropped.
+    pub backlog_drops: u64,
 }
 
 impl CannedState {
@@ -157,9 +173,39 @@ impl HostState for CannedState {
         Ok(self.cgroups.get(&pid).cloned().unwrap_or_default())
     }
 
+    fn is_frozen(&self, pid: u32) -> Result<bool> {
+        Ok(self.frozen.contains(&pid))
+    }
+
+    fn hosts(&self, pid: u32) -> Result<Vec<HostsEntry>> {
+        let hosts = self.hosts.get(&pid);
+        hosts.cloned().context("no such hosts file was made up")
+    }
+
     fn transmit_checksum_offload(&self, netns: &NetnsHandle, device: &str) -> Result<bool> {
         let offload = self.get(netns)?.checksum_offload.get(device);
         offload.copied().context("no such device was made up")
+    }
+
+    fn queues(&self, netns: &NetnsHandle, device: &str) -> Result<Vec<Queue>> {
+        let queues = self.get(netns)?.queues.get(device);
+        Ok(queues.cloned().unwrap_or_default())
+    }
+
+    fn backlog_drops(&self) -> Result<u64> {
+        Ok(self.backlog_drops)
+    }
+
+    fn backlog_limit(&self) -> Result<Option<u64>> {
+        Ok(Some(1000))
+    }
+
+    fn vxlans(&self, netns: &NetnsHandle) -> Result<Vec<Vxlan>> {
+        Ok(self.get(netns)?.vxlans.clone())
+    }
+
+    fn fdb(&self, netns: &NetnsHandle) -> Result<Vec<FdbEntry>> {
+        Ok(self.get(netns)?.fdb.clone())
     }
 }
 

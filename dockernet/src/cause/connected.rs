@@ -1,0 +1,83 @@
+//! Two interfaces that claim one network.
+
+use ipnet::IpNet;
+
+use super::{Case, Verdict, neighbour};
+use crate::{
+    host::route::{Family, Route, RouteKind, TABLE_MAIN},
+    model::Impact,
+};
+
+/// Row 85. Of two connected routes with one prefix the kernel takes the older, whoever is behind it.
+pub(super) fn route_conflict(case: &Case<'_>) -> Option<Verdict> {
+    if !case.in_host() {
+        return None;
+    }
+    let refused = case.evidence.reason() == "NETFILTER_DROP"
+        && case.evidence.below(&["ip_forward", "ip6_forward"]);
+    let taken = if neighbour::gave_up(case) {
+        case.evidence
+            .out_device
+            .clone()
+            .unwrap_or_else(|| case.device().to_owned())
+    } else if refused {
+        case.evidence.out_device.clone()?
+    } else {
+        return None;
+    };
+    let dst = case.dst()?;
+    let network = case.inventory.network_of(dst)?;
+    let bridge = network.bridge.as_deref()?;
+    if taken == bridge {
+        return None;
+    }
+    let routes = case.state.routes(case.host, Family::of(dst)).ok()?;
+    let on = |device: &str| {
+        routes.iter().find(|route| {
+            is_connected(route)
+                && route.oif.as_deref() == Some(device)
+                && route.prefix.contains(&dst)
+        })
+    };
+    let (wrong, right) = (on(&taken)?, on(bridge)?);
+    if wrong.prefix.prefix_len() < right.prefix.prefix_len() {
+        return None;
+    }
+    let own: Option<IpNet> = case
+        .inventory
+        .link_named(case.evidence.netns, &taken)
+        .and_then(|link| {
+            link.addresses
+                .iter()
+                .find(|net| net.trunc() == wrong.prefix)
+                .copied()
+        });
+    let verdict = Verdict::confirmed(
+        "connected-route-conflict",
+        format!(
+            "{taken} claims {} as well as {bridge}, the bridge of network {}, and what is for the network goes there",
+            wrong.prefix, network.name
+        ),
+    )
+    .fact(format!("route {} dev {taken} comes before {} dev {bridge}", wrong.prefix, right.prefix))
+    .maybe_fact(own.map(|own| format!("{taken} has the address {own}")));
+    let remove = match own {
+        Some(own) => format!("ip addr del {own} dev {taken}"),
+        None => format!("ip route del {} dev {taken}", wrong.prefix),
+    };
+    Some(
+        verdict
+            .run(remove, "host", None, Impact::None)
+            .advise(format!(
+                "find what gives it to {taken}: a leftover of a network that was moved, a script, networkd or a VPN; or give the network another subnet"
+            )),
+    )
+}
+
+/// Made by the kernel for an interface's address: no router, in the main table.
+fn is_connected(route: &Route) -> bool {
+    route.kind == RouteKind::Unicast
+        && route.gateway.is_none()
+        && route.table == TABLE_MAIN
+        && !route.dead
+}

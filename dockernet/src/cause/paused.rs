@@ -1,0 +1,43 @@
+//! A container that is frozen reads nothing.
+
+use super::{Case, Verdict};
+use crate::model::{Container, Impact, State};
+
+/// Row 51, once what comes in no longer fits into the socket's buffer.
+pub(super) fn container_paused(case: &Case<'_>) -> Option<Verdict> {
+    if !matches!(
+        case.evidence.reason(),
+        "SOCKET_RCVBUFF" | "PROTO_MEM" | "SOCKET_BACKLOG" | "TCP_LISTEN_OVERFLOW"
+    ) {
+        return None;
+    }
+    let container = case.container_here()?;
+    // One of several in a namespace may hold the socket: only if none of them runs nobody reads it.
+    if !case
+        .inventory
+        .containers_in(case.evidence.netns)
+        .all(|container| is_paused(case, container))
+    {
+        return None;
+    }
+    let name = &container.name;
+    Some(
+        Verdict::confirmed(
+            "container-paused",
+            format!(
+                "{name} is paused: its programs read nothing, and what comes in fills their buffers"
+            ),
+        )
+        .fact(format!("{name} is frozen (docker ps: Paused)"))
+        .run(format!("docker unpause {name}"), "host", None, Impact::None),
+    )
+}
+
+/// By the kernel's own word; by the engine's, which comes a moment later, where that cannot be had.
+fn is_paused(case: &Case<'_>, container: &Container) -> bool {
+    let frozen = container
+        .pid
+        .and_then(|pid| u32::try_from(pid).ok())
+        .and_then(|pid| case.state.is_frozen(pid).ok());
+    frozen.unwrap_or(container.state == State::Paused)
+}

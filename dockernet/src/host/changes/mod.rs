@@ -1,0 +1,125 @@
+//! What of the host's configuration has changed while we look: settings, links, addresses, routes, firewall, engine.
+//!
+//! A thread of its own listens (rtnetlink's and nftables' notices) and writes into a small ring; who asks the ring waits
+//! for nobody. The thread sleeps while nothing changes.
+
+mod firewall;
+mod netconf;
+mod rtnl;
+mod watch;
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+pub use watch::start;
+
+/// Changes remembered.
+const REMEMBERED: usize = 128;
+
+/// What has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A kernel setting, by its key with slashes.
+    Setting(String),
+    /// A link's state, MTU or place.
+    Link(String),
+    /// An address of a link.
+    Address {
+        /// The link.
+        device: String,
+        /// The address.
+        address: IpNet,
+    },
+    /// A route.
+    Route(IpNet),
+    /// A policy rule.
+    Rule,
+    /// The firewall's rules.
+    Firewall,
+    /// The container engine.
+    Engine,
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When it was heard of, a moment after it happened.
+    pub at: Timestamp,
+    /// What it was.
+    pub subject: Subject,
+    /// In words, to follow "after": `net.ipv4.ip_forward became 0`.
+    pub what: String,
+}
+
+/// The ring, shared between who listens and who asks.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    ring: Arc<Mutex<VecDeque<Change>>>,
+}
+
+impl Changes {
+    /// Remembers a change as of now.
+    pub fn push(&self, subject: Subject, what: String) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        if ring.len() >= REMEMBERED {
+            ring.pop_front();
+        }
+        ring.push_back(Change {
+            at: Timestamp::now(),
+            subject,
+            what,
+        });
+    }
+
+    /// The latest that satisfies `wanted`, and lies between the two instants.
+    #[must_use]
+    pub fn latest(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        wanted: impl Fn(&Change) -> bool,
+    ) -> Option<Change> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.iter()
+            .rev()
+            .find(|change| from <= change.at && change.at <= to && wanted(change))
+            .cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_forgets_the_oldest_and_finds_the_latest() {
+        let changes = Changes::default();
+        let start = Timestamp::now();
+        for number in 0..REMEMBERED + 10 {
+            changes.push(Subject::Firewall, number.to_string());
+        }
+        let end = Timestamp::now();
+        let found = |wanted: &str| {
+            changes
+                .latest(start, end, |change| change.what == wanted)
+                .is_some()
+        };
+        assert!(!found("9"));
+        assert!(found("10"));
+        let latest = changes.latest(start, end, |_| true);
+        assert_eq!(
+            latest.map(|change| change.what),
+            Some((REMEMBERED + 9).to_string())
+        );
+        assert!(
+            changes
+                .latest(start, start - jiff::SignedDuration::from_secs(1), |_| true)
+                .is_none()
+        );
+    }
+}

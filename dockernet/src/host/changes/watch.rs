@@ -1,0 +1,188 @@
+//! The thread that listens.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    thread,
+};
+
+use anyhow::{Context as _, Result};
+use netlink_packet_route::RouteNetlinkMessage;
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv,
+        setsockopt, socket, sockopt::RcvBufForce,
+    },
+};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+
+use super::{Changes, firewall, netconf, rtnl::Known};
+use crate::host::{link, netns::NetnsHandle};
+
+/// `RTNLGRP_*` (include/uapi/linux/rtnetlink.h): link, addresses, routes and rules of both families, and settings.
+const GROUPS: &[u32] = &[1, 5, 7, 8, 9, 11, 19, 24, 25];
+/// `NFNLGRP_NFTABLES` (include/uapi/linux/netfilter/nfnetlink.h).
+const NFTABLES: u32 = 7;
+/// Room for a burst: a firewall's reload sends every rule.
+const ROOM: usize = 1 << 20;
+/// Longer than any datagram of notices.
+const DATAGRAM: usize = 64 << 10;
+
+/// Starts to listen in a namespace, until the process ends.
+///
+/// # Errors
+/// The sockets cannot be opened. Without nftables in the kernel its changes are not heard, and that is no error.
+pub fn start(netns: &NetnsHandle) -> Result<Changes> {
+    let (rtnl, nft) = netns
+        .run(|| -> io::Result<_> {
+            let rtnl = listen(SockProtocol::NetlinkRoute, GROUPS)?;
+            let nft = listen(SockProtocol::NetlinkNetFilter, &[NFTABLES])
+                .inspect_err(|error| log::debug!("changes of the firewall are not heard: {error}"));
+            Ok((rtnl, nft.ok()))
+        })?
+        .context("opening a netlink socket for changes of the configuration")?;
+    let known = Known::new(link::dump(netns)?);
+    let changes = Changes::default();
+    let heard = changes.clone();
+    thread::Builder::new()
+        .name("changes".into())
+        .spawn(move || {
+            if let Err(error) = hear(&rtnl, nft.as_ref(), known, &heard) {
+                log::warn!("changes of the host's configuration are no longer heard: {error}");
+            }
+        })
+        .context("starting a thread")?;
+    Ok(changes)
+}
+
+fn listen(protocol: SockProtocol, groups: &[u32]) -> io::Result<OwnedFd> {
+    let socket = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        protocol,
+    )?;
+    if let Err(error) = setsockopt(&socket, RcvBufForce, &ROOM) {
+        log::debug!("the buffer for changes stays small: {error}");
+    }
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+    for group in groups {
+        join(&socket, *group)?;
+    }
+    Ok(socket)
+}
+
+fn join(socket: &OwnedFd, group: u32) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<u32>()).unwrap_or(4);
+    // SAFETY: the socket is open, and `group` is as long as `length` says.
+    let status = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_NETLINK,
+            libc::NETLINK_ADD_MEMBERSHIP,
+            (&raw const group).cast(),
+            length,
+        )
+    };
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+fn hear(
+    rtnl: &OwnedFd,
+    nft: Option<&OwnedFd>,
+    mut known: Known,
+    changes: &Changes,
+) -> io::Result<()> {
+    let mut buffer = vec![0; DATAGRAM];
+    loop {
+        let mut fds: Vec<PollFd<'_>> = [Some(rtnl), nft]
+            .into_iter()
+            .flatten()
+            .map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
+            .collect();
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            other => other?,
+        };
+        for socket in [Some(rtnl), nft].into_iter().flatten() {
+            loop {
+                match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                    Ok(length) => {
+                        for (kind, message) in messages(buffer.get(..length).unwrap_or_default()) {
+                            take(kind, message, &mut known, changes);
+                        }
+                    }
+                    Err(Errno::EINTR) => {}
+                    // A burst was too much for the buffer: what was in it is not told.
+                    Err(Errno::ENOBUFS) => log::debug!("some changes went unheard"),
+                    Err(Errno::EAGAIN) => break,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+}
+
+/// Bytes of a netlink header.
+const HEADER: usize = 16;
+
+/// The messages of a datagram: each one's type, and itself with its header.
+fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = u32::from_ne_bytes(*datagram.first_chunk()?);
+        let length = usize::try_from(length)
+            .ok()
+            .filter(|&length| length >= HEADER)?;
+        let message = datagram.get(..length)?;
+        let kind = u16::from_ne_bytes(*message.get(4..)?.first_chunk()?);
+        datagram = datagram
+            .get(length.next_multiple_of(4)..)
+            .unwrap_or_default();
+        Some((kind, message))
+    })
+}
+
+fn take(kind: u16, message: &[u8], known: &mut Known, changes: &Changes) {
+    let body = message.get(HEADER..).unwrap_or_default();
+    match kind {
+        netconf::NEW => {
+            if let Some((subject, what)) = netconf::change(body, |index| known.name(index)) {
+                changes.push(subject, what);
+            }
+        }
+        firewall::NEW_GENERATION => {
+            if let Some((subject, what)) = firewall::change(body) {
+                changes.push(subject, what);
+            }
+        }
+        // Anything else of nftables: its transaction's end is told as well.
+        _ if kind >> 8 != 0 => {}
+        _ => {
+            if let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(message)
+                && let NetlinkPayload::InnerMessage(inner) = message.payload
+            {
+                for (subject, what) in known.changes(&inner) {
+                    changes.push(subject, what);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_datagrams_hold_nothing() {
+        for bytes in [&[0_u8; 3][..], &[0xff; 16], &[0; 16], &[1; 64]] {
+            assert_eq!(messages(bytes).count(), 0);
+        }
+    }
+}

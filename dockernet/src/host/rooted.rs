@@ -1,0 +1,46 @@
+//! Files of a container, which are not to be trusted.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
+
+use nix::{
+    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2},
+    sys::stat::Mode,
+};
+
+/// Such files are a few lines; the container writes them, so more is not read.
+const LIMIT: u64 = 64 * 1024;
+
+/// Reads a file below `root` (`/proc/PID/root`), and never follows a link out of it. What is no UTF-8 is replaced.
+///
+/// # Errors
+/// There is no such file, or it is none that can be read without waiting.
+pub(super) fn read(root: &Path, file: &str) -> io::Result<String> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let directory = open(
+        root,
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    // openat2 is 5.6+, and some seccomp profiles refuse it.
+    let how = OpenHow::new()
+        .flags(flags)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let opened = match openat2(&directory, file, how) {
+        Err(nix::errno::Errno::ENOSYS | nix::errno::Errno::EPERM) => {
+            let path = root.join(file);
+            nix::fcntl::openat(AT_FDCWD, &path, flags | OFlag::O_NOFOLLOW, Mode::empty())
+        }
+        other => other,
+    }?;
+    let file = File::from(opened);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
