@@ -15,6 +15,7 @@ use dockernet::{
         tracer::Tracer,
     },
     cause::catalogue,
+    check,
     cli::{
         self, Exit, args,
         options::{Explainable, Job, Options, explainable},
@@ -45,6 +46,7 @@ fn run(options: Options, started: Instant) -> Result<Exit> {
         Job::Trace => trace(options, started),
         Job::Doctor => doctor::run(&options),
         Job::Map(what) => map::run(&options, what),
+        Job::Check(_) => check::run(&options),
         Job::Explain(id) => print(&explained(id)?),
         Job::Completions(shell) => {
             args::completions(*shell, &mut io::stdout()).context("writing to standard output")?;

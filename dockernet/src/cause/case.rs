@@ -238,23 +238,7 @@ impl<'a> Case<'a> {
                     "to keep it: recreate the container with --sysctl {dotted}={right}"
                 ));
         }
-        let files = self.state.sysctl_files();
-        let setter = files.who_sets_to(key, wrong);
-        let who = setter.map_or_else(
-            || format!("no file found that sets {wrong}"),
-            |setting| {
-                let value = setting.value.as_deref().unwrap_or(wrong);
-                format!(
-                    "{}:{} sets {} to {value}",
-                    setting.file.display(),
-                    setting.line,
-                    sysctl::display_key(&setting.key)
-                )
-            },
-        );
-        verdict
-            .run(run, "host", Some(files.persist(key)), Impact::None)
-            .set_by(who)
+        verdict.set_host_sysctl(&self.state.sysctl_files(), key, wrong, right)
     }
 }
 

@@ -4,10 +4,13 @@ mod fix;
 mod forward;
 mod packet;
 
-use self::{
+pub(crate) use self::{
     fix::{accept, delete},
+    packet::Addresses,
+};
+use self::{
     forward::{foreign, forward},
-    packet::{Addresses, flow_packet, site},
+    packet::{flow_packet, site},
 };
 use super::{Case, Verdict, socket};
 use crate::{

@@ -15,6 +15,8 @@ Examples:
   sudo dockernet-trace --ignore cause=docker-user-drop,source=external
   sudo dockernet-trace --duration 30s --expect-no-drops --output json > drops.jsonl
   sudo dockernet-trace map web                          its interfaces, veths, bridges, addresses, ports
+  sudo dockernet-trace check                            what is broken or will be, without traffic
+  sudo dockernet-trace check --from outside --to :8080  one connection, step by step
   dockernet-trace explain interface-forwarding-disabled
 
 Values of one filter are alternatives; different filters must all match.
@@ -23,7 +25,7 @@ Exit status:
   0  done
   1  a failure; one sentence on stderr says what to do
   2  bad usage
-  3  --expect-no-drops, and there were some";
+  3  --expect-no-drops, and there were some; check, and something is broken";
 
 /// Shows which packet died on this Docker host, whose it was, why, and which command mends it.
 #[derive(Debug, Parser)]
@@ -55,6 +57,8 @@ pub enum JobArgs {
         /// Container, interface, network, address or MAC; globs too [default: everything]
         what: Vec<String>,
     },
+    /// Say what on this host is broken or will be, without traffic; attaches nothing
+    Check(CheckArgs),
     /// Explain a cause or a kernel drop reason in prose
     Explain {
         /// Cause such as no-route, or reason such as NETFILTER_DROP
@@ -67,6 +71,17 @@ pub enum JobArgs {
     },
     /// Print the manual page
     Man,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckArgs {
+    /// Walk one connection from here: a container, an address, host or outside
+    #[arg(long, value_name = "WHO", requires = "to")]
+    pub from: Option<String>,
+    /// Walk one connection to there: WHO:PORT[/PROTOCOL], or :PORT for a published port
+    #[arg(long, value_name = "WHO:PORT", requires = "from")]
+    pub to: Option<String>,
 }
 
 /// How results are written.
@@ -253,6 +268,16 @@ pub fn command() -> clap::Command {
                     "project",
                     "interface",
                     "addr",
+                    "docker_host",
+                    "netns",
+                    "output",
+                    "color",
+                    "verbose",
+                ],
+                "check" => &[
+                    "container",
+                    "network",
+                    "project",
                     "docker_host",
                     "netns",
                     "output",

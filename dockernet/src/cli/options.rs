@@ -11,7 +11,7 @@ use std::{
 
 use clap_complete::Shell;
 
-pub use super::args::{ColorWhen, Output, Scope};
+pub use super::args::{CheckArgs, ColorWhen, Output, Scope};
 use super::{
     Filter, Ignore, Refusal, Usage,
     args::{self, Cli, Flags, JobArgs},
@@ -29,6 +29,8 @@ pub enum Job {
     Doctor,
     /// Show who is plugged in where: containers, interfaces, networks or addresses of these names; all, if none.
     Map(Vec<String>),
+    /// Say what is broken or will be; or walk one connection.
+    Check(CheckArgs),
     /// Explain a cause or a kernel reason; see [`explainable`].
     Explain(String),
     /// Print a completion script ([`args::completions`]).
@@ -136,6 +138,7 @@ impl Options {
                 None => Job::Trace,
                 Some(JobArgs::Doctor) => Job::Doctor,
                 Some(JobArgs::Map { what }) => Job::Map(what),
+                Some(JobArgs::Check(what)) => Job::Check(what),
                 Some(JobArgs::Explain { id }) => Job::Explain(id),
                 Some(JobArgs::Completions { shell }) => Job::Completions(shell),
                 Some(JobArgs::Man) => Job::Man,

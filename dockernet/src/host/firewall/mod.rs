@@ -35,5 +35,5 @@ pub use model::{
 pub use owner::Owner;
 pub use packet::{CtState, Env, FlowPacket, FlowTuple};
 pub use query::DnatTarget;
-pub use simulate::{Dropped, Outcome, Step, simulate};
+pub use simulate::{Dropped, Outcome, Step, Translation, simulate, translate};
 pub use target::{NatKind, NatTarget, Target, Verdict};

@@ -1,0 +1,198 @@
+//! `check`: what on this host is broken or will be, with no traffic needed. Nothing is attached, nothing is changed.
+//!
+//! [`sight`] reads the machine once, one file per family of findings looks at it, [`text`] and [`json`] show what
+//! they found. [`walk`] follows one connection step by step.
+
+mod choose;
+mod daemon;
+mod families;
+mod finding;
+mod json;
+mod progress;
+mod sight;
+mod space;
+mod text;
+
+use std::{
+    io::{self, Write as _},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result};
+
+use finding::{Finding, Grade, Subject};
+use sight::Sight;
+
+use self::{daemon::Daemon, progress::Progress, space::Space};
+use crate::{
+    cli::{
+        Exit,
+        options::{Options, Output},
+    },
+    host::{
+        netns::NetnsHandle,
+        privileges,
+        state::{HostState, LiveState},
+    },
+    inventory::Inventory,
+    map::{self, Map},
+    model::{NetworkMode, Owner, State},
+};
+
+/// Looks at the machine once and says what does not work, or will not.
+///
+/// # Errors
+/// Privileges are missing, the host's namespace cannot be read, or a filter names nothing here (bad usage).
+pub fn run(options: &Options) -> Result<Exit> {
+    let started = Instant::now();
+    privileges::check()?;
+    let host = match &options.netns {
+        Some(path) => NetnsHandle::open(path)
+            .with_context(|| format!("opening the network namespace {}", path.display()))?,
+        None => NetnsHandle::current().context("opening this process's network namespace")?,
+    };
+    let progress = Progress::new();
+    progress.say("asking the container engine");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let (inventory, url) = runtime.block_on(map::look(options, host.clone()))?;
+    runtime.shutdown_background();
+    choose::check_names(&options.filter, &inventory)?;
+    let reading = map::read::Reading::take(&inventory, &host)?;
+    let map = map::build::map(&inventory, &reading, &url);
+    let state = LiveState;
+    let sight = read(&inventory, &map, &state, &host, &progress)?;
+    progress.say("comparing");
+    let mut findings = families::all(&sight);
+    findings.extend(sight.unread.take());
+    progress.done();
+    choose::keep(&options.filter, &inventory, &mut findings);
+    findings.sort_by(|left, right| {
+        (&left.subject, left.grade, &left.cause.id).cmp(&(
+            &right.subject,
+            right.grade,
+            &right.cause.id,
+        ))
+    });
+    let seen = Seen {
+        docker: map.docker.clone(),
+        containers: sight.running().len(),
+        networks: inventory.networks().count(),
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    let out = match options.output {
+        Output::Json => json::lines(&findings, &seen)?,
+        Output::Text => text::text(&findings, &seen, &text::look(options)),
+    };
+    print(&out)?;
+    let broken = findings
+        .iter()
+        .any(|finding| finding.grade == Grade::Broken);
+    Ok(if broken { Exit::Found } else { Exit::Done })
+}
+
+/// What was looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// The engine's version, while it answers.
+    pub docker: Option<String>,
+    /// Running containers.
+    pub containers: usize,
+    /// Networks of the engine.
+    pub networks: usize,
+    /// Time that it took.
+    pub seconds: f64,
+}
+
+/// Reads everything that the families look at.
+fn read<'a>(
+    inventory: &'a Inventory,
+    map: &'a Map,
+    state: &'a dyn HostState,
+    host: &NetnsHandle,
+    progress: &Progress,
+) -> Result<Sight<'a>> {
+    let info = inventory
+        .host_netns()
+        .context("the host's network namespace was not found")?;
+    let mut wanted = vec![space::Named {
+        key: info.key,
+        label: "host".into(),
+        handle: host.clone(),
+        enter: String::new(),
+        links: info.links.clone(),
+    }];
+    let mut unread = Vec::new();
+    let mut infos: Vec<_> = inventory
+        .namespaces()
+        .filter(|info| info.key != inventory.host_key())
+        .filter(|info| matches!(info.owner, Owner::Containers(_)))
+        .collect();
+    infos.sort_by_key(|info| info.inum);
+    for info in infos {
+        let mut members = inventory.containers_in(info.key);
+        let Some(first) = members.find(|container| container.ended.is_none()) else {
+            continue;
+        };
+        match sight::open(state, info) {
+            Ok(handle) => wanted.push(space::Named {
+                key: info.key,
+                label: first.name.clone(),
+                handle,
+                enter: format!("nsenter --net={} ", info.path.display()),
+                links: info.links.clone(),
+            }),
+            Err(error) => unread.push(Finding::unknown(
+                Subject::container(first),
+                "its network namespace",
+                format!("{error:#}"),
+            )),
+        }
+    }
+    for container in inventory.containers() {
+        let lost = container.netns.is_none()
+            && container.ended.is_none()
+            && container.state != State::Stopped
+            && container.mode == NetworkMode::Networks;
+        if lost {
+            unread.push(Finding::unknown(
+                Subject::container(container),
+                "its network namespace",
+                "none of its processes was found in this machine's /proc",
+            ));
+        }
+    }
+    let total = wanted.len();
+    let step = progress.counter("reading network namespaces", total);
+    let mut spaces = Space::read_all(state, wanted, &step);
+    let first = spaces
+        .iter()
+        .position(|space| space.key == info.key)
+        .context("the thread that reads the host's namespace panicked")?;
+    let host_space = spaces.remove(first);
+    for space in std::iter::once(&host_space).chain(&spaces) {
+        for (what, why) in &space.unread {
+            unread.push(Finding::unknown(Subject::host(), what, why));
+        }
+    }
+    let daemon = Daemon::look(host);
+    Ok(Sight {
+        inventory,
+        map,
+        state,
+        host: host_space,
+        spaces,
+        files: state.sysctl_files(),
+        daemon,
+        unread: unread.into(),
+    })
+}
+
+fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("writing to standard output"),
+    }
+}
