@@ -167,6 +167,66 @@ catalogue! {
         "Names do not resolve in containers; addresses work.",
         "A drop of port 53 from the container's address to one of its name servers (Docker's resolver asks from inside the container's namespace).",
         "Let it pass, or give the container a server that can be reached (--dns).";
+    "nat-rules-missing": "Docker's address translation is gone",
+        "Published ports work by docker-proxy alone, and the container sees its gateway as the client; or they are refused.",
+        "No drop. check: no rule in table nat leads from the published port to the container.",
+        "Restart Docker, which writes its rules again; find what flushes them (a firewall's reload).";
+    "masquerade-missing": "Outgoing connections keep the container's address",
+        "Containers reach the host and nothing beyond; published ports work.",
+        "No drop here: packets leave with a source that nobody answers to. check: no rule in table nat translates the network's subnet.",
+        "Restart Docker; or enable_ip_masquerade=true where it was switched off.";
+    "routed-mode-host-port": "A routed network has no ports on the host",
+        "Refused on the published port of the host; the container's own address works.",
+        "NO_SOCKET on the host; the network was made with gateway_mode_ipv4=routed.",
+        "Use the container's address and a route to it, or recreate the network with gateway_mode_ipv4=nat.";
+    "nftables-backend-forwarding": "iptables' FORWARD stops Docker's nftables backend",
+        "Published ports and outgoing connections time out after the engine was moved to nftables (29 and later).",
+        "NETFILTER_DROP on the forward hook by the policy of a leftover iptables chain, while the tables docker-bridges accept.",
+        "iptables -P FORWARD ACCEPT, and enable forwarding by hand: that backend leaves both alone.";
+    "bridge-lost-address": "A bridge has lost its address",
+        "All containers of a network are cut off from the world and from the host.",
+        "Drops on the forward hook towards the uplink. check: the gateway that Docker names is on no bridge.",
+        "Give the address back (ip addr add), and keep networkd or NetworkManager off Docker's bridges.";
+    "bridge-down": "A bridge is down or gone",
+        "All containers of a network are cut off; new ones fail to start (could not find bridge).",
+        "BRIDGE_INGRESS_STP_STATE in br_handle_frame; OTHERHOST on orphaned veths. check: the interface is down, or not there.",
+        "ip link set BRIDGE up; restart Docker where it was deleted.";
+    "veth-off-bridge": "A container's cable is not plugged into its bridge",
+        "One container is cut off, its siblings are well.",
+        "NEIGH_FAILED on the bridge, or a forward drop with the veth as its device. check: the veth has no master, or a wrong one.",
+        "ip link set VETH master BRIDGE; give networkd a .network file with Unmanaged=yes for veths.";
+    "bridge-port-isolated": "A port of a bridge is isolated, or gets no flooded frames",
+        "Containers of one network do not find each other; the world reaches both.",
+        "No drop. check: isolated, flood or bcast_flood of the port.",
+        "bridge link set dev VETH isolated off.";
+    "veth-mtu-mismatch": "MTUs differ along one cable",
+        "Small packets pass, large ones vanish without an error.",
+        "A drop in __dev_forward_skb2 below veth_xmit. check: both ends of the veth and the bridge.",
+        "One MTU for all of them: com.docker.network.driver.mtu.";
+    "macvlan-parent-down": "What a macvlan or ipvlan network sits on is down",
+        "All its containers are dead.",
+        "QDISC_DROP in the container. check: the parent's state.",
+        "ip link set PARENT up.";
+    "macvlan-host-isolation": "The host does not reach its own macvlan containers",
+        "Every machine reaches them, only the host does not, nor they it.",
+        "NEIGH_FAILED on both sides: it is how macvlan and ipvlan work.",
+        "A macvlan interface of the host's own on the same parent.";
+    "uplink-no-carrier": "An uplink has no carrier",
+        "Nothing gets out or in.",
+        "QDISC_DROP, or a drop in __dev_forward_skb2. check: NO-CARRIER.",
+        "The cable, the switch, the other end.";
+    "duplicate-mac": "Two interfaces on one network have one MAC address",
+        "Connections to both stall by turns.",
+        "Drops in br_handle_frame_finish and retransmissions. check: the MAC addresses of all ports.",
+        "Take mac_address out of one of the containers.";
+    "stale-neighbour": "A neighbour entry names a wrong MAC address",
+        "A new container with an old address is dead for minutes.",
+        "OTHERHOST in ip_rcv_core of others. check: the entry and the interface's MAC address differ.",
+        "ip neigh del ADDRESS dev BRIDGE.";
+    "container-paused": "The container is paused",
+        "Connections open and get no answer.",
+        "No drop. check: Docker says paused.",
+        "docker unpause CONTAINER.";
 }
 
 /// The entry of an id.

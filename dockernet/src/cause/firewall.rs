@@ -6,6 +6,7 @@ mod packet;
 
 pub(crate) use self::{
     fix::{accept, delete},
+    forward::calls,
     packet::Addresses,
 };
 use self::{

@@ -17,7 +17,7 @@ mod tests;
 mod verdict;
 
 pub use case::{Case, FirewallCache};
-pub(crate) use firewall::{Addresses, accept, delete};
+pub(crate) use firewall::{Addresses, accept, calls, delete};
 pub use verdict::Verdict;
 
 /// A cause's test: what it finds, or nothing.

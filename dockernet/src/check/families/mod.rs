@@ -1,6 +1,11 @@
 //! One file per family of findings. A family looks at the machine and says what does not fit; on a healthy one nothing.
 
+mod firewall;
 mod forwarding;
+mod identity;
+mod nat;
+mod sockets;
+mod wiring;
 
 use super::{Finding, Sight};
 
@@ -10,6 +15,11 @@ type Family = fn(&Sight<'_>) -> Vec<Finding>;
 /// In the order of a packet's way.
 const FAMILIES: &[Family] = &[
     forwarding::find,
+    firewall::find,
+    nat::find,
+    wiring::find,
+    identity::find,
+    sockets::find,
 ];
 
 /// What all of them find.
