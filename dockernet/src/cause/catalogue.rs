@@ -227,6 +227,78 @@ catalogue! {
         "Connections open and get no answer.",
         "No drop. check: Docker says paused.",
         "docker unpause CONTAINER.";
+    "policy-rule-misroutes": "A policy rule takes packets for containers elsewhere",
+        "Containers of one network are not reached, or do not reach another network; the bridge itself works.",
+        "Packets leave by the uplink; those that come back are IP_LOCAL_SOURCE. check: ip rule and the table that it names.",
+        "A rule before it: ip rule add to SUBNET lookup main.";
+    "route-shadows-subnet": "A more specific route takes a Docker subnet away",
+        "Published ports time out while a VPN is up.",
+        "A forward drop, or packets that leave by the wrong interface. check: the route to the container is not its bridge.",
+        "Other subnets for Docker (bip, default-address-pools), or the prefix out of the VPN's routes.";
+    "subnet-overlaps-lan": "A Docker subnet covers addresses of the LAN",
+        "Only some clients time out: those with an address in it.",
+        "Answers go into the bridge: NEIGH_FAILED or a forward drop. check: subnets against the host's own addresses and gateways.",
+        "Another --subnet, and default-address-pools for what is made later.";
+    "connected-route-conflict": "Two interfaces claim one prefix",
+        "A network's containers are not reached, or only sometimes.",
+        "No drop of its own. check: a second interface has an address of the same subnet.",
+        "Take the address off the one that should not have it.";
+    "container-no-default-route": "A container has no default route",
+        "In: timeout. Out: network is unreachable.",
+        "No drop; IpOutNoRoutes in the container. check: its routes, on a network that has a gateway.",
+        "Restart the container, and find what takes the route away inside.";
+    "container-wrong-gateway": "A container sends by a wrong gateway",
+        "No route to host after three seconds.",
+        "NEIGH_FAILED in the container. check: its default route and the gateway that Docker gave it.",
+        "ip route replace default via GATEWAY in its namespace.";
+    "pmtu-blackhole": "Nobody tells senders that their packets are too big",
+        "Connections open, small answers come, large ones hang (TLS).",
+        "Repeated PKT_TOO_BIG for full-size packets and a drop of the host's ICMP message. check: MTUs and the rules for ICMP.",
+        "Let ICMP type 3 code 4 pass; the uplink's MTU for the network; clamp the MSS until then.";
+    "route-localnet": "localhost does not lead to containers",
+        "curl localhost:PORT on the host times out; the host's address works. Only with userland-proxy false.",
+        "NETFILTER_DROP below __ip_local_out without an nft frame. check: route_localnet of the bridge and of all.",
+        "sysctl -w net/ipv4/conf/BRIDGE/route_localnet=1, or userland-proxy true.";
+    "hairpin-off": "A container does not reach its own published port",
+        "It times out from the container itself only. Only with userland-proxy false.",
+        "A drop in br_handle_frame_finish on its own veth. check: hairpin_mode of the port.",
+        "bridge link set dev VETH hairpin on, or userland-proxy true.";
+    "bridge-nf-off": "Rules do not see what is bridged",
+        "Siblings do not reach a published port by the host's address (userland-proxy false); enable_icc=false has no effect.",
+        "NO_SOCKET for a SYN-ACK in the container. check: net.bridge.bridge-nf-call-iptables.",
+        "modprobe br_netfilter and set it to 1; or talk by name.";
+    "iptables-backend-mix": "Rules in iptables-legacy and in iptables-nft",
+        "iptables -S looks right, packets die all the same.",
+        "NETFILTER_DROP by the backend that nobody looks at. check: both hold rules.",
+        "Keep one (update-alternatives --config iptables) and empty the other.";
+    "conntrack-full": "The connection table is full",
+        "New connections fail, old ones go on; the kernel's log says table full.",
+        "NETFILTER_DROP in nf_hook_slow without a rule and without a conntrack entry. check: nf_conntrack_count and nf_conntrack_max.",
+        "Raise net.netfilter.nf_conntrack_max; shorten timeouts; find who fills it.";
+    "conntrack-stale-udp": "A UDP entry outlived what it led to",
+        "Some clients of a UDP port get no answer since a restart, new ones do.",
+        "NO_SOCKET in __udp4_lib_rcv, or NEIGH_FAILED to an old address. check: the connection table against the published ports.",
+        "conntrack -D -p udp --orig-port-dst PORT.";
+    "accept-queue-full": "A program does not accept its connections",
+        "Connections time out under load, or always when the program hangs.",
+        "No drop; ListenOverflows and ListenDrops. check: more connections wait than the backlog allows.",
+        "A larger backlog, more workers; restart it if it hangs.";
+    "stale-hosts-entry": "A name in a hosts file leads to another container",
+        "A linked name reaches the wrong container, or nobody, after a restart.",
+        "No drop, or NEIGH_FAILED. check: the entry's address is no longer the named container's.",
+        "Restart the container that has the entry; use a network of your own and names.";
+    "overlay-network": "An overlay network reaches to other nodes",
+        "No fault: what happens on other nodes is not seen from here.",
+        "check names it.",
+        "Look at docker node ls, and let nodes exchange 4789/udp, 7946/tcp and 7946/udp.";
+    "swarm-ingress": "Swarm's ingress serves published ports",
+        "No fault: IPVS spreads connections over nodes and tasks.",
+        "check names it.",
+        "docker service ps SERVICE says which tasks there are.";
+    "rootless-engine": "The engine runs without root",
+        "No fault: its networks are in a namespace of its own.",
+        "check names it.",
+        "Give that namespace with --netns.";
 }
 
 /// The entry of an id.

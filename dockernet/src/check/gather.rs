@@ -1,6 +1,6 @@
 //! One finding for one fault, however many containers suffer from it.
 
-use super::finding::{Affected, Finding};
+use super::finding::{Affected, Finding, Grade};
 
 /// Findings, alike ones joined.
 #[derive(Default)]
@@ -19,7 +19,13 @@ impl Gather {
                         (&known.table, &known.chain, &known.rule)
                             == (&new.table, &new.chain, &new.rule)
                     }
-                    (None, None) => known.cause.evidence == finding.cause.evidence,
+                    (None, None) => {
+                        // The evidence of an alike fault may name another sufferer.
+                        (&known.cause.summary, &known.cause.fix)
+                            == (&finding.cause.summary, &finding.cause.fix)
+                            && (finding.grade != Grade::Unknown
+                                || known.cause.evidence == finding.cause.evidence)
+                    }
                     _ => false,
                 }
         });

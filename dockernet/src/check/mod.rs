@@ -16,6 +16,7 @@ mod space;
 mod text;
 
 use std::{
+    collections::HashMap,
     io::{self, Write as _},
     time::Instant,
 };
@@ -32,11 +33,12 @@ use crate::{
         options::{Options, Output},
     },
     host::{
+        docker::{Client, DockerHost, Ending},
         netns::NetnsHandle,
         privileges,
         state::{HostState, LiveState},
     },
-    inventory::Inventory,
+    inventory::{EngineStatus, Inventory},
     map::{self, Map},
     model::{NetworkMode, Owner, State},
 };
@@ -60,12 +62,14 @@ pub fn run(options: &Options) -> Result<Exit> {
         .build()
         .context("starting the runtime")?;
     let (inventory, url) = runtime.block_on(map::look(options, host.clone()))?;
+    let endings = runtime.block_on(endings(options, &inventory));
     runtime.shutdown_background();
     choose::check_names(&options.filter, &inventory)?;
     let reading = map::read::Reading::take(&inventory, &host)?;
     let map = map::build::map(&inventory, &reading, &url);
     let state = LiveState;
-    let sight = read(&inventory, &map, &state, &host, &progress)?;
+    let mut sight = read(&inventory, &map, &state, &host, &progress)?;
+    sight.endings = endings;
     progress.say("comparing");
     let mut findings = families::all(&sight);
     findings.extend(sight.unread.take());
@@ -188,8 +192,35 @@ fn read<'a>(
         spaces,
         files: state.sysctl_files(),
         daemon,
+        endings: HashMap::new(),
         unread: unread.into(),
     })
+}
+
+/// How stopped containers ended. At most some: a host may hold thousands of old ones.
+async fn endings(options: &Options, inventory: &Inventory) -> HashMap<String, Ending> {
+    const MOST: usize = 100;
+    let mut found = HashMap::new();
+    if !matches!(inventory.engine_status(), EngineStatus::Up { .. }) {
+        return found;
+    }
+    let client = Client::new(DockerHost::resolve(options.docker_host.as_deref()));
+    let stopped = inventory
+        .containers()
+        .filter(|container| container.ended.is_none() && container.state == State::Stopped);
+    for container in stopped.take(MOST) {
+        match client.ending(&container.id).await {
+            Ok(Some(ending)) => {
+                found.insert(container.id.clone(), ending);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                log::info!("how {} ended: {error}", container.name);
+                break;
+            }
+        }
+    }
+    found
 }
 
 fn print(text: &str) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Everything that a check looks at, read once.
 
-use std::{cell::RefCell, net::IpAddr};
+use std::{cell::RefCell, collections::HashMap, net::IpAddr};
 
 use super::{
     daemon::Daemon,
@@ -8,8 +8,8 @@ use super::{
     space::Space,
 };
 use crate::{
-    cause::Addresses,
     host::{
+        docker::Ending,
         netns::NetnsHandle,
         route::RouteKind,
         state::HostState,
@@ -36,6 +36,8 @@ pub struct Sight<'a> {
     pub files: SysctlFiles,
     /// The engine's own configuration.
     pub daemon: Daemon,
+    /// How stopped containers ended, by id, where the engine says.
+    pub endings: HashMap<String, Ending>,
     /// What could not be read, found on the way.
     pub(super) unread: RefCell<Vec<Finding>>,
 }
@@ -214,16 +216,6 @@ impl<'a> Sight<'a> {
             .collect();
         found.sort_by_key(|uplink| (!uplink.default, !uplink.gateway, uplink.link.ifindex));
         found
-    }
-
-    /// Which addresses are the host's own, for firewall rules that ask.
-    pub(crate) fn addresses(&self) -> Addresses {
-        self.host.addresses()
-    }
-
-    /// Whether only these containers and networks were asked for… all, if none.
-    pub fn host_link(&self, name: &str) -> Option<&Link> {
-        self.host.links.iter().find(|link| link.name == name)
     }
 }
 

@@ -7,6 +7,8 @@ pub mod device;
 pub mod docker;
 pub mod engine_files;
 pub mod firewall;
+pub mod accept_queue;
+pub mod kernel_code;
 pub mod link;
 pub mod listeners;
 pub mod neighbour;

@@ -145,8 +145,18 @@ pub fn of_host() -> Result<Resolv> {
     read_in(Path::new("/")).context("reading /etc/resolv.conf")
 }
 
-/// Reads `etc/resolv.conf` below `root`, and never follows a link out of it: a container's file is not trusted.
 fn read_in(root: &Path) -> io::Result<Resolv> {
+    read_below(root, "etc/resolv.conf").map(|text| Resolv::parse(&text))
+}
+
+/// A container's `/etc/hosts`, through `/proc/PID/root`.
+pub fn hosts_of_process(pid: u32) -> Result<String> {
+    let root = format!("/proc/{pid}/root");
+    read_below(Path::new(&root), "etc/hosts").with_context(|| format!("reading {root}/etc/hosts"))
+}
+
+/// Reads a small file below `root`, and never follows a link out of it: a container's file is not trusted.
+fn read_below(root: &Path, file: &str) -> io::Result<String> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let directory = open(
         root,
@@ -157,9 +167,9 @@ fn read_in(root: &Path) -> io::Result<Resolv> {
     let how = OpenHow::new()
         .flags(flags)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let opened = match openat2(&directory, "etc/resolv.conf", how) {
+    let opened = match openat2(&directory, file, how) {
         Err(nix::errno::Errno::ENOSYS | nix::errno::Errno::EPERM) => {
-            let path = root.join("etc/resolv.conf");
+            let path = root.join(file);
             nix::fcntl::openat(AT_FDCWD, &path, flags | OFlag::O_NOFOLLOW, Mode::empty())
         }
         other => other,
@@ -170,7 +180,7 @@ fn read_in(root: &Path) -> io::Result<Resolv> {
     }
     let mut bytes = Vec::new();
     file.take(LIMIT).read_to_end(&mut bytes)?;
-    Ok(Resolv::parse(&String::from_utf8_lossy(&bytes)))
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

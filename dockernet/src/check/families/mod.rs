@@ -2,9 +2,20 @@
 
 mod firewall;
 mod forwarding;
+mod gateway;
+mod hosts;
 mod identity;
+mod input;
+mod local;
+mod modes;
 mod nat;
+mod queues;
+mod routing;
+mod rp_filter;
+mod sizes;
 mod sockets;
+mod stopped;
+mod tracking;
 mod wiring;
 
 use super::{Finding, Sight};
@@ -15,11 +26,22 @@ type Family = fn(&Sight<'_>) -> Vec<Finding>;
 /// In the order of a packet's way.
 const FAMILIES: &[Family] = &[
     forwarding::find,
+    routing::find,
+    gateway::find,
+    rp_filter::find,
     firewall::find,
     nat::find,
     wiring::find,
+    sizes::find,
     identity::find,
     sockets::find,
+    queues::find,
+    local::find,
+    input::find,
+    tracking::find,
+    stopped::find,
+    hosts::find,
+    modes::find,
 ];
 
 /// What all of them find.

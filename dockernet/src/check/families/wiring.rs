@@ -137,12 +137,19 @@ fn spanning_tree(
             "forward_delay is {} s, waited for twice",
             bridge.forward_delay.as_secs()
         ));
+        let verdict = if bridge.stp {
+            mend(verdict)
+        } else {
+            // It was switched off a moment ago; the port's timers still run.
+            let run = format!("bridge link set dev {} state 3", port.name);
+            verdict.run(run, "host", None, Impact::None)
+        };
         let subject = behind.map_or_else(
             || Subject::network(&network.name),
             Subject::container,
         );
         found.push(
-            Finding::new(Grade::Broken, subject, mend(verdict))
+            Finding::new(Grade::Broken, subject, verdict)
                 .affects(behind.into_iter().flat_map(whole)),
         );
     }
