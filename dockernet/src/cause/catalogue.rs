@@ -299,6 +299,30 @@ catalogue! {
         "No fault: its networks are in a namespace of its own.",
         "check names it.",
         "Give that namespace with --netns.";
+    "embedded-dns-broken": "Docker's resolver does not answer in a container",
+        "No name resolves in one container, or in all while dockerd is down; addresses work.",
+        "NO_SOCKET on the container's loopback for port 53. check: no rule leads 127.0.0.11:53 to a socket there.",
+        "Restart the container (its rules were flushed), or start dockerd (the resolver is a part of it).";
+    "dns-wrong-resolver": "A container asks the wrong name server",
+        "Names of internal zones do not resolve, or none does, on the default bridge.",
+        "No drop. check: resolv.conf names loopback, or Docker's fallback while the host asks a server of its own.",
+        "A network of your own; dns in daemon.json with a server that containers can reach.";
+    "network-db-stale": "Docker's network database and the host do not agree",
+        "dockerd does not start (error initializing network controller), or old bridges keep subnets.",
+        "No drop. check: the engine's last error, and bridges that no network owns.",
+        "Delete the leftover bridge; as the last resort move local-kv.db away and make the networks again.";
+    "address-pools-exhausted": "No subnet is left for a new network",
+        "docker network create and docker compose up fail: could not find an available, non-overlapping address pool.",
+        "No drop. check: the pools against networks and the host's routes.",
+        "docker network prune; default-address-pools with smaller subnets.";
+    "engine-config": "dockerd's configuration is wrong",
+        "dockerd does not start.",
+        "No drop. check: daemon.json cannot be read, or bip is no address for a bridge.",
+        "Mend the value named.";
+    "engine-down": "The container engine does not run, or does not answer",
+        "docker commands fail; names do not resolve in containers; nothing is restarted.",
+        "No drop of its own. check: its socket, its process and its last error.",
+        "Mend its last error; systemctl start docker.";
 }
 
 /// The entry of an id.

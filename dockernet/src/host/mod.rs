@@ -19,3 +19,6 @@ pub mod resolver;
 pub mod route;
 pub mod state;
 pub mod sysctl;
+
+/// Runs a program that lists something, for at most some seconds; none if it is not installed.
+pub(crate) use firewall::run::output as program_output;

@@ -1,5 +1,6 @@
 //! One file per family of findings. A family looks at the machine and says what does not fit; on a healthy one nothing.
 
+mod engine;
 mod firewall;
 mod forwarding;
 mod gateway;
@@ -8,6 +9,7 @@ mod identity;
 mod input;
 mod local;
 mod modes;
+mod names;
 mod nat;
 mod queues;
 mod routing;
@@ -40,7 +42,9 @@ const FAMILIES: &[Family] = &[
     input::find,
     tracking::find,
     stopped::find,
+    names::find,
     hosts::find,
+    engine::find,
     modes::find,
 ];
 

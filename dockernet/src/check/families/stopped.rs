@@ -33,15 +33,23 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
 
 /// It belongs to a network that no longer exists: it cannot start.
 fn orphan(sight: &Sight<'_>, container: &Container) -> Option<Finding> {
+    // A container that never started has its networks' names alone.
     let gone = container.attachments.iter().find(|attachment| {
-        !attachment.network_id.is_empty() && sight.inventory.network(&attachment.network_id).is_none()
+        let id = match attachment.network_id.as_str() {
+            "" => attachment.network.as_str(),
+            _ => attachment.network_id.as_str(),
+        };
+        sight.inventory.network(id).is_none()
     })?;
     let again = sight.inventory.network(&gone.network).is_some();
     let verdict = Verdict::confirmed(
         "container-stopped",
         format!("{} cannot start: its network {} no longer exists", container.name, gone.network),
     )
-    .fact(format!("it was on network {} ({})", gone.network, gone.network_id.chars().take(12).collect::<String>()))
+    .fact(match gone.network_id.as_str() {
+        "" => format!("it was made for network {}", gone.network),
+        id => format!("it was on network {} ({})", gone.network, id.chars().take(12).collect::<String>()),
+    })
     .maybe_fact(again.then(|| format!("a new network is called {}, which is another one", gone.network)));
     let verdict = if again {
         verdict

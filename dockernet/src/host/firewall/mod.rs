@@ -20,7 +20,7 @@ mod owner;
 mod packet;
 mod query;
 mod read;
-mod run;
+pub(super) mod run;
 mod simulate;
 mod target;
 #[cfg(test)]
