@@ -14,7 +14,7 @@ const CONFIG: &str = "/etc/docker/daemon.json";
 
 /// dockerd's configuration, running or not.
 #[derive(Clone, Debug, Default)]
-pub struct Daemon {
+pub(super) struct Daemon {
     /// Its process, if one runs in the host's namespace.
     pub pid: Option<i32>,
     /// Its command line.
@@ -25,19 +25,32 @@ pub struct Daemon {
     pub config: Map<String, Value>,
     /// Why the file cannot be used, if it is there.
     pub error: Option<String>,
+    /// Ports of the host that a docker-proxy serves: IP protocol's name and port.
+    pub proxies: Vec<(String, u16)>,
+    /// Where containers' files were found, whatever the configuration says.
+    pub found_root: Option<PathBuf>,
 }
 
 impl Daemon {
     /// Looks for a dockerd in the host's namespace, and at its files.
     #[must_use]
-    pub fn look(host: &NetnsHandle) -> Self {
-        let pid = scan::processes()
+    pub(super) fn look(host: &NetnsHandle) -> Self {
+        let mut pid = None;
+        let mut proxies = Vec::new();
+        let here = scan::processes()
             .into_iter()
-            .filter(|(_, inum)| *inum == host.inum())
-            .map(|(pid, _)| pid)
-            .find(|pid| scan::comm(*pid).is_some_and(|comm| comm == "dockerd"));
+            .filter(|(_, inum)| *inum == host.inum());
+        for (process, _) in here {
+            match scan::comm(process).as_deref() {
+                Some("dockerd") => pid = pid.or(Some(process)),
+                Some("docker-proxy") => proxies.extend(proxied(&arguments_of(process))),
+                _ => {}
+            }
+        }
         let arguments = pid.map(arguments_of).unwrap_or_default();
-        Self::of(pid, arguments)
+        let mut daemon = Self::of(pid, arguments);
+        daemon.proxies = proxies;
+        daemon
     }
 
     /// With this command line.
@@ -65,7 +78,7 @@ impl Daemon {
 
     /// The value of an option on the command line: `--NAME=VALUE` or `--NAME VALUE`.
     #[must_use]
-    pub fn argument(&self, name: &str) -> Option<&str> {
+    pub(super) fn argument(&self, name: &str) -> Option<&str> {
         let mut all = self.arguments.iter();
         while let Some(argument) = all.next() {
             let Some(rest) = argument
@@ -88,7 +101,7 @@ impl Daemon {
 
     /// An option, from the command line or the file, as text.
     #[must_use]
-    pub fn option(&self, name: &str) -> Option<String> {
+    pub(super) fn option(&self, name: &str) -> Option<String> {
         self.argument(name)
             .map(str::to_owned)
             .or_else(|| match self.config.get(name)? {
@@ -99,7 +112,7 @@ impl Daemon {
 
     /// A switch: what it was set to, else what the engine takes.
     #[must_use]
-    pub fn switch(&self, name: &str, default: bool) -> bool {
+    pub(super) fn switch(&self, name: &str, default: bool) -> bool {
         self.option(name)
             .and_then(|text| text.parse().ok())
             .unwrap_or(default)
@@ -107,7 +120,7 @@ impl Daemon {
 
     /// Texts of a list in the file (`dns`), or of one option on the command line.
     #[must_use]
-    pub fn list(&self, name: &str) -> Vec<String> {
+    pub(super) fn list(&self, name: &str) -> Vec<String> {
         match self.config.get(name) {
             Some(Value::Array(all)) => all
                 .iter()
@@ -117,13 +130,32 @@ impl Daemon {
         }
     }
 
+    /// Whether a docker-proxy serves a port. (dockerd itself may hold the port of one that none serves.)
+    pub(super) fn has_proxy(&self, protocol: &str, port: u16) -> bool {
+        self.proxies
+            .iter()
+            .any(|(known, number)| known == protocol && *number == port)
+    }
+
     /// Where it keeps its files.
     #[must_use]
-    pub fn data_root(&self) -> PathBuf {
+    pub(super) fn data_root(&self) -> PathBuf {
+        if let Some(root) = &self.found_root {
+            return root.clone();
+        }
         self.option("data-root")
             .or_else(|| self.option("graph"))
             .map_or_else(|| PathBuf::from("/var/lib/docker"), PathBuf::from)
     }
+}
+
+/// `docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8080 …`.
+fn proxied(arguments: &[String]) -> Option<(String, u16)> {
+    let value = |name: &str| {
+        let place = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(place + 1)
+    };
+    Some((value("-proto")?.clone(), value("-host-port")?.parse().ok()?))
 }
 
 fn arguments_of(pid: i32) -> Vec<String> {

@@ -10,7 +10,7 @@ use crate::{
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Grade {
+pub(super) enum Grade {
     /// Something does not work now.
     Broken,
     /// Something will not work, or not always.
@@ -24,7 +24,7 @@ pub enum Grade {
 impl Grade {
     /// As text shows it.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Broken => "BROKEN",
             Self::Risk => "RISK",
@@ -37,7 +37,7 @@ impl Grade {
 /// What kind of thing a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub(super) enum Kind {
     /// The host.
     Host,
     /// The container engine.
@@ -50,7 +50,7 @@ pub enum Kind {
 
 /// What a finding is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Subject {
+pub(super) struct Subject {
     /// What kind of thing.
     pub kind: Kind,
     /// Its name: `host`, `docker`, the network's, the container's.
@@ -60,7 +60,7 @@ pub struct Subject {
 impl Subject {
     /// The host.
     #[must_use]
-    pub fn host() -> Self {
+    pub(super) fn host() -> Self {
         Self {
             kind: Kind::Host,
             name: "host".into(),
@@ -69,7 +69,7 @@ impl Subject {
 
     /// The engine.
     #[must_use]
-    pub fn engine() -> Self {
+    pub(super) fn engine() -> Self {
         Self {
             kind: Kind::Engine,
             name: "docker".into(),
@@ -78,7 +78,7 @@ impl Subject {
 
     /// A network.
     #[must_use]
-    pub fn network(name: &str) -> Self {
+    pub(super) fn network(name: &str) -> Self {
         Self {
             kind: Kind::Network,
             name: name.into(),
@@ -87,7 +87,7 @@ impl Subject {
 
     /// A container.
     #[must_use]
-    pub fn container(container: &Container) -> Self {
+    pub(super) fn container(container: &Container) -> Self {
         Self {
             kind: Kind::Container,
             name: container.name.clone(),
@@ -97,7 +97,7 @@ impl Subject {
 
 /// A container, or one of its published ports, that a finding makes suffer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Affected {
+pub(super) struct Affected {
     /// The container's name.
     pub container: String,
     /// The published port: `0.0.0.0:10001->80/tcp`; none for the whole container.
@@ -107,7 +107,7 @@ pub struct Affected {
 impl Affected {
     /// A whole container.
     #[must_use]
-    pub fn container(container: &Container) -> Self {
+    pub(super) fn container(container: &Container) -> Self {
         Self {
             container: container.name.clone(),
             published: None,
@@ -116,7 +116,7 @@ impl Affected {
 
     /// A published port.
     #[must_use]
-    pub fn port(container: &Container, published: &Published) -> Self {
+    pub(super) fn port(container: &Container, published: &Published) -> Self {
         Self {
             container: container.name.clone(),
             published: Some(published.to_string()),
@@ -126,7 +126,7 @@ impl Affected {
 
 /// One line of `check`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(super) struct Finding {
     /// How bad.
     pub grade: Grade,
     /// About what.
@@ -142,7 +142,7 @@ pub struct Finding {
 impl Finding {
     /// A finding from what the causes' own builder made.
     #[must_use]
-    pub fn new(grade: Grade, subject: Subject, verdict: Verdict) -> Self {
+    pub(super) fn new(grade: Grade, subject: Subject, verdict: Verdict) -> Self {
         debug_assert!(
             verdict.cause.id == "unexplained"
                 || crate::cause::catalogue::find(&verdict.cause.id).is_some(),
@@ -160,7 +160,7 @@ impl Finding {
 
     /// Something that could not be read or told, and why.
     #[must_use]
-    pub fn unknown(subject: Subject, what: impl Into<String>, why: impl Into<String>) -> Self {
+    pub(super) fn unknown(subject: Subject, what: impl Into<String>, why: impl Into<String>) -> Self {
         Self::new(
             Grade::Unknown,
             subject,
@@ -170,7 +170,7 @@ impl Finding {
 
     /// Names who suffers.
     #[must_use]
-    pub fn affects(mut self, affected: impl IntoIterator<Item = Affected>) -> Self {
+    pub(super) fn affects(mut self, affected: impl IntoIterator<Item = Affected>) -> Self {
         self.affects.extend(affected);
         self.affects.sort();
         self.affects.dedup();

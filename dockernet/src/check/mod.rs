@@ -36,6 +36,7 @@ use crate::{
     },
     host::{
         docker::{Client, DockerHost, Ending},
+        engine_files,
         netns::NetnsHandle,
         privileges,
         state::{HostState, LiveState},
@@ -185,7 +186,14 @@ fn read<'a>(
             unread.push(Finding::unknown(Subject::host(), what, why));
         }
     }
-    let daemon = Daemon::look(host);
+    let mut daemon = Daemon::look(host);
+    if daemon.pid.is_none() {
+        // Without its command line, what is mounted in its containers tells where its files are.
+        daemon.found_root = inventory.containers().find_map(|container| {
+            let folder = engine_files::folder_of(container.pid?, &container.id)?;
+            Some(folder.parent()?.parent()?.to_owned())
+        });
+    }
     Ok(Sight {
         inventory,
         map,

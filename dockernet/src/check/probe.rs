@@ -12,18 +12,18 @@ use crate::host::{
 };
 
 /// TCP.
-pub const TCP: u8 = 6;
+pub(super) const TCP: u8 = 6;
 /// UDP.
-pub const UDP: u8 = 17;
+pub(super) const UDP: u8 = 17;
 /// A client's port.
-pub const CLIENT_PORT: u16 = 40_000;
+pub(super) const CLIENT_PORT: u16 = 40_000;
 /// `IPS_SRC_NAT`, `IPS_DST_NAT` (include/uapi/linux/netfilter/nf_conntrack_common.h).
 const SNAT: u32 = 0x10;
 const DNAT: u32 = 0x20;
 
 /// An address of the internet that firewalls have no reason to treat apart. Nothing is ever sent there.
 #[must_use]
-pub fn somewhere(family: Family) -> IpAddr {
+pub(super) fn somewhere(family: Family) -> IpAddr {
     match family {
         Family::V4 => Ipv4Addr::new(1, 1, 1, 1).into(),
         Family::V6 => Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111).into(),
@@ -32,7 +32,7 @@ pub fn somewhere(family: Family) -> IpAddr {
 
 /// A connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Probe {
+pub(super) struct Probe {
     /// IP protocol number.
     pub proto: u8,
     /// As its first packet was sent.
@@ -43,7 +43,7 @@ pub struct Probe {
 
 /// What becomes of a packet at a hook.
 #[derive(Clone, Debug)]
-pub enum Judged {
+pub(super) enum Judged {
     /// It passes.
     Passes,
     /// This rule or policy drops it.
@@ -55,7 +55,7 @@ pub enum Judged {
 impl Probe {
     /// A connection without address translation.
     #[must_use]
-    pub fn new(proto: u8, src: IpAddr, dst: IpAddr, port: u16) -> Self {
+    pub(super) fn new(proto: u8, src: IpAddr, dst: IpAddr, port: u16) -> Self {
         let original = FlowTuple {
             src,
             dst,
@@ -76,7 +76,7 @@ impl Probe {
 
     /// The same, its destination translated.
     #[must_use]
-    pub fn to(mut self, address: IpAddr, port: Option<u16>) -> Self {
+    pub(super) fn to(mut self, address: IpAddr, port: Option<u16>) -> Self {
         self.answer.src = address;
         self.answer.sport = port.or(self.answer.sport);
         self
@@ -84,14 +84,14 @@ impl Probe {
 
     /// The same, its source translated.
     #[must_use]
-    pub fn via(mut self, address: IpAddr) -> Self {
+    pub(super) fn via(mut self, address: IpAddr) -> Self {
         self.answer.dst = address;
         self
     }
 
     /// Where its packets end.
     #[must_use]
-    pub fn destination(&self) -> (IpAddr, u16) {
+    pub(super) fn destination(&self) -> (IpAddr, u16) {
         (self.answer.src, self.answer.sport.unwrap_or(0))
     }
 
@@ -126,7 +126,7 @@ impl Probe {
 
     /// Its first packet, after the translation of its destination and before that of its source.
     #[must_use]
-    pub fn first(&self, iif: Option<&str>, oif: Option<&str>) -> FlowPacket {
+    pub(super) fn first(&self, iif: Option<&str>, oif: Option<&str>) -> FlowPacket {
         FlowPacket {
             src: Some(self.original.src),
             sport: self.original.sport,
@@ -141,7 +141,7 @@ impl Probe {
 
     /// The answer to it, on its way back: as the forward hook sees it.
     #[must_use]
-    pub fn back(&self, iif: Option<&str>, oif: Option<&str>) -> FlowPacket {
+    pub(super) fn back(&self, iif: Option<&str>, oif: Option<&str>) -> FlowPacket {
         FlowPacket {
             src: Some(self.answer.src),
             sport: self.answer.sport,
@@ -156,7 +156,7 @@ impl Probe {
 
     /// Its first packet as it comes to rules that may translate it: nothing is translated yet.
     #[must_use]
-    pub fn untranslated(&self, iif: Option<&str>, oif: Option<&str>) -> FlowPacket {
+    pub(super) fn untranslated(&self, iif: Option<&str>, oif: Option<&str>) -> FlowPacket {
         let plain = Self::new(
             self.proto,
             self.original.src,
@@ -169,7 +169,7 @@ impl Probe {
 
 /// What a namespace's rules do to a packet at a hook.
 #[must_use]
-pub fn judge(space: &Space, packet: &FlowPacket, hook: Hook) -> Judged {
+pub(super) fn judge(space: &Space, packet: &FlowPacket, hook: Hook) -> Judged {
     let env = space.addresses();
     match simulate(&space.firewall, packet, hook, &env) {
         Outcome::Accepted => Judged::Passes,
@@ -187,6 +187,6 @@ pub fn judge(space: &Space, packet: &FlowPacket, hook: Hook) -> Judged {
 
 /// What a namespace's rules make of the destination (or source) of a connection's first packet.
 #[must_use]
-pub fn translation(space: &Space, packet: &FlowPacket, hook: Hook) -> Translation {
+pub(super) fn translation(space: &Space, packet: &FlowPacket, hook: Hook) -> Translation {
     translate(&space.firewall, packet, hook, &space.addresses())
 }

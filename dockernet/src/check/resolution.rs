@@ -32,7 +32,7 @@ const SYSTEMD: &str = "/run/systemd/resolve/resolv.conf";
 /// Where a server was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Origin {
+pub(super) enum Origin {
     /// `--dns` of the container.
     Container,
     /// `dns` in daemon.json or on dockerd's command line.
@@ -50,7 +50,7 @@ pub enum Origin {
 impl Origin {
     /// In words.
     #[must_use]
-    pub fn words(self) -> &'static str {
+    pub(super) fn words(self) -> &'static str {
         match self {
             Self::Container => "--dns of the container",
             Self::Daemon => "dns of daemon.json",
@@ -64,7 +64,7 @@ impl Origin {
 
 /// Why a server is not reached.
 #[derive(Clone, Debug)]
-pub enum Trouble {
+pub(super) enum Trouble {
     /// It is a loopback address where nothing listens.
     NobodyThere,
     /// No route leads to it.
@@ -75,7 +75,7 @@ pub enum Trouble {
 
 /// A server at the end of the chain.
 #[derive(Clone, Debug)]
-pub struct Server {
+pub(super) struct Server {
     /// It.
     pub address: IpAddr,
     /// Asked from the host's namespace, else from the container's.
@@ -88,7 +88,7 @@ pub struct Server {
 
 /// What is wrong with Docker's own resolver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Embedded {
+pub(super) enum Embedded {
     /// It is in place.
     Works,
     /// No rule leads 127.0.0.11:53 to it.
@@ -99,7 +99,7 @@ pub enum Embedded {
 
 /// The chain.
 #[derive(Clone, Debug)]
-pub struct Chain {
+pub(super) struct Chain {
     /// The container's resolv.conf.
     pub resolv: Resolv,
     /// Docker's own resolver, where it is asked, and the address and port that it listens on.
@@ -114,7 +114,7 @@ pub struct Chain {
 ///
 /// # Errors
 /// Its resolv.conf or the host's cannot be read.
-pub fn chain(sight: &Sight<'_>, container: &Container, space: &Space) -> anyhow::Result<Chain> {
+pub(super) fn chain(sight: &Sight<'_>, container: &Container, space: &Space) -> anyhow::Result<Chain> {
     let pid = container.pid.and_then(|pid| u32::try_from(pid).ok());
     let resolv = sight.state.resolver(pid)?;
     // A host without the file is one without servers.

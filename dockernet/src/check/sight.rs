@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The machine as it was read.
-pub struct Sight<'a> {
+pub(super) struct Sight<'a> {
     /// Who is who.
     pub inventory: &'a Inventory,
     /// Who is plugged in where.
@@ -44,7 +44,7 @@ pub struct Sight<'a> {
 
 /// A running container on a network of a bridge.
 #[derive(Clone, Copy)]
-pub struct Member<'a> {
+pub(super) struct Member<'a> {
     /// The container.
     pub container: &'a Container,
     /// Its place in the network.
@@ -57,14 +57,14 @@ pub struct Member<'a> {
 
 impl Member<'_> {
     /// The IPv4 address that the engine gave.
-    pub fn ipv4(&self) -> Option<IpAddr> {
+    pub(super) fn ipv4(&self) -> Option<IpAddr> {
         self.attachment.ipv4.map(|net| net.addr())
     }
 }
 
 /// An interface of the host that leads out.
 #[derive(Clone, Copy, Debug)]
-pub struct Uplink<'a> {
+pub(super) struct Uplink<'a> {
     /// It.
     pub link: &'a Link,
     /// A default route leads there.
@@ -75,7 +75,7 @@ pub struct Uplink<'a> {
 
 impl<'a> Sight<'a> {
     /// Notes that something could not be read.
-    pub fn unread(&self, subject: Subject, what: impl Into<String>, why: &anyhow::Error) {
+    pub(super) fn unread(&self, subject: Subject, what: impl Into<String>, why: &anyhow::Error) {
         let finding = Finding::unknown(subject, what, format!("{why:#}"));
         let mut unread = self.unread.borrow_mut();
         if !unread.contains(&finding) {
@@ -84,7 +84,7 @@ impl<'a> Sight<'a> {
     }
 
     /// A kernel setting as a number; none where the kernel has none of that name, or it cannot be read (noted).
-    pub fn number(&self, space: &Space, key: &str) -> Option<i64> {
+    pub(super) fn number(&self, space: &Space, key: &str) -> Option<i64> {
         self.setting(space, key)?.trim().parse().ok()
     }
 
@@ -100,7 +100,7 @@ impl<'a> Sight<'a> {
     }
 
     /// Networks of bridges that this host has.
-    pub fn bridge_networks(&self) -> impl Iterator<Item = (&'a Network, &'a str)> + use<'a> {
+    pub(super) fn bridge_networks(&self) -> impl Iterator<Item = (&'a Network, &'a str)> + use<'a> {
         let inventory = self.inventory;
         inventory
             .networks()
@@ -109,7 +109,7 @@ impl<'a> Sight<'a> {
     }
 
     /// Containers that run (paused ones too), in the order of their names.
-    pub fn running(&self) -> Vec<&'a Container> {
+    pub(super) fn running(&self) -> Vec<&'a Container> {
         let mut all: Vec<&Container> = self
             .inventory
             .containers()
@@ -120,7 +120,7 @@ impl<'a> Sight<'a> {
     }
 
     /// The running containers of a network.
-    pub fn members(&self, network: &Network) -> Vec<Member<'_>> {
+    pub(super) fn members(&self, network: &Network) -> Vec<Member<'_>> {
         self.running()
             .into_iter()
             .filter(|container| container.mode == NetworkMode::Networks)
@@ -141,7 +141,7 @@ impl<'a> Sight<'a> {
     }
 
     /// The interface of a container on a network, as the map tells it.
-    pub fn interface_of(&self, container: &Container, network: &str) -> Option<&'a Interface> {
+    pub(super) fn interface_of(&self, container: &Container, network: &str) -> Option<&'a Interface> {
         let spaces = self.map.namespaces.iter();
         spaces
             .filter(|space| space.owner == Kind::Container)
@@ -157,12 +157,12 @@ impl<'a> Sight<'a> {
     }
 
     /// A container's namespace, where it could be read.
-    pub fn space_of(&self, container: &Container) -> Option<&Space> {
+    pub(super) fn space_of(&self, container: &Container) -> Option<&Space> {
         self.space(container.netns?)
     }
 
     /// A namespace that was read.
-    pub fn space(&self, key: NetnsKey) -> Option<&Space> {
+    pub(super) fn space(&self, key: NetnsKey) -> Option<&Space> {
         if key == self.host.key {
             return Some(&self.host);
         }
@@ -170,7 +170,7 @@ impl<'a> Sight<'a> {
     }
 
     /// Whether an interface of the host is the engine's, or leads to a container.
-    pub fn is_engines(&self, link: &Link) -> bool {
+    pub(super) fn is_engines(&self, link: &Link) -> bool {
         if self.inventory.network_by_bridge(&link.name).is_some() {
             return true;
         }
@@ -184,7 +184,7 @@ impl<'a> Sight<'a> {
     }
 
     /// Interfaces of the host that lead out of it and that routes use, the default route's first.
-    pub fn uplinks(&self) -> Vec<Uplink<'_>> {
+    pub(super) fn uplinks(&self) -> Vec<Uplink<'_>> {
         let mut found: Vec<Uplink<'_>> = self
             .host
             .links
@@ -220,7 +220,7 @@ impl<'a> Sight<'a> {
 }
 
 /// `br-` and twelve hexadecimal digits: how Docker names its bridges.
-pub fn is_docker_bridge(name: &str) -> bool {
+pub(super) fn is_docker_bridge(name: &str) -> bool {
     name.strip_prefix("br-")
         .is_some_and(|id| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }

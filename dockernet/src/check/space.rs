@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A namespace.
-pub struct Space {
+pub(super) struct Space {
     /// Its key.
     pub key: NetnsKey,
     /// `host`, or the name of the container that made it.
@@ -153,7 +153,7 @@ impl Space {
     }
 
     /// The rule and route that a packet ends at.
-    pub fn route(&self, query: &RouteQuery) -> FibMatch {
+    pub(super) fn route(&self, query: &RouteQuery) -> FibMatch {
         let family = Family::of(query.destination);
         let rules: Vec<PolicyRule> = self
             .rules
@@ -165,24 +165,24 @@ impl Space {
     }
 
     /// Whether an address is on one of its interfaces.
-    pub fn has_address(&self, address: IpAddr) -> bool {
+    pub(super) fn has_address(&self, address: IpAddr) -> bool {
         self.holder(address).is_some()
     }
 
     /// The interface that has an address.
-    pub fn holder(&self, address: IpAddr) -> Option<&Link> {
+    pub(super) fn holder(&self, address: IpAddr) -> Option<&Link> {
         self.links
             .iter()
             .find(|link| link.addresses.iter().any(|net| net.addr() == address))
     }
 
     /// An interface by name.
-    pub fn link(&self, name: &str) -> Option<&Link> {
+    pub(super) fn link(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| link.name == name)
     }
 
     /// Its own addresses, for firewall rules that ask.
-    pub(crate) fn addresses(&self) -> Addresses {
+    pub(super) fn addresses(&self) -> Addresses {
         Addresses(
             self.links
                 .iter()
@@ -192,7 +192,7 @@ impl Space {
     }
 
     /// A command as it is run from the host.
-    pub fn command(&self, command: &str) -> String {
+    pub(super) fn command(&self, command: &str) -> String {
         format!("{}{command}", self.enter)
     }
 }

@@ -278,7 +278,9 @@ fn down(sight: &Sight<'_>, reason: &str) -> Vec<Finding> {
 }
 
 fn is_installed(sight: &Sight<'_>) -> bool {
-    sight.daemon.file.exists()
+    // Containers that go on without it, or its files.
+    sight.inventory.containers().next().is_some()
+        || sight.daemon.file.exists()
         || sight.daemon.data_root().join("network").exists()
         || ["/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd"]
             .iter()

@@ -9,11 +9,11 @@ use crate::{
         Finding, Grade, Sight, Subject,
         finding::Affected,
         gather::Gather,
-        probe::{Judged, Probe, TCP, judge, somewhere},
+        probe::{Judged, Probe, TCP, judge, somewhere, translation},
         sight::{Member, Uplink},
     },
     host::{
-        firewall::{Attribution, Backend, DropKind, Hook, Owner},
+        firewall::{Attribution, Backend, DropKind, Hook, Owner, Translation},
         route::Family,
     },
     model::{Impact, Network, Rule},
@@ -150,6 +150,18 @@ fn incoming(way: &Way<'_>, member: &Member<'_>, gather: &mut Gather) {
             continue;
         }
         let to = if host.is_unspecified() { own } else { host };
+        // A container on several networks is reached by one of them: where the rules lead.
+        let probe = Probe::new(proto, way.clients()[0], to, published.host_port);
+        let packet = probe.untranslated(Some(&way.uplink.link.name), None);
+        let routed = way.network.gateway_mode.as_deref() == Some("routed");
+        let leads_here = match translation(&way.sight.host, &packet, Hook::Prerouting) {
+            Translation::To(target, _) => target.address == Some(address),
+            // Without a rule the missing rule is the finding.
+            Translation::Nothing | Translation::CannotTell(_) => routed,
+        };
+        if !leads_here {
+            continue;
+        }
         let probes: Vec<Probe> = way
             .clients()
             .into_iter()

@@ -12,7 +12,6 @@ use crate::{
     },
     host::{
         firewall::{Hook, Translation},
-        listeners::{Transport, listening_on},
         sysctl::{display_key, interface_key},
     },
     model::{Impact, Network, Published},
@@ -40,11 +39,9 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
 }
 
 fn has_proxy(sight: &Sight<'_>, published: &Published) -> bool {
-    let transport = number(&published.protocol).and_then(Transport::from_number);
-    // SCTP: what /proc does not show is not accused.
-    transport.is_none_or(|transport| {
-        !listening_on(&sight.host.listeners, transport, published.host_port).is_empty()
-    })
+    sight
+        .daemon
+        .has_proxy(&published.protocol, published.host_port)
 }
 
 /// `localhost:PORT` on the host: translated on the way out, and then routed with a source of 127/8.

@@ -17,7 +17,6 @@ use crate::{
     },
     host::{
         firewall::{Hook, NatKind, NatTarget, Translation},
-        listeners::{Transport, listening_on},
         route::Family,
     },
     model::{Impact, Network, Published},
@@ -149,9 +148,9 @@ fn client(
 }
 
 fn missing(sight: &Sight<'_>, published: &Published) -> (Grade, Verdict) {
-    let proxy = Transport::from_number(number(&published.protocol).unwrap_or(0)).is_some_and(
-        |transport| !listening_on(&sight.host.listeners, transport, published.host_port).is_empty(),
-    );
+    let proxy = sight
+        .daemon
+        .has_proxy(&published.protocol, published.host_port);
     let verdict = Verdict::confirmed(
         "nat-rules-missing",
         "no rule leads from the published port to the container",
@@ -164,7 +163,7 @@ fn missing(sight: &Sight<'_>, published: &Published) -> (Grade, Verdict) {
     let verdict = if proxy {
         verdict.fact("docker-proxy still serves it, and the container sees its gateway as every client's address")
     } else {
-        verdict.fact("nothing on the host listens on that port either")
+        verdict.fact("no docker-proxy serves it either")
     };
     let verdict = verdict.run(
         "systemctl restart docker",
