@@ -46,7 +46,7 @@ fn run(options: Options, started: Instant) -> Result<Exit> {
         Job::Trace => trace(options, started),
         Job::Doctor => doctor::run(&options),
         Job::Map(what) => map::run(&options, what),
-        Job::Check(_) => check::run(&options),
+        Job::Check(what) => check::run(&options, what),
         Job::Explain(id) => print(&explained(id)?),
         Job::Completions(shell) => {
             args::completions(*shell, &mut io::stdout()).context("writing to standard output")?;

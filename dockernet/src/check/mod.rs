@@ -16,6 +16,7 @@ mod resolution;
 mod sight;
 mod space;
 mod text;
+mod walk;
 
 use std::{
     collections::HashMap,
@@ -32,7 +33,7 @@ use self::{daemon::Daemon, progress::Progress, space::Space};
 use crate::{
     cli::{
         Exit,
-        options::{Options, Output},
+        options::{CheckArgs, Options, Output},
     },
     host::{
         docker::{Client, DockerHost, Ending},
@@ -50,7 +51,7 @@ use crate::{
 ///
 /// # Errors
 /// Privileges are missing, the host's namespace cannot be read, or a filter names nothing here (bad usage).
-pub fn run(options: &Options) -> Result<Exit> {
+pub fn run(options: &Options, what: &CheckArgs) -> Result<Exit> {
     let started = Instant::now();
     privileges::check()?;
     let host = match &options.netns {
@@ -73,6 +74,17 @@ pub fn run(options: &Options) -> Result<Exit> {
     let state = LiveState;
     let mut sight = read(&inventory, &map, &state, &host, &progress)?;
     sight.endings = endings;
+    if let (Some(from), Some(to)) = (&what.from, &what.to) {
+        progress.done();
+        let walked = walk::walk(&sight, from, to)?;
+        let out = match options.output {
+            Output::Json => walk::json(&walked)?,
+            Output::Text => walk::text(&walked, &text::look(options)),
+        };
+        print(&out)?;
+        let stopped = walked.reaches() == Some(false);
+        return Ok(if stopped { Exit::Found } else { Exit::Done });
+    }
     progress.say("comparing");
     let mut findings = families::all(&sight);
     findings.extend(sight.unread.take());

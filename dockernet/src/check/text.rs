@@ -58,7 +58,7 @@ pub(super) fn text(findings: &[Finding], seen: &Seen, look: &Look) -> String {
     out + &summary(findings, seen).render(look)
 }
 
-fn block(finding: &Finding) -> Vec<Line> {
+pub(super) fn block(finding: &Finding) -> Vec<Line> {
     let cause = &finding.cause;
     let (role, sign) = match finding.grade {
         Grade::Broken => (Role::Confirmed, "✗"),

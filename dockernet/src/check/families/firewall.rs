@@ -43,7 +43,7 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
 }
 
 /// The interface that the default route of a family leads to.
-pub(super) fn uplink<'s>(sight: &'s Sight<'_>, family: Family) -> Option<Uplink<'s>> {
+pub(in crate::check) fn uplink<'s>(sight: &'s Sight<'_>, family: Family) -> Option<Uplink<'s>> {
     let routes = sight.host.routes.iter().filter(|route| {
         route.prefix.prefix_len() == 0 && Family::of(route.prefix.addr()) == family
     });

@@ -20,6 +20,7 @@ mod stopped;
 mod tracking;
 mod wiring;
 
+pub(super) use self::firewall::uplink;
 use super::{Finding, Sight};
 
 /// A family.
