@@ -4,8 +4,8 @@ use std::{path::Path, thread, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use dockernet_tests::{
-    Cmd, DaemonOptions, Engine, Lab, LabOptions, Output, Place, Run, ServerKind, can_run, engines, group,
-    progress, tool_path,
+    Cmd, DaemonOptions, Engine, Lab, LabOptions, Output, Place, Run, ServerKind, can_run, engines,
+    group, progress, tool_path,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -68,7 +68,9 @@ struct Faults {
 }
 
 fn faults(file: &str) -> Result<Vec<Fault>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("check").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("check")
+        .join(file);
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let faults: Faults = toml::from_str(&text).with_context(|| path.display().to_string())?;
     Ok(faults.fault)
@@ -92,18 +94,51 @@ fn healthy_then_each_fault() -> Result<()> {
     }
     for engine in chosen()? {
         let mut lab = Lab::start(&engine, &LabOptions::default())?;
-        lab.docker(["network", "create", "--subnet", "172.30.1.0/24", "-o", "com.docker.network.bridge.name=br-back", "back"])?;
-        lab.docker(["network", "create", "--ipv6", "--subnet", "172.30.4.0/24", "--subnet", "2001:db8:2:4::/64", "six"])?;
-        lab.docker(["network", "create", "--internal", "--subnet", "172.30.3.0/24", "shut"])?;
+        lab.docker([
+            "network",
+            "create",
+            "--subnet",
+            "172.30.1.0/24",
+            "-o",
+            "com.docker.network.bridge.name=br-back",
+            "back",
+        ])?;
+        lab.docker([
+            "network",
+            "create",
+            "--ipv6",
+            "--subnet",
+            "172.30.4.0/24",
+            "--subnet",
+            "2001:db8:2:4::/64",
+            "six",
+        ])?;
+        lab.docker([
+            "network",
+            "create",
+            "--internal",
+            "--subnet",
+            "172.30.3.0/24",
+            "shut",
+        ])?;
         let httpd = "httpd -f -p 80 -h /www";
         let run = |name: &str| Run::new(name, httpd).wait_port("80/tcp");
         lab.run(&run("web").publish("10001:80"))?;
         lab.run(&run("api").network("back").publish("10002:80"))?;
-        lab.run(&run("two").network("back").network("six").publish("10003:80"))?;
+        lab.run(
+            &run("two")
+                .network("back")
+                .network("six")
+                .publish("10003:80"),
+        )?;
         lab.run(&run("six").network("six"))?;
         lab.run(&run("inner").network("shut"))?;
         lab.run(&Run::new("udp", "sleep 1000").publish("5300:53/udp"))?;
-        let _echo = lab.serve(&Place::Container("udp".into()), ServerKind::Echo, "0.0.0.0:53")?;
+        let _echo = lab.serve(
+            &Place::Container("udp".into()),
+            ServerKind::Echo,
+            "0.0.0.0:53",
+        )?;
         lab.run(&Run::new("hosty", "sleep 1000").network("host"))?;
         lab.run(&Run::new("side", "sleep 1000").network("container:web"))?;
         settle(&lab)?;
@@ -113,6 +148,8 @@ fn healthy_then_each_fault() -> Result<()> {
                 ("a healthy host", healthy),
                 ("one fault after the other", |lab| each(lab, "plain.toml")),
                 ("text, narrowing, bad usage, a closed stdout", views),
+                ("one connection, step by step", walks),
+                ("where names come from", resolution),
             ],
         )?;
     }
@@ -143,7 +180,9 @@ fn without_docker_proxy_and_without_docker() -> Result<()> {
             &mut lab,
             &[
                 ("a healthy host", healthy),
-                ("one fault after the other", |lab| each(lab, "without-proxy.toml")),
+                ("one fault after the other", |lab| {
+                    each(lab, "without-proxy.toml")
+                }),
                 ("with Docker down", docker_down),
             ],
         )?;
@@ -184,8 +223,18 @@ fn findings(lab: &Lab, args: &[&str]) -> Result<(Vec<Value>, Vec<Value>)> {
         .collect::<Result<_, _>>()
         .with_context(|| format!("{}{}", output.stdout, output.stderr))?;
     let summary = lines.pop().with_context(|| output.stderr.clone())?;
-    ensure!(summary["type"] == "summary" && summary["schema"] == 1, "{summary}");
-    for (key, grade) in [("broken", "broken"), ("risk", "risk"), ("note", "note"), ("unknown", "unknown")] {
+    ensure!(
+        summary["type"] == "summary" && summary["schema"] == 1,
+        "{summary}"
+    );
+    // Beside the findings about containers that were named stands where their names come from.
+    lines.retain(|line| line["type"] != "resolution");
+    for (key, grade) in [
+        ("broken", "broken"),
+        ("risk", "risk"),
+        ("note", "note"),
+        ("unknown", "unknown"),
+    ] {
         let count = lines.iter().filter(|line| line["grade"] == grade).count();
         ensure!(summary[key] == count, "{key}: {count} lines, {summary}");
     }
@@ -196,7 +245,11 @@ fn findings(lab: &Lab, args: &[&str]) -> Result<(Vec<Value>, Vec<Value>)> {
         }
     }
     let status = if summary["broken"] == 0 { 0 } else { 3 };
-    ensure!(output.status == Some(status), "status {:?}, {summary}", output.status);
+    ensure!(
+        output.status == Some(status),
+        "status {:?}, {summary}",
+        output.status
+    );
     let bad = lines
         .iter()
         .filter(|line| line["grade"] == "broken" || line["grade"] == "risk")
@@ -208,7 +261,10 @@ fn findings(lab: &Lab, args: &[&str]) -> Result<(Vec<Value>, Vec<Value>)> {
 fn healthy(lab: &mut Lab) -> Result<()> {
     let (lines, bad) = findings(lab, &[])?;
     ensure!(bad.is_empty(), "a healthy host: {bad:#?}");
-    let unknown: Vec<&Value> = lines.iter().filter(|line| line["grade"] == "unknown").collect();
+    let unknown: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["grade"] == "unknown")
+        .collect();
     ensure!(unknown.is_empty(), "could not be told: {unknown:#?}");
     Ok(())
 }
@@ -223,16 +279,26 @@ fn each(lab: &mut Lab, file: &str) -> Result<()> {
         if !name.contains(&wanted) {
             continue;
         }
-        if fault.min_engine.is_some_and(|min| lab.engine().major() < min) {
+        if fault
+            .min_engine
+            .is_some_and(|min| lab.engine().major() < min)
+        {
             progress(&format!("{name}: not with engine {}", lab.engine().version));
             continue;
         }
         if let Err(error) = one(lab, &fault, &rules) {
             let text = format!("{error:#}");
-            failures.push(format!("{name}: {}", text.lines().next().unwrap_or_default()));
+            failures.push(format!(
+                "{name}: {}",
+                text.lines().next().unwrap_or_default()
+            ));
         }
     }
-    ensure!(failures.is_empty(), "{} faults failed: {failures:?}", failures.len());
+    ensure!(
+        failures.is_empty(),
+        "{} faults failed: {failures:?}",
+        failures.len()
+    );
     Ok(())
 }
 
@@ -241,7 +307,11 @@ fn one(lab: &Lab, fault: &Fault, rules: &str) -> Result<()> {
     script(lab, &Place::Host, fault.before.as_deref())?;
     docker(lab, &fault.after_before)?;
     // Names are resolved now: a broken container may have lost what they are found by.
-    let mend = fault.mend.as_deref().map(|text| lab.expand(text)).transpose();
+    let mend = fault
+        .mend
+        .as_deref()
+        .map(|text| lab.expand(text))
+        .transpose();
     let broken = docker(lab, &fault.docker)
         .and_then(|()| script(lab, &place, fault.breaks.as_deref()))
         .and_then(|()| told(lab, fault));
@@ -251,7 +321,10 @@ fn one(lab: &Lab, fault: &Fault, rules: &str) -> Result<()> {
     let mend = mend?;
     script(lab, &place, mend.as_deref()).context("mending")?;
     if fault.restore {
-        lab.host().command("iptables-restore").input(rules.to_owned()).run()?;
+        lab.host()
+            .command("iptables-restore")
+            .input(rules.to_owned())
+            .run()?;
     }
     docker(lab, &fault.undo).context("undoing")?;
     script(lab, &Place::Host, fault.after_undo.as_deref())?;
@@ -275,29 +348,46 @@ fn told(lab: &Lab, fault: &Fault) -> Result<()> {
         let cause = &line["cause"];
         cause["id"] == fault.cause.as_str()
             && line["grade"] == fault.grade.as_str()
-            && fault.subject.as_ref().is_none_or(|name| line["subject"]["name"] == name.as_str())
+            && fault
+                .subject
+                .as_ref()
+                .is_none_or(|name| line["subject"]["name"] == name.as_str())
             && fault.affects.as_ref().is_none_or(|name| {
                 let mut all = line["affects"].as_array().into_iter().flatten();
                 all.any(|affected| affected["container"] == name.as_str())
             })
             && fault.evidence.as_ref().is_none_or(|words| {
-                text(&cause["evidence"]).contains(words.as_str()) || text(&cause["summary"]).contains(words.as_str())
+                text(&cause["evidence"]).contains(words.as_str())
+                    || text(&cause["summary"]).contains(words.as_str())
             })
-            && fault.fix.as_ref().is_none_or(|words| text(&cause["fix"]).contains(words.as_str()))
+            && fault
+                .fix
+                .as_ref()
+                .is_none_or(|words| text(&cause["fix"]).contains(words.as_str()))
     };
-    ensure!(lines.iter().any(|line| fits(&line)), "not told: {fault:#?}\nbut {lines:#?}");
+    ensure!(
+        lines.iter().any(|line| fits(&line)),
+        "not told: {fault:#?}\nbut {lines:#?}"
+    );
     Ok(())
 }
 
 fn docker(lab: &Lab, commands: &[Vec<String>]) -> Result<()> {
-    commands.iter().try_for_each(|command| lab.docker(command).map(drop))
+    commands
+        .iter()
+        .try_for_each(|command| lab.docker(command).map(drop))
 }
 
 fn script(lab: &Lab, place: &Place, text: Option<&str>) -> Result<()> {
     let Some(text) = text else { return Ok(()) };
     let text = lab.expand(text)?;
     let output = lab.shell(place, &text)?;
-    ensure!(output.success(), "`{text}` failed: {}{}", output.stderr, output.stdout);
+    ensure!(
+        output.success(),
+        "`{text}` failed: {}{}",
+        output.stderr,
+        output.stdout
+    );
     Ok(())
 }
 
@@ -311,7 +401,11 @@ fn views(lab: &mut Lab) -> Result<()> {
 fn narrowed(lab: &Lab) -> Result<()> {
     let all = tool(lab, &[])?;
     ensure!(all.status == Some(3), "{all:?}");
-    ensure!(all.stderr.is_empty(), "stderr is no terminal: {}", all.stderr);
+    ensure!(
+        all.stderr.is_empty(),
+        "stderr is no terminal: {}",
+        all.stderr
+    );
     for words in [
         "✗ BROKEN interface-forwarding-disabled",
         "   fix   sysctl -w net/ipv4/conf/br-back/forwarding=1",
@@ -322,17 +416,234 @@ fn narrowed(lab: &Lab) -> Result<()> {
     // What another network suffers from is no matter of this container.
     let other = findings(lab, &["--container", "web"])?.1;
     ensure!(other.is_empty(), "{other:#?}");
-    for narrowing in [["--container", "api"], ["--network", "back"], ["--network", "br-back"]] {
+    for narrowing in [
+        ["--container", "api"],
+        ["--network", "back"],
+        ["--network", "br-back"],
+    ] {
         let own = findings(lab, &narrowing)?.1;
         ensure!(own.len() == 1, "{narrowing:?}: {own:#?}");
     }
-    for bad in [["--container", "nobody"], ["--network", "nowhere"], ["--project", "none"]] {
+    for bad in [
+        ["--container", "nobody"],
+        ["--network", "nowhere"],
+        ["--project", "none"],
+    ] {
         let output = tool(lab, &bad)?;
-        ensure!(output.status == Some(2) && output.stderr.contains(bad[1]), "{output:?}");
+        ensure!(
+            output.status == Some(2) && output.stderr.contains(bad[1]),
+            "{output:?}"
+        );
     }
-    let line = format!("{} check -H {} | head -c 1", tool_path()?.display(), lab.docker_host());
+    let line = format!(
+        "{} check -H {} | head -c 1",
+        tool_path()?.display(),
+        lab.docker_host()
+    );
     let closed = lab.shell(&Place::Host, &line)?;
     ensure!(closed.stderr.is_empty(), "{closed:?}");
+    Ok(())
+}
+
+/// Who, where to, what stops it (nothing: answers come back), and the steps that must be there.
+type Connection = (
+    &'static str,
+    &'static str,
+    Option<&'static str>,
+    &'static [&'static str],
+);
+
+fn walks(lab: &mut Lab) -> Result<()> {
+    let healthy: &[Connection] = &[
+        (
+            "outside",
+            ":10001",
+            None,
+            &["dnat", "forwarding", "route", "forward", "bridge", "socket"],
+        ),
+        ("198.51.100.20", ":10002", None, &["dnat"]),
+        ("web", "outside:443", None, &["snat", "leaves"]),
+        ("web", "outside:53/udp", None, &["snat"]),
+        ("host", "web:80", None, &["output", "socket"]),
+        ("host", ":10001", None, &["dnat"]),
+        ("api", "two:80", None, &["bridge", "socket"]),
+        ("api", ":10001", None, &["socket"]),
+        ("web", "web:81", Some("no-listener"), &[]),
+        ("web", "api:80", Some("network-isolation"), &[]),
+        ("inner", "outside:443", Some("internal-network"), &[]),
+        (
+            "outside",
+            "198.51.100.10:9",
+            Some("no-listener"),
+            &["input"],
+        ),
+    ];
+    for connection in healthy {
+        walked(lab, connection)?;
+    }
+    let faults: &[(&str, &str, &str, Connection)] = &[
+        (
+            "host",
+            "sysctl -qw net.ipv4.conf.eth0.forwarding=0",
+            "sysctl -qw net.ipv4.conf.eth0.forwarding=1",
+            (
+                "outside",
+                ":10001",
+                Some("interface-forwarding-disabled"),
+                &["dnat"],
+            ),
+        ),
+        // It dies on the way back alone.
+        (
+            "host",
+            "sysctl -qw net.ipv4.conf.docker0.forwarding=0",
+            "sysctl -qw net.ipv4.conf.docker0.forwarding=1",
+            (
+                "outside",
+                ":10001",
+                Some("interface-forwarding-disabled"),
+                &["socket"],
+            ),
+        ),
+        (
+            "host",
+            "iptables -I DOCKER-USER -o eth0 -j DROP",
+            "iptables -D DOCKER-USER -o eth0 -j DROP",
+            ("outside", ":10001", Some("docker-user-drop"), &["socket"]),
+        ),
+        (
+            "host",
+            "iptables -I INPUT -i docker0 -j DROP",
+            "iptables -D INPUT -i docker0 -j DROP",
+            ("web", "host:10001", Some("host-input-drop"), &["bridge"]),
+        ),
+        (
+            "host",
+            "ip link set ${veth:web} nomaster",
+            "ip link set ${veth:web} master docker0",
+            ("outside", ":10001", Some("veth-off-bridge"), &["dnat"]),
+        ),
+        (
+            "container:web",
+            "ip route del default",
+            "ip route add default via 172.17.0.1",
+            (
+                "outside",
+                ":10001",
+                Some("container-no-default-route"),
+                &["socket"],
+            ),
+        ),
+        (
+            "container:web",
+            "iptables -A INPUT -p tcp --dport 80 -j DROP",
+            "iptables -D INPUT -p tcp --dport 80 -j DROP",
+            (
+                "host",
+                "web:80",
+                Some("container-firewall-drop"),
+                &["bridge"],
+            ),
+        ),
+        (
+            "host",
+            "ip route add prohibit 203.0.113.0/24",
+            "ip route del prohibit 203.0.113.0/24",
+            (
+                "web",
+                "203.0.113.7:80",
+                Some("route-rejects"),
+                &["forwarding"],
+            ),
+        ),
+    ];
+    for (place, breaks, mend, connection) in faults {
+        let place: Place = place.parse()?;
+        let mend = lab.expand(mend)?;
+        script(lab, &place, Some(breaks))?;
+        let result = walked(lab, connection);
+        script(lab, &place, Some(&mend))?;
+        result.with_context(|| (*breaks).to_owned())?;
+    }
+    for (from, to) in [
+        ("nobody", "web:80"),
+        ("web", "web"),
+        ("web", ":9"),
+        ("2001:db8::1", "web:80"),
+    ] {
+        let output = tool(lab, &["--from", from, "--to", to])?;
+        ensure!(
+            output.status == Some(2) && !output.stderr.is_empty(),
+            "{from} {to}: {output:?}"
+        );
+    }
+    let output = tool(lab, &["--from", "outside", "--to", ":10001"])?;
+    ensure!(output.status == Some(0), "{output:?}");
+    for words in [
+        "✓ → host",
+        "✓ ← web",
+        "it arrives, and its answer comes back",
+    ] {
+        ensure!(
+            output.stdout.contains(words),
+            "no {words:?} in {}",
+            output.stdout
+        );
+    }
+    Ok(())
+}
+
+fn walked(lab: &Lab, (from, to, cause, steps): &Connection) -> Result<()> {
+    let output = tool(lab, &["--from", from, "--to", to, "--output", "json"])?;
+    let lines: Vec<Value> = output
+        .stdout
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("{output:?}"))?;
+    let summary = lines.last().with_context(|| format!("{output:?}"))?;
+    let about = || format!("{from} → {to}: {lines:#?}");
+    ensure!(
+        summary["type"] == "summary" && summary["reaches"] == cause.is_none(),
+        "{}",
+        about()
+    );
+    ensure!(
+        output.status == Some(if cause.is_some() { 3 } else { 0 }),
+        "{}",
+        about()
+    );
+    if let Some(cause) = cause {
+        ensure!(summary["cause"]["id"] == *cause, "not {cause}: {}", about());
+    }
+    for step in *steps {
+        let there = lines
+            .iter()
+            .any(|line| line["what"] == *step && line["outcome"] == "pass");
+        ensure!(there, "no step {step}: {}", about());
+    }
+    Ok(())
+}
+
+/// 127.0.0.11, what it forwards to, and who set that.
+fn resolution(lab: &mut Lab) -> Result<()> {
+    let output = tool(lab, &["--container", "api", "--output", "json"])?;
+    let first: Value = serde_json::from_str(output.stdout.lines().next().unwrap_or_default())?;
+    ensure!(
+        first["type"] == "resolution" && first["container"] == "api",
+        "{first}"
+    );
+    ensure!(first["embedded"]["works"] == true, "{first}");
+    ensure!(first["servers"][0]["address"] == "203.0.113.7", "{first}");
+    ensure!(
+        first["servers"][0]["set_by"] == "daemon" && first["servers"][0]["trouble"].is_null(),
+        "{first}"
+    );
+    let text = tool(lab, &["--container", "web"])?.stdout;
+    ensure!(
+        text.contains("203.0.113.7 asked from the container; set by dns of daemon.json"),
+        "{text}"
+    );
     Ok(())
 }
 
@@ -340,7 +651,9 @@ fn docker_down(lab: &mut Lab) -> Result<()> {
     lab.stop_dockerd();
     let (lines, _) = findings(lab, &[])?;
     let has = |id: &str, grade: &str| {
-        lines.iter().any(|line| line["cause"]["id"] == id && line["grade"] == grade)
+        lines
+            .iter()
+            .any(|line| line["cause"]["id"] == id && line["grade"] == grade)
     };
     ensure!(has("engine-down", "broken"), "{lines:#?}");
     // Docker's resolver is a part of dockerd.

@@ -17,7 +17,10 @@ pub(super) fn check_names(filter: &Filter, inventory: &Inventory) -> Result<(), 
         .map(|container| (container.id.as_str(), container.name.as_str()))
         .collect();
     for wanted in &filter.containers {
-        if !known.iter().any(|(id, name)| wanted.matches_container(id, name)) {
+        if !known
+            .iter()
+            .any(|(id, name)| wanted.matches_container(id, name))
+        {
             let hint = suggest::hint(wanted.text(), known.iter().map(|(_, name)| *name));
             return Err(Usage(format!("no container is called '{wanted}'{hint}")));
         }
@@ -102,7 +105,9 @@ pub(super) fn keep(filter: &Filter, inventory: &Inventory, findings: &mut Vec<Fi
             .any(|Affected { container, .. }| named(container));
         match finding.subject.kind {
             Kind::Container => affected || named(&finding.subject.name),
-            Kind::Network => affected || finding.affects.is_empty() && of_network(&finding.subject.name),
+            Kind::Network => {
+                affected || finding.affects.is_empty() && of_network(&finding.subject.name)
+            }
             Kind::Host | Kind::Engine => affected || finding.affects.is_empty(),
         }
     });

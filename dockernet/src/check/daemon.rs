@@ -91,7 +91,9 @@ impl Daemon {
                 Some(value) => return Some(value),
                 None if rest.is_empty() => {
                     let value = all.next().map(String::as_str);
-                    return value.filter(|value| !value.starts_with('-')).or(Some("true"));
+                    return value
+                        .filter(|value| !value.starts_with('-'))
+                        .or(Some("true"));
                 }
                 None => {}
             }
@@ -174,7 +176,14 @@ mod tests {
 
     #[test]
     fn options_of_both_forms() {
-        let line = ["dockerd", "--bip=192.0.2.1/24", "--dns", "192.0.2.53", "--debug", "--ip6tables"];
+        let line = [
+            "dockerd",
+            "--bip=192.0.2.1/24",
+            "--dns",
+            "192.0.2.53",
+            "--debug",
+            "--ip6tables",
+        ];
         let daemon = Daemon::of(None, line.map(str::to_owned).to_vec());
         assert_eq!(daemon.option("bip").as_deref(), Some("192.0.2.1/24"));
         assert_eq!(daemon.list("dns"), ["192.0.2.53"]);

@@ -160,7 +160,11 @@ impl Finding {
 
     /// Something that could not be read or told, and why.
     #[must_use]
-    pub(super) fn unknown(subject: Subject, what: impl Into<String>, why: impl Into<String>) -> Self {
+    pub(super) fn unknown(
+        subject: Subject,
+        what: impl Into<String>,
+        why: impl Into<String>,
+    ) -> Self {
         Self::new(
             Grade::Unknown,
             subject,

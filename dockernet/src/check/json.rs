@@ -50,7 +50,12 @@ pub(super) fn lines(findings: &[Finding], seen: &Seen) -> Result<String> {
             },
         )?;
     }
-    let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
+    let count = |grade| {
+        findings
+            .iter()
+            .filter(|finding| finding.grade == grade)
+            .count()
+    };
     push(
         &mut out,
         &Summary {

@@ -63,7 +63,9 @@ impl LastWords {
         let error = journal.ok().flatten().as_deref().and_then(last_error);
         Self {
             command,
-            from: error.is_some().then(|| "journal of docker.service".to_owned()),
+            from: error
+                .is_some()
+                .then(|| "journal of docker.service".to_owned()),
             error,
         }
     }
@@ -83,7 +85,8 @@ fn exec_start(unit: &str) -> Option<String> {
 fn tail(path: &Path) -> Option<String> {
     let mut file = File::open(path).ok()?;
     let length = file.metadata().ok().filter(fs::Metadata::is_file)?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))
+        .ok()?;
     let mut bytes = Vec::new();
     file.take(TAIL).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
@@ -94,9 +97,9 @@ fn tail(path: &Path) -> Option<String> {
 /// Lines from before its latest successful start are another story.
 fn last_error(text: &str) -> Option<String> {
     let lines: Vec<&str> = text.lines().collect();
-    let started = lines
-        .iter()
-        .rposition(|line| line.contains("API listen on") || line.contains("Daemon has completed initialization"));
+    let started = lines.iter().rposition(|line| {
+        line.contains("API listen on") || line.contains("Daemon has completed initialization")
+    });
     let since = started.map_or(0, |place| place + 1);
     let recent = lines.get(since..).unwrap_or_default();
     let strong = |line: &&&str| {
@@ -104,11 +107,12 @@ fn last_error(text: &str) -> Option<String> {
             || line.contains("level=fatal")
             || line.contains("unable to configure the Docker daemon")
     };
-    let line = recent
-        .iter()
-        .rev()
-        .find(strong)
-        .or_else(|| recent.iter().rev().find(|line| line.contains("level=error")))?;
+    let line = recent.iter().rev().find(strong).or_else(|| {
+        recent
+            .iter()
+            .rev()
+            .find(|line| line.contains("level=error"))
+    })?;
     Some(message(line))
 }
 
@@ -149,13 +153,22 @@ mod tests {
         assert!(error.starts_with("failed to start daemon"), "{error}");
         let log = "time=\"x\" level=fatal msg=\"bad \\\"bip\\\" value\" module=x\n";
         assert_eq!(last_error(log).unwrap(), "bad \"bip\" value");
-        assert_eq!(last_error("level=error msg=\"a\"\nlevel=info msg=\"Daemon has completed initialization\""), None);
+        assert_eq!(
+            last_error(
+                "level=error msg=\"a\"\nlevel=info msg=\"Daemon has completed initialization\""
+            ),
+            None
+        );
     }
 
     #[test]
     fn the_units_command() {
-        let unit = "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd -H fd:// \\\n  --bip=192.0.2.0/24\n";
-        assert_eq!(exec_start(unit).unwrap(), "/usr/bin/dockerd -H fd:// --bip=192.0.2.0/24");
+        let unit =
+            "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd -H fd:// \\\n  --bip=192.0.2.0/24\n";
+        assert_eq!(
+            exec_start(unit).unwrap(),
+            "/usr/bin/dockerd -H fd:// --bip=192.0.2.0/24"
+        );
         assert_eq!(exec_start("[Unit]"), None);
     }
 }

@@ -3,6 +3,7 @@
 //! [`sight`] reads the machine once, one file per family of findings looks at it, [`text`] and [`json`] show what
 //! they found. [`walk`] follows one connection step by step.
 
+mod chain;
 mod choose;
 mod daemon;
 mod families;
@@ -104,8 +105,15 @@ pub fn run(options: &Options, what: &CheckArgs) -> Result<Exit> {
         seconds: started.elapsed().as_secs_f64(),
     };
     let out = match options.output {
-        Output::Json => json::lines(&findings, &seen)?,
-        Output::Text => text::text(&findings, &seen, &text::look(options)),
+        Output::Json => {
+            let mut out = String::new();
+            chain::json(&sight, &options.filter, &mut out)?;
+            out + &json::lines(&findings, &seen)?
+        }
+        Output::Text => {
+            let look = text::look(options);
+            chain::text(&sight, &options.filter, &look) + &text::text(&findings, &seen, &look)
+        }
     };
     print(&out)?;
     let broken = findings

@@ -114,7 +114,11 @@ pub(super) struct Chain {
 ///
 /// # Errors
 /// Its resolv.conf or the host's cannot be read.
-pub(super) fn chain(sight: &Sight<'_>, container: &Container, space: &Space) -> anyhow::Result<Chain> {
+pub(super) fn chain(
+    sight: &Sight<'_>,
+    container: &Container,
+    space: &Space,
+) -> anyhow::Result<Chain> {
     let pid = container.pid.and_then(|pid| u32::try_from(pid).ok());
     let resolv = sight.state.resolver(pid)?;
     // A host without the file is one without servers.
@@ -167,7 +171,12 @@ fn guess(
         let all = resolv.nameservers.iter().copied();
         all.filter(|address| !address.is_loopback()).collect()
     };
-    let all = [container.dns.clone(), configured, usable(host), usable(systemd)];
+    let all = [
+        container.dns.clone(),
+        configured,
+        usable(host),
+        usable(systemd),
+    ];
     let found = all.into_iter().find(|list| !list.is_empty());
     found
         .unwrap_or_default()
@@ -189,7 +198,12 @@ fn origin(
     if container.dns.contains(&address) {
         return Origin::Container;
     }
-    if sight.daemon.list("dns").iter().any(|text| text.parse() == Ok(address)) {
+    if sight
+        .daemon
+        .list("dns")
+        .iter()
+        .any(|text| text.parse() == Ok(address))
+    {
         return Origin::Daemon;
     }
     if host.nameservers.contains(&address) {
@@ -236,7 +250,11 @@ fn embedded(space: &Space) -> (Embedded, Option<(IpAddr, u16)>) {
 
 /// What keeps questions from a server.
 fn trouble(sight: &Sight<'_>, space: &Space, server: &ExtServer) -> Option<Trouble> {
-    let from = if server.from_host_netns { &sight.host } else { space };
+    let from = if server.from_host_netns {
+        &sight.host
+    } else {
+        space
+    };
     let address = server.address;
     if address.is_loopback() {
         let listens = listening_on(&from.listeners, Transport::Udp, 53)

@@ -141,7 +141,11 @@ impl<'a> Sight<'a> {
     }
 
     /// The interface of a container on a network, as the map tells it.
-    pub(super) fn interface_of(&self, container: &Container, network: &str) -> Option<&'a Interface> {
+    pub(super) fn interface_of(
+        &self,
+        container: &Container,
+        network: &str,
+    ) -> Option<&'a Interface> {
         let spaces = self.map.namespaces.iter();
         spaces
             .filter(|space| space.owner == Kind::Container)

@@ -158,10 +158,10 @@ fn summary(findings: &[Finding], seen: &Seen) -> Line {
         };
         line.push(role, text);
     }
-    let docker = seen
-        .docker
-        .as_ref()
-        .map_or_else(|| "docker does not answer".to_owned(), |version| format!("docker {version}"));
+    let docker = seen.docker.as_ref().map_or_else(
+        || "docker does not answer".to_owned(),
+        |version| format!("docker {version}"),
+    );
     line.push(
         Role::Dim,
         format!(

@@ -108,7 +108,12 @@ fn request(family: u8) -> Vec<u8> {
     bytes.extend(DUMP.to_ne_bytes());
     bytes.extend(1_u32.to_ne_bytes());
     bytes.extend(0_u32.to_ne_bytes());
-    bytes.extend([family, u8::try_from(libc::IPPROTO_TCP).unwrap_or_default(), 0, 0]);
+    bytes.extend([
+        family,
+        u8::try_from(libc::IPPROTO_TCP).unwrap_or_default(),
+        0,
+        0,
+    ]);
     bytes.extend(LISTENERS.to_ne_bytes());
     bytes.resize(LENGTH, 0);
     bytes
@@ -118,7 +123,10 @@ fn request(family: u8) -> Vec<u8> {
 fn decode(mut bytes: &[u8], all: &mut Vec<AcceptQueue>) -> io::Result<bool> {
     while let (Some(length), Some(kind)) = (word(bytes, 0), half(bytes, 4)) {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let Some(message) = bytes.get(..length).filter(|message| message.len() >= HEADER) else {
+        let Some(message) = bytes
+            .get(..length)
+            .filter(|message| message.len() >= HEADER)
+        else {
             return Err(io::ErrorKind::InvalidData.into());
         };
         match kind {

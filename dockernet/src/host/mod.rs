@@ -2,12 +2,12 @@
 //!
 //! Everything here reads and nothing changes the machine. Nothing here loads a kernel module.
 
+pub mod accept_queue;
 pub mod bridge;
 pub mod device;
 pub mod docker;
 pub mod engine_files;
 pub mod firewall;
-pub mod accept_queue;
 pub mod kernel_code;
 pub mod link;
 pub mod listeners;

@@ -36,13 +36,25 @@ fn leftovers(sight: &Sight<'_>) -> Vec<Finding> {
         }
         let verdict = Verdict::confirmed(
             "network-db-stale",
-            format!("bridge {} is of a Docker network that the engine does not know any more", link.name),
+            format!(
+                "bridge {} is of a Docker network that the engine does not know any more",
+                link.name
+            ),
         )
         .fact(format!(
             "its addresses: {}",
-            link.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            link.addresses
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
         ))
-        .run(format!("ip link del {}", link.name), "host", None, Impact::Interrupts)
+        .run(
+            format!("ip link del {}", link.name),
+            "host",
+            None,
+            Impact::Interrupts,
+        )
         .advise("its subnet stays taken until then");
         found.push(Finding::new(Grade::Note, Subject::engine(), verdict));
     }
@@ -162,17 +174,28 @@ fn configuration(sight: &Sight<'_>) -> Vec<Finding> {
     if let Some(error) = &daemon.error {
         let verdict = Verdict::confirmed(
             "engine-config",
-            format!("{} cannot be read: dockerd does not start with it", daemon.file.display()),
+            format!(
+                "{} cannot be read: dockerd does not start with it",
+                daemon.file.display()
+            ),
         )
         .fact(error.clone())
         .advise("mend the file; dockerd --validate --config-file says more");
-        found.push(Finding::new(broken_if_down(sight), Subject::engine(), verdict));
+        found.push(Finding::new(
+            broken_if_down(sight),
+            Subject::engine(),
+            verdict,
+        ));
     }
     if let Some(bip) = daemon.option("bip") {
         let wrong = match bip.parse::<IpNet>() {
             Err(_) => Some("it is no address with a prefix length"),
-            Ok(net) if net.network() == net.addr() && net.prefix_len() < net.max_prefix_len() - 1 => {
-                Some("it is the network's address: a bridge needs an address of its own in it, such as the first")
+            Ok(net)
+                if net.network() == net.addr() && net.prefix_len() < net.max_prefix_len() - 1 =>
+            {
+                Some(
+                    "it is the network's address: a bridge needs an address of its own in it, such as the first",
+                )
             }
             Ok(_) => None,
         };
@@ -181,21 +204,31 @@ fn configuration(sight: &Sight<'_>) -> Vec<Finding> {
                 .parse::<IpNet>()
                 .ok()
                 .and_then(|net| Some(format!("{}/{}", net.hosts().next()?, net.prefix_len())));
-            let verdict = Verdict::confirmed("engine-config", "bip is wrong: dockerd does not start with it")
-                .fact(format!("bip = {bip}: {wrong}"))
-                .fact(if daemon.argument("bip").is_some() {
-                    "it is on dockerd's command line".to_owned()
-                } else {
-                    format!("it is in {}", daemon.file.display())
-                })
-                .advise(match right {
-                    Some(right) => format!("\"bip\": \"{right}\", then systemctl start docker"),
-                    None => "\"bip\": \"172.17.0.1/16\", then systemctl start docker".to_owned(),
-                });
-            found.push(Finding::new(broken_if_down(sight), Subject::engine(), verdict));
+            let verdict = Verdict::confirmed(
+                "engine-config",
+                "bip is wrong: dockerd does not start with it",
+            )
+            .fact(format!("bip = {bip}: {wrong}"))
+            .fact(if daemon.argument("bip").is_some() {
+                "it is on dockerd's command line".to_owned()
+            } else {
+                format!("it is in {}", daemon.file.display())
+            })
+            .advise(match right {
+                Some(right) => format!("\"bip\": \"{right}\", then systemctl start docker"),
+                None => "\"bip\": \"172.17.0.1/16\", then systemctl start docker".to_owned(),
+            });
+            found.push(Finding::new(
+                broken_if_down(sight),
+                Subject::engine(),
+                verdict,
+            ));
         }
     }
-    if let Some(bridge) = daemon.option("bridge").filter(|bridge| bridge != "none" && !bridge.is_empty()) {
+    if let Some(bridge) = daemon
+        .option("bridge")
+        .filter(|bridge| bridge != "none" && !bridge.is_empty())
+    {
         let link = sight.host.link(&bridge);
         let wrong = match link {
             None => Some(format!("no interface is called {bridge}")),
@@ -209,7 +242,11 @@ fn configuration(sight: &Sight<'_>) -> Vec<Finding> {
                 .maybe_fact(other_names(sight))
                 .run(format!("ip link add {bridge} type bridge && ip link set {bridge} up"), "host", None, Impact::None)
                 .advise("with its address; or take \"bridge\" out of daemon.json, so that Docker makes docker0");
-            found.push(Finding::new(broken_if_down(sight), Subject::engine(), verdict));
+            found.push(Finding::new(
+                broken_if_down(sight),
+                Subject::engine(),
+                verdict,
+            ));
         }
     }
     found
@@ -260,7 +297,12 @@ fn down(sight: &Sight<'_>, reason: &str) -> Vec<Finding> {
     .maybe_fact(words.command.map(|command| format!("ExecStart: {command}")))
     .maybe_fact(words.error.map(|error| format!("its last error ({}): {error}", words.from.as_deref().unwrap_or("log"))));
     let verdict = if sight.daemon.pid.is_some() {
-        verdict.run("systemctl restart docker", "host", None, Impact::RestartsContainers)
+        verdict.run(
+            "systemctl restart docker",
+            "host",
+            None,
+            Impact::RestartsContainers,
+        )
     } else if known {
         verdict.advise("mend what is above, then: systemctl start docker")
     } else {
@@ -282,9 +324,13 @@ fn is_installed(sight: &Sight<'_>) -> bool {
     sight.inventory.containers().next().is_some()
         || sight.daemon.file.exists()
         || sight.daemon.data_root().join("network").exists()
-        || ["/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd"]
-            .iter()
-            .any(|path| PathBuf::from(path).exists())
+        || [
+            "/usr/bin/dockerd",
+            "/usr/sbin/dockerd",
+            "/usr/local/bin/dockerd",
+        ]
+        .iter()
+        .any(|path| PathBuf::from(path).exists())
 }
 
 /// The engine complains of its networks, and its database of them is there.
@@ -297,11 +343,17 @@ fn network_database(sight: &Sight<'_>, error: &str) -> Option<Finding> {
         "failed to retrieve network",
     ];
     let lower = error.to_lowercase();
-    if !SIGNS.iter().any(|sign| lower.contains(&sign.to_lowercase())) {
+    if !SIGNS
+        .iter()
+        .any(|sign| lower.contains(&sign.to_lowercase()))
+    {
         return None;
     }
     // These have a cause of their own.
-    if ["address already in use", "overlaps", "iptables", "bip"].iter().any(|word| lower.contains(word)) {
+    if ["address already in use", "overlaps", "iptables", "bip"]
+        .iter()
+        .any(|word| lower.contains(word))
+    {
         return None;
     }
     let file = sight.daemon.data_root().join("network/files/local-kv.db");
@@ -331,11 +383,21 @@ mod tests {
 
     #[test]
     fn subnets_that_are_left() {
-        let pool = |base: &str, size| Pool { base: base.parse().unwrap(), size };
+        let pool = |base: &str, size| Pool {
+            base: base.parse().unwrap(),
+            size,
+        };
         let pools = [pool("10.0.0.0/22", 24)];
         assert_eq!(left(&pools, &[]), (4, 4));
-        let taken = |all: &[&str]| all.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
-        assert_eq!(left(&pools, &taken(&["10.0.1.0/25", "10.0.2.0/24"])), (2, 4));
+        let taken = |all: &[&str]| {
+            all.iter()
+                .map(|text| text.parse().unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            left(&pools, &taken(&["10.0.1.0/25", "10.0.2.0/24"])),
+            (2, 4)
+        );
         assert_eq!(left(&pools, &taken(&["10.0.0.0/8"])), (0, 4));
         assert_eq!(left(&[pool("10.0.0.0/24", 16)], &[]), (0, 0));
     }

@@ -98,7 +98,11 @@ impl Way<'_> {
     /// What stops a connection, in either direction.
     fn stopped(&self, probe: &Probe, inbound: bool) -> Judged {
         let (uplink, bridge) = (Some(self.uplink.link.name.as_str()), Some(self.bridge));
-        let (from, to) = if inbound { (uplink, bridge) } else { (bridge, uplink) };
+        let (from, to) = if inbound {
+            (uplink, bridge)
+        } else {
+            (bridge, uplink)
+        };
         let host = &self.sight.host;
         let mut doubt = None;
         for (packet, hook) in [
@@ -171,7 +175,11 @@ fn incoming(way: &Way<'_>, member: &Member<'_>, gather: &mut Gather) {
             })
             .collect();
         let (judged, all) = way.judge(&probes, true);
-        let what = format!("{} of {}", published.to_string().replace("->", "→"), member.container.name);
+        let what = format!(
+            "{} of {}",
+            published.to_string().replace("->", "→"),
+            member.container.name
+        );
         let affected = Affected::port(member.container, published);
         tell(way, judged, all, &what, affected, gather);
     }
@@ -294,7 +302,9 @@ fn forward(
 ) -> Verdict {
     let firewall = &way.sight.host.firewall;
     let id = match way.family {
-        Family::V4 if firewall.has_chain_or_table("docker-bridges") => "nftables-backend-forwarding",
+        Family::V4 if firewall.has_chain_or_table("docker-bridges") => {
+            "nftables-backend-forwarding"
+        }
         Family::V4 => "forward-drop",
         Family::V6 => "ipv6-filter-drop",
     };
@@ -306,7 +316,8 @@ fn forward(
     }
     let verdict = base(
         id,
-        "the FORWARD chain's policy is DROP and no rule before it accepts containers' packets".into(),
+        "the FORWARD chain's policy is DROP and no rule before it accepts containers' packets"
+            .into(),
     );
     if firewall.has_docker_chains() && !own.exist {
         let backend = found.dropped.backend.name();
@@ -316,11 +327,14 @@ fn forward(
             ))
             .run(delete(found), "host", None, Impact::OpensFirewall);
     }
-    let verdict = verdict
-        .maybe_fact((!own.exist).then(|| "Docker's chains are gone: something has flushed them".into()))
-        .maybe_fact((own.exist && !own.docker).then(|| {
-            "FORWARD no longer calls Docker's chains: something has flushed it".into()
-        }));
+    let verdict =
+        verdict
+            .maybe_fact(
+                (!own.exist).then(|| "Docker's chains are gone: something has flushed them".into()),
+            )
+            .maybe_fact((own.exist && !own.docker).then(|| {
+                "FORWARD no longer calls Docker's chains: something has flushed it".into()
+            }));
     if !way.sight.daemon.switch("iptables", true) {
         return verdict
             .fact("dockerd was told to write no rules (iptables: false)")
@@ -362,6 +376,16 @@ fn foreign(
     }
     verdict
         .advise("if this should pass: accept what goes to and from the bridge in that table")
-        .run(accept(found, &[("i", way.bridge)], None), "host", None, Impact::OpensFirewall)
-        .run(accept(found, &[("o", way.bridge)], None), "host", None, Impact::OpensFirewall)
+        .run(
+            accept(found, &[("i", way.bridge)], None),
+            "host",
+            None,
+            Impact::OpensFirewall,
+        )
+        .run(
+            accept(found, &[("o", way.bridge)], None),
+            "host",
+            None,
+            Impact::OpensFirewall,
+        )
 }

@@ -61,7 +61,9 @@ fn ipv4(sight: &Sight<'_>) -> Vec<Finding> {
         )
         .fact("net.ipv4.ip_forward = 0")
         .set_host_sysctl(&sight.files, "net/ipv4/ip_forward", "0", "1");
-        return vec![Finding::new(Grade::Broken, Subject::host(), verdict).affects(everyone(all()))];
+        return vec![
+            Finding::new(Grade::Broken, Subject::host(), verdict).affects(everyone(all())),
+        ];
     }
     let mut found = Vec::new();
     for (_, bridge, members) in &networks {
@@ -78,7 +80,10 @@ fn ipv4(sight: &Sight<'_>) -> Vec<Finding> {
         let suffering = reached_by(&uplink, &networks);
         let grade = match (uplink.default, uplink.gateway) {
             (true, _) => Grade::Broken,
-            _ if suffering.iter().any(|(.., published)| !published.host_ip.is_unspecified()) => {
+            _ if suffering
+                .iter()
+                .any(|(.., published)| !published.host_ip.is_unspecified()) =>
+            {
                 Grade::Broken
             }
             (_, true) => Grade::Risk,
@@ -147,9 +152,7 @@ fn ipv6(sight: &Sight<'_>) -> Option<Finding> {
         .flat_map(|(.., members)| members)
         .filter(|member| member.attachment.ipv6.is_some())
         .collect();
-    if members.is_empty()
-        || sight.number(&sight.host, "net/ipv6/conf/all/forwarding") != Some(0)
-    {
+    if members.is_empty() || sight.number(&sight.host, "net/ipv6/conf/all/forwarding") != Some(0) {
         return None;
     }
     let verdict = Verdict::confirmed(
@@ -219,7 +222,10 @@ fn ipv6_disabled(sight: &Sight<'_>) -> Vec<Finding> {
         }
         let verdict = Verdict::confirmed(
             "ipv6-disabled",
-            format!("IPv6 is switched off on {bridge}, the gateway of {}", network.name),
+            format!(
+                "IPv6 is switched off on {bridge}, the gateway of {}",
+                network.name
+            ),
         )
         .fact(format!("{} = 1", display_key(&key)))
         .set_host_sysctl(&sight.files, &key, "1", "0");

@@ -16,7 +16,10 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
         if container.mode != NetworkMode::Networks {
             continue;
         }
-        let Some(space) = sight.space_of(container).filter(|space| space.key != sight.host.key) else {
+        let Some(space) = sight
+            .space_of(container)
+            .filter(|space| space.key != sight.host.key)
+        else {
             continue;
         };
         for family in [Family::V4, Family::V6] {
@@ -96,10 +99,18 @@ fn of(sight: &Sight<'_>, container: &Container, space: &Space, family: Family) -
         found if found.rejects() => {
             let verdict = Verdict::confirmed(
                 "route-rejects",
-                format!("a route or policy rule inside {} refuses what it sends to the outside", container.name),
+                format!(
+                    "a route or policy rule inside {} refuses what it sends to the outside",
+                    container.name
+                ),
             )
             .fact(found.text()?)
-            .run(space.command(&found.delete_command()?), container.name.clone(), None, Impact::None);
+            .run(
+                space.command(&found.delete_command()?),
+                container.name.clone(),
+                None,
+                Impact::None,
+            );
             Some(Finding::new(Grade::Broken, subject, verdict).affects(whole(container)))
         }
         FibMatch::Route { route, .. } => {
@@ -117,19 +128,27 @@ fn of(sight: &Sight<'_>, container: &Container, space: &Space, family: Family) -
             let (grade, summary) = if known {
                 (
                     Grade::Note,
-                    format!("{} sends by {used}, which is not the gateway that Docker gave it", container.name),
+                    format!(
+                        "{} sends by {used}, which is not the gateway that Docker gave it",
+                        container.name
+                    ),
                 )
             } else {
                 (
                     Grade::Broken,
-                    format!("{} sends by {used}, an address that nobody has", container.name),
+                    format!(
+                        "{} sends by {used}, an address that nobody has",
+                        container.name
+                    ),
                 )
             };
             let verdict = Verdict::confirmed("container-wrong-gateway", summary)
                 .fact(route.to_string())
                 .fact(format!("Docker gave it {gateway}"))
                 .run(
-                    space.command(&format!("{ip} route replace default via {gateway} dev {oif}")),
+                    space.command(&format!(
+                        "{ip} route replace default via {gateway} dev {oif}"
+                    )),
                     container.name.clone(),
                     None,
                     Impact::Interrupts,

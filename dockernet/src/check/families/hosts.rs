@@ -17,7 +17,9 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
             continue;
         };
         // A container without such a file has no such names.
-        let Ok(text) = hosts_of_process(pid) else { continue };
+        let Ok(text) = hosts_of_process(pid) else {
+            continue;
+        };
         for (address, names) in text.lines().filter_map(entry) {
             found.extend(stale(sight, container, address, &names));
         }
@@ -45,9 +47,9 @@ fn stale(
     }
     let meant = sight.inventory.containers().find(|other| {
         other.ended.is_none()
-            && names.iter().any(|name| {
-                *name == other.name || (name.len() >= 12 && other.id.starts_with(name))
-            })
+            && names
+                .iter()
+                .any(|name| *name == other.name || (name.len() >= 12 && other.id.starts_with(name)))
     })?;
     let has = |container: &Container| {
         container.attachments.iter().any(|attachment| {
@@ -81,5 +83,8 @@ fn stale(
     })
     .run(format!("docker restart {}", container.name), "host", None, Impact::RestartsContainers)
     .advise("use a network of your own and names instead of --link or fixed entries: Docker's resolver knows the address of the moment");
-    Some(Finding::new(Grade::Broken, Subject::container(container), verdict).affects(whole(container)))
+    Some(
+        Finding::new(Grade::Broken, Subject::container(container), verdict)
+            .affects(whole(container)),
+    )
 }

@@ -38,17 +38,24 @@ fn changed(sight: &Sight<'_>) -> Vec<Finding> {
             let device = &interface.device;
             for told in attachment.ipv4.iter().chain(&attachment.ipv6) {
                 // An interface that is down, or has IPv6 switched off, keeps no IPv6 address: that is the finding then.
-                let v6_gone = told.addr().is_ipv6() && (!device.up || is_v6_off(sight, space, &device.name));
+                let v6_gone =
+                    told.addr().is_ipv6() && (!device.up || is_v6_off(sight, space, &device.name));
                 if space.has_address(told.addr()) || v6_gone {
                     continue;
                 }
                 let has: Vec<String> = device
                     .addresses
                     .iter()
-                    .filter(|has| has.addr().is_ipv4() == told.addr().is_ipv4() && !is_link_local(has))
+                    .filter(|has| {
+                        has.addr().is_ipv4() == told.addr().is_ipv4() && !is_link_local(has)
+                    })
                     .map(ToString::to_string)
                     .collect();
-                let has = if has.is_empty() { "no such address".to_owned() } else { has.join(", ") };
+                let has = if has.is_empty() {
+                    "no such address".to_owned()
+                } else {
+                    has.join(", ")
+                };
                 let verdict = Verdict::confirmed(
                     "container-address-changed",
                     format!("{} no longer has {}, the address that Docker gave it: published ports and names lead nowhere", container.name, told.addr()),
@@ -94,7 +101,12 @@ fn twice(sight: &Sight<'_>) -> Vec<Finding> {
             let Some(segment) = segment(space, interface) else {
                 continue;
             };
-            for net in interface.device.addresses.iter().filter(|net| !is_link_local(net)) {
+            for net in interface
+                .device
+                .addresses
+                .iter()
+                .filter(|net| !is_link_local(net))
+            {
                 let key = (segment.clone(), net.addr());
                 by_address.entry(key).or_default().push((space, interface));
             }
@@ -124,8 +136,12 @@ fn twice(sight: &Sight<'_>) -> Vec<Finding> {
         .fact(format!("{mac} is on both"))
         .advise("recreate one of them without its mac_address (--mac-address), or set another one");
         found.push(
-            Finding::new(Grade::Broken, Subject::network(&network_of(sight, &segment)), verdict)
-                .affects(sufferers(sight, &holders)),
+            Finding::new(
+                Grade::Broken,
+                Subject::network(&network_of(sight, &segment)),
+                verdict,
+            )
+            .affects(sufferers(sight, &holders)),
         );
     }
     found
@@ -181,7 +197,11 @@ fn same_address(
     let wrong = if given(last) { first } else { last };
     let verdict = Verdict::confirmed(
         "duplicate-address",
-        format!("{} and {} have one address on {segment}: packets go now to one, now to the other", named(first), named(last)),
+        format!(
+            "{} and {} have one address on {segment}: packets go now to one, now to the other",
+            named(first),
+            named(last)
+        ),
     )
     .fact(format!("{address} is on both"));
     let verdict = match [first, last].into_iter().find(|holder| given(holder)) {
@@ -189,8 +209,13 @@ fn same_address(
         None => verdict,
     };
     let (space, interface) = wrong;
-    let prefix = interface.device.addresses.iter().find(|net| net.addr() == address);
-    let command = prefix.map(|prefix| format!("ip addr del {prefix} dev {}", interface.device.name));
+    let prefix = interface
+        .device
+        .addresses
+        .iter()
+        .find(|net| net.addr() == address);
+    let command =
+        prefix.map(|prefix| format!("ip addr del {prefix} dev {}", interface.device.name));
     let info = sight.inventory.netns_by_inum(space.inum);
     let verdict = match (command, info) {
         (Some(command), Some(info)) => {
@@ -203,8 +228,12 @@ fn same_address(
         }
         _ => verdict,
     };
-    Finding::new(Grade::Broken, Subject::network(&network_of(sight, segment)), verdict)
-        .affects(sufferers(sight, &[*first, *last]))
+    Finding::new(
+        Grade::Broken,
+        Subject::network(&network_of(sight, segment)),
+        verdict,
+    )
+    .affects(sufferers(sight, &[*first, *last]))
 }
 
 fn assigned(container: &Container, address: IpAddr) -> bool {
@@ -240,7 +269,9 @@ fn neighbours(sight: &Sight<'_>) -> Vec<Finding> {
                 continue;
             };
             let (there, interface) = holder;
-            let Some(actual) = &interface.device.mac else { continue };
+            let Some(actual) = &interface.device.mac else {
+                continue;
+            };
             // Two holders: another finding.
             if actual == believed || there.inum == space.handle.inum() {
                 continue;
@@ -248,7 +279,12 @@ fn neighbours(sight: &Sight<'_>) -> Vec<Finding> {
             let permanent = entry.state == NeighbourState::Permanent;
             let verdict = Verdict::confirmed(
                 "stale-neighbour",
-                format!("{} believes {} to be at {believed}, but {} is {actual}", space.label, entry.address, named(&holder)),
+                format!(
+                    "{} believes {} to be at {believed}, but {} is {actual}",
+                    space.label,
+                    entry.address,
+                    named(&holder)
+                ),
             )
             .fact(entry.to_string())
             .fact(if permanent {
@@ -257,7 +293,10 @@ fn neighbours(sight: &Sight<'_>) -> Vec<Finding> {
                 "it is used until the kernel asks again"
             })
             .run(
-                space.command(&format!("ip neigh del {} dev {}", entry.address, entry.device)),
+                space.command(&format!(
+                    "ip neigh del {} dev {}",
+                    entry.address, entry.device
+                )),
                 space.label.clone(),
                 None,
                 Impact::None,
@@ -267,9 +306,14 @@ fn neighbours(sight: &Sight<'_>) -> Vec<Finding> {
                 .first()
                 .and_then(|member| sight.inventory.container(&member.id));
             let subject = container.map_or_else(Subject::host, Subject::container);
-            let grade = if permanent { Grade::Broken } else { Grade::Risk };
+            let grade = if permanent {
+                Grade::Broken
+            } else {
+                Grade::Risk
+            };
             found.push(
-                Finding::new(grade, subject, verdict).affects(container.into_iter().flat_map(whole)),
+                Finding::new(grade, subject, verdict)
+                    .affects(container.into_iter().flat_map(whole)),
             );
         }
     }
@@ -279,10 +323,21 @@ fn neighbours(sight: &Sight<'_>) -> Vec<Finding> {
 /// The bridge that a device of a namespace leads to.
 fn segment_of(sight: &Sight<'_>, space: &Space, device: &str) -> Option<String> {
     if space.key == sight.host.key {
-        return sight.host.bridges.bridge(device).map(|bridge| bridge.name.clone());
+        return sight
+            .host
+            .bridges
+            .bridge(device)
+            .map(|bridge| bridge.name.clone());
     }
-    let there = sight.map.namespaces.iter().find(|there| there.inum == space.handle.inum())?;
-    let interface = there.interfaces.iter().find(|interface| interface.device.name == device)?;
+    let there = sight
+        .map
+        .namespaces
+        .iter()
+        .find(|there| there.inum == space.handle.inum())?;
+    let interface = there
+        .interfaces
+        .iter()
+        .find(|interface| interface.device.name == device)?;
     segment(there, interface)
 }
 
@@ -292,8 +347,19 @@ fn on_segment<'s>(sight: &'s Sight<'_>, wanted: &str, address: IpAddr) -> Option
         .map
         .namespaces
         .iter()
-        .flat_map(|space| space.interfaces.iter().map(move |interface| (space, interface)))
-        .filter(|(_, interface)| interface.device.addresses.iter().any(|net| net.addr() == address))
+        .flat_map(|space| {
+            space
+                .interfaces
+                .iter()
+                .map(move |interface| (space, interface))
+        })
+        .filter(|(_, interface)| {
+            interface
+                .device
+                .addresses
+                .iter()
+                .any(|net| net.addr() == address)
+        })
         .filter(|(space, interface)| segment(space, interface).as_deref() == Some(wanted));
     let first = holders.next()?;
     holders.next().is_none().then_some(first)

@@ -32,7 +32,11 @@ fn closed(sight: &Sight<'_>) -> Vec<Finding> {
         .iter()
         .filter(|listener| !listener.is_loopback() && listener.remote.is_none())
         .map(|listener| {
-            let proto = if listener.transport == Transport::Tcp { 6 } else { 17 };
+            let proto = if listener.transport == Transport::Tcp {
+                6
+            } else {
+                17
+            };
             (proto, listener.local.port())
         })
         .collect();
@@ -41,10 +45,18 @@ fn closed(sight: &Sight<'_>) -> Vec<Finding> {
     ports.truncate(PORTS);
     let mut found = Vec::new();
     for (network, bridge, members) in forwarded(sight) {
-        let Some(link) = sight.host.link(bridge) else { continue };
-        let gateway = link.addresses.iter().map(ipnet::IpNet::addr).find(std::net::IpAddr::is_ipv4);
+        let Some(link) = sight.host.link(bridge) else {
+            continue;
+        };
+        let gateway = link
+            .addresses
+            .iter()
+            .map(ipnet::IpNet::addr)
+            .find(std::net::IpAddr::is_ipv4);
         let own = members.iter().find_map(|member| member.ipv4());
-        let (Some(gateway), Some(own)) = (gateway, own) else { continue };
+        let (Some(gateway), Some(own)) = (gateway, own) else {
+            continue;
+        };
         let judged: Vec<Judged> = ports
             .iter()
             .map(|(proto, port)| {
@@ -67,11 +79,19 @@ fn closed(sight: &Sight<'_>) -> Vec<Finding> {
             (Some(_), true) => Grade::Risk,
             _ => Grade::Note,
         };
-        let text = first.dropped.rule.as_ref().map_or("policy drop", |rule| &rule.text);
+        let text = first
+            .dropped
+            .rule
+            .as_ref()
+            .map_or("policy drop", |rule| &rule.text);
         let what = if all {
-            format!("the host's own firewall drops all that comes from {bridge}: containers reach neither its services nor ports published on its address")
+            format!(
+                "the host's own firewall drops all that comes from {bridge}: containers reach neither its services nor ports published on its address"
+            )
         } else {
-            format!("the host's own firewall drops some of what comes from {bridge} to its services")
+            format!(
+                "the host's own firewall drops some of what comes from {bridge} to its services"
+            )
         };
         let command = match first.owner {
             Owner::Ufw => format!("ufw allow in on {bridge} to any port PORT"),
@@ -79,11 +99,17 @@ fn closed(sight: &Sight<'_>) -> Vec<Finding> {
             _ => accept(first, &[("i", bridge)], None),
         };
         let verdict = Verdict::confirmed("host-input-drop", what)
-            .fact(format!("{} in table {}: {text}", first.place(), first.dropped.table))
+            .fact(format!(
+                "{} in table {}: {text}",
+                first.place(),
+                first.dropped.table
+            ))
             .advise("if this should pass: accept what containers need from the host")
             .run(command, "host", None, Impact::OpensFirewall)
             .rule(Rule::from(first));
-        let affected = members.iter().map(|member| Affected::container(member.container));
+        let affected = members
+            .iter()
+            .map(|member| Affected::container(member.container));
         found.push(Finding::new(grade, Subject::network(&network.name), verdict).affects(affected));
     }
     found
@@ -103,8 +129,16 @@ fn backends(sight: &Sight<'_>) -> Option<Finding> {
         .map(|(backend, _)| backend.name())
         .collect();
     let docker = dockers.first().copied().unwrap_or("neither");
-    let other = if docker == Backend::IptablesLegacy.name() { "iptables-nft" } else { "iptables-legacy" };
-    let flush = if other == "iptables-nft" { "iptables-nft" } else { "iptables-legacy" };
+    let other = if docker == Backend::IptablesLegacy.name() {
+        "iptables-nft"
+    } else {
+        "iptables-legacy"
+    };
+    let flush = if other == "iptables-nft" {
+        "iptables-nft"
+    } else {
+        "iptables-legacy"
+    };
     let verdict = Verdict::confirmed(
         "iptables-backend-mix",
         "iptables-legacy and iptables-nft both hold rules: a packet has to pass both, and each program shows its own alone",

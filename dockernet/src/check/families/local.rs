@@ -23,9 +23,9 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
         let mut direct = Vec::new();
         for member in &members {
             let published = &member.container.published;
-            let without = published.iter().filter(|published| {
-                published.host_ip.is_ipv4() && !has_proxy(sight, published)
-            });
+            let without = published
+                .iter()
+                .filter(|published| published.host_ip.is_ipv4() && !has_proxy(sight, published));
             direct.extend(without.map(|published| (member, published)));
         }
         for (member, published) in &direct {
@@ -58,7 +58,11 @@ fn localhost(
         return;
     };
     let probe = Probe::new(proto, loopback, loopback, published.host_port);
-    let translated = translation(&sight.host, &probe.untranslated(None, Some("lo")), Hook::Output);
+    let translated = translation(
+        &sight.host,
+        &probe.untranslated(None, Some("lo")),
+        Hook::Output,
+    );
     if !matches!(translated, Translation::To(..)) {
         return;
     }
@@ -146,14 +150,11 @@ fn unseen(
 }
 
 /// `enable_icc=false` has no effect on packets that the rules do not see.
-fn without_icc(
-    sight: &Sight<'_>,
-    network: &Network,
-    members: &[Member<'_>],
-    gather: &mut Gather,
-) {
+fn without_icc(sight: &Sight<'_>, network: &Network, members: &[Member<'_>], gather: &mut Gather) {
     let isolated = members.iter().all(|member| {
-        let peer = member.interface.and_then(|interface| interface.peer.as_ref());
+        let peer = member
+            .interface
+            .and_then(|interface| interface.peer.as_ref());
         peer.and_then(|peer| sight.host.bridges.port(&peer.device.name))
             .is_some_and(|port| port.isolated)
     });
@@ -168,6 +169,8 @@ fn without_icc(
     .run("modprobe br_netfilter && sysctl -w net/bridge/bridge-nf-call-iptables=1", "host", None, Impact::None);
     gather.add(
         Finding::new(Grade::Risk, Subject::network(&network.name), verdict),
-        members.iter().map(|member| Affected::container(member.container)),
+        members
+            .iter()
+            .map(|member| Affected::container(member.container)),
     );
 }

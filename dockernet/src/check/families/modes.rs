@@ -16,7 +16,11 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
 
 fn internal(sight: &Sight<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for network in sight.inventory.networks().filter(|network| network.internal) {
+    for network in sight
+        .inventory
+        .networks()
+        .filter(|network| network.internal)
+    {
         let members = sight.members(network);
         if members.is_empty() {
             continue;
@@ -31,26 +35,42 @@ fn internal(sight: &Sight<'_>) -> Vec<Finding> {
         )
         .fact("it was made with --internal")
         .advise("if this should pass: connect the container to a second network that is not internal (docker network connect NETWORK CONTAINER)");
-        found.push(Finding::new(Grade::Note, Subject::network(&network.name), verdict).affects(alone));
+        found.push(
+            Finding::new(Grade::Note, Subject::network(&network.name), verdict).affects(alone),
+        );
     }
     found
 }
 
 fn overlay(sight: &Sight<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for network in sight.inventory.networks().filter(|network| network.driver == "overlay") {
+    for network in sight
+        .inventory
+        .networks()
+        .filter(|network| network.driver == "overlay")
+    {
         let members = sight.members(network);
         let ingress = network.name == "ingress";
         let (id, what) = if ingress {
-            ("swarm-ingress", "Swarm's ingress spreads published ports over the nodes (IPVS): whether its tasks answer is not checked")
+            (
+                "swarm-ingress",
+                "Swarm's ingress spreads published ports over the nodes (IPVS): whether its tasks answer is not checked",
+            )
         } else {
-            ("overlay-network", "an overlay network reaches to other nodes: only this one's side is checked")
+            (
+                "overlay-network",
+                "an overlay network reaches to other nodes: only this one's side is checked",
+            )
         };
         let verdict = Verdict::confirmed(id, what)
             .fact(format!("{} is an overlay network", network.name))
             .advise("nodes need 4789/udp, 7946/tcp and 7946/udp from each other; docker node ls and docker service ps SERVICE say more");
-        let affected = members.iter().map(|member| Affected::container(member.container));
-        found.push(Finding::new(Grade::Note, Subject::network(&network.name), verdict).affects(affected));
+        let affected = members
+            .iter()
+            .map(|member| Affected::container(member.container));
+        found.push(
+            Finding::new(Grade::Note, Subject::network(&network.name), verdict).affects(affected),
+        );
     }
     found
 }

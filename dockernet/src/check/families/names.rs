@@ -1,6 +1,5 @@
 //! Name resolution, as far as it can be told without asking.
 
-
 use crate::{
     cause::{Verdict, delete},
     check::{
@@ -14,7 +13,10 @@ use crate::{
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for container in sight.running() {
-        let Some(space) = sight.space_of(container).filter(|space| space.key != sight.host.key) else {
+        let Some(space) = sight
+            .space_of(container)
+            .filter(|space| space.key != sight.host.key)
+        else {
             continue;
         };
         if container.mode != NetworkMode::Networks {
@@ -40,7 +42,9 @@ fn judge(sight: &Sight<'_>, container: &Container, chain: &Chain) -> Vec<Finding
     {
         let verdict = Verdict::confirmed(
             "embedded-dns-broken",
-            format!("{name} asks Docker's own resolver for names, and nobody answers there: no name resolves"),
+            format!(
+                "{name} asks Docker's own resolver for names, and nobody answers there: no name resolves"
+            ),
         );
         let verdict = match (state, at) {
             (Embedded::NobodyListens, Some((address, port))) => {
@@ -56,7 +60,12 @@ fn judge(sight: &Sight<'_>, container: &Container, chain: &Chain) -> Vec<Finding
         };
         let verdict = if sight.daemon.pid.is_some() {
             verdict
-                .run(format!("docker restart {name}"), "host", None, Impact::RestartsContainers)
+                .run(
+                    format!("docker restart {name}"),
+                    "host",
+                    None,
+                    Impact::RestartsContainers,
+                )
                 .advise("find what writes firewall rules inside the container")
         } else {
             verdict.run("systemctl start docker", "host", None, Impact::None)
@@ -70,8 +79,12 @@ fn judge(sight: &Sight<'_>, container: &Container, chain: &Chain) -> Vec<Finding
             .is_some_and(|network| network.internal || network.driver != "bridge")
     });
     // Without a way out at all, that is the finding; and an internal network is to have none.
-    let lost = !chain.servers.is_empty() && chain.servers.iter().all(|server| server.trouble.is_some());
-    let bad = chain.servers.iter().filter(|server| !server.from_host || server.address.is_loopback());
+    let lost =
+        !chain.servers.is_empty() && chain.servers.iter().all(|server| server.trouble.is_some());
+    let bad = chain
+        .servers
+        .iter()
+        .filter(|server| !server.from_host || server.address.is_loopback());
     for server in bad {
         let grade = if lost { Grade::Broken } else { Grade::Risk };
         let Some(verdict) = unreachable(sight, container, chain, server, internal) else {
@@ -96,7 +109,11 @@ fn unreachable(
     let came = format!("it came from {}", server.origin.words());
     match server.trouble.as_ref()? {
         Trouble::NobodyThere => {
-            let place = if server.from_host { "the host" } else { name.as_str() };
+            let place = if server.from_host {
+                "the host"
+            } else {
+                name.as_str()
+            };
             // Behind Docker's resolver it is one of its servers; without it the file itself is wrong.
             let id = if chain.embedded.is_some() {
                 "dns-upstream-unreachable"

@@ -28,7 +28,9 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
         for member in &members {
             published(sight, network, member, &mut gather);
         }
-        gather.findings.extend(masquerade(sight, network, bridge, &members));
+        gather
+            .findings
+            .extend(masquerade(sight, network, bridge, &members));
     }
     let mut found = gather.findings;
     found.extend(dead_targets(sight, &found));
@@ -128,12 +130,7 @@ fn published(sight: &Sight<'_>, network: &Network, member: &Member<'_>, gather: 
     }
 }
 
-fn client(
-    sight: &Sight<'_>,
-    published: &Published,
-    proto: u8,
-    family: Family,
-) -> Option<Probe> {
+fn client(sight: &Sight<'_>, published: &Published, proto: u8, family: Family) -> Option<Probe> {
     let own = || {
         let uplink = uplink(sight, family)?;
         let mut addresses = uplink.link.addresses.iter().map(ipnet::IpNet::addr);
@@ -144,7 +141,12 @@ fn client(
     };
     let host = published.host_ip;
     let to = if host.is_unspecified() { own()? } else { host };
-    Some(Probe::new(proto, somewhere(family), to, published.host_port))
+    Some(Probe::new(
+        proto,
+        somewhere(family),
+        to,
+        published.host_port,
+    ))
 }
 
 fn missing(sight: &Sight<'_>, published: &Published) -> (Grade, Verdict) {
@@ -188,16 +190,12 @@ fn wrong(
     }
     let to = target.address?;
     let port = target.port.unwrap_or(published.host_port);
-    let own = member
-        .container
-        .attachments
-        .iter()
-        .any(|attachment| {
-            [attachment.ipv4, attachment.ipv6]
-                .into_iter()
-                .flatten()
-                .any(|net| net.addr() == to)
-        });
+    let own = member.container.attachments.iter().any(|attachment| {
+        [attachment.ipv4, attachment.ipv6]
+            .into_iter()
+            .flatten()
+            .any(|net| net.addr() == to)
+    });
     if own && port == published.container_port {
         return None;
     }
@@ -211,11 +209,17 @@ fn wrong(
             "port {} leads to port {port} of the container, not to {}",
             published.host_port, published.container_port
         ),
-        Some(name) => format!("port {} leads to {to}, which is {name}'s", published.host_port),
+        Some(name) => format!(
+            "port {} leads to {to}, which is {name}'s",
+            published.host_port
+        ),
     };
     let verdict = Verdict::when(whose.is_none(), "dnat-to-dead-address", summary)
         .fact(rule)
-        .fact(format!("Docker gave {address} to {}", member.container.name))
+        .fact(format!(
+            "Docker gave {address} to {}",
+            member.container.name
+        ))
         .advise("delete that rule if it is yours (iptables -t nat -D …)")
         .run(
             "systemctl restart docker",
@@ -247,9 +251,12 @@ fn dead_targets(sight: &Sight<'_>, told: &[Finding]) -> Vec<Finding> {
             continue;
         };
         let address = target.address;
-        let known = told
-            .iter()
-            .any(|finding| finding.cause.summary.contains(&format!("leads to {address},")));
+        let known = told.iter().any(|finding| {
+            finding
+                .cause
+                .summary
+                .contains(&format!("leads to {address},"))
+        });
         if known || holder(sight, address).is_some() || network.driver != "bridge" {
             continue;
         }
@@ -270,7 +277,10 @@ fn dead_targets(sight: &Sight<'_>, told: &[Finding]) -> Vec<Finding> {
             .map_or_else(|| "a rule".to_owned(), |port| format!("port {port}"));
         let verdict = Verdict::confirmed(
             "dnat-to-dead-address",
-            format!("{port} leads to {address}, an address of {} that nobody has", network.name),
+            format!(
+                "{port} leads to {address}, an address of {} that nobody has",
+                network.name
+            ),
         )
         .advise("delete that rule if it is yours (iptables -t nat -D …)")
         .run(
@@ -343,10 +353,12 @@ fn masquerade(
         Grade::Risk
     };
     let affected = members.iter().flat_map(|member| {
-        whole(member.container).into_iter().map(|affected| Affected {
-            published: None,
-            ..affected
-        })
+        whole(member.container)
+            .into_iter()
+            .map(|affected| Affected {
+                published: None,
+                ..affected
+            })
     });
     Some(Finding::new(grade, Subject::network(&network.name), rules).affects(affected))
 }

@@ -11,11 +11,20 @@ use crate::{
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for container in sight.running() {
-        let Some(space) = sight.space_of(container).filter(|space| space.key != sight.host.key) else {
+        let Some(space) = sight
+            .space_of(container)
+            .filter(|space| space.key != sight.host.key)
+        else {
             continue;
         };
         // Several containers may share a namespace: its owner's name is on the finding.
-        if sight.inventory.containers_in(space.key).next().map(|first| &first.id) != Some(&container.id) {
+        if sight
+            .inventory
+            .containers_in(space.key)
+            .next()
+            .map(|first| &first.id)
+            != Some(&container.id)
+        {
             continue;
         }
         match accept_queues(&space.handle) {
@@ -48,6 +57,10 @@ fn finding(container: &Container, queue: &AcceptQueue) -> Finding {
         .filter(|published| published.container_port == port && published.protocol == "tcp")
         .map(|published| Affected::port(container, published))
         .collect();
-    let affected = if ports.is_empty() { whole(container) } else { ports };
+    let affected = if ports.is_empty() {
+        whole(container)
+    } else {
+        ports
+    };
     Finding::new(Grade::Broken, Subject::container(container), verdict).affects(affected)
 }

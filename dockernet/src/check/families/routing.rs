@@ -16,10 +16,7 @@ use crate::{
         sight::{Member, Uplink},
     },
     host::route::{
-        Family, Route, RouteKind, TABLE_MAIN,
-        fib::FibMatch,
-        lookup::RouteQuery,
-        rule::RuleVerdict,
+        Family, Route, RouteKind, TABLE_MAIN, fib::FibMatch, lookup::RouteQuery, rule::RuleVerdict,
     },
     map::marks::is_link_local,
     model::{Impact, Network},
@@ -76,14 +73,24 @@ fn no_default(sight: &Sight<'_>) -> Option<Finding> {
     .fact("no route matches addresses of the internet");
     for link in &sight.host.links {
         let lame = (!link.up || !link.carrier) && !sight.is_engines(link) && link.master.is_none();
-        if lame && link.addresses.iter().any(|net| net.addr().is_ipv4() && !net.addr().is_loopback()) {
+        if lame
+            && link
+                .addresses
+                .iter()
+                .any(|net| net.addr().is_ipv4() && !net.addr().is_loopback())
+        {
             verdict = verdict.fact(format!(
                 "{} is {}: its routes went with it",
                 link.name,
                 if link.up { "without carrier" } else { "down" }
             ));
             if !link.up {
-                verdict = verdict.run(format!("ip link set {} up", link.name), "host", None, Impact::None);
+                verdict = verdict.run(
+                    format!("ip link set {} up", link.name),
+                    "host",
+                    None,
+                    Impact::None,
+                );
             }
         }
     }
@@ -115,9 +122,10 @@ fn rejected(sight: &Sight<'_>) -> Vec<Finding> {
                         continue;
                     };
                     let (host_route, daemon) = match &found {
-                        FibMatch::Route { route, .. } => {
-                            (route.prefix.prefix_len() == route.prefix.max_prefix_len(), of_daemon(route))
-                        }
+                        FibMatch::Route { route, .. } => (
+                            route.prefix.prefix_len() == route.prefix.max_prefix_len(),
+                            of_daemon(route),
+                        ),
                         _ => (false, false),
                     };
                     single_hosts += usize::from(host_route);
@@ -157,10 +165,20 @@ fn targets(sight: &Sight<'_>, family: Family) -> Vec<(IpAddr, String)> {
             found.push((first, prefix.to_string()));
         }
     };
-    for route in sight.host.routes.iter().filter(|route| route.kind.rejects()) {
+    for route in sight
+        .host
+        .routes
+        .iter()
+        .filter(|route| route.kind.rejects())
+    {
         add(&route.prefix);
     }
-    for rule in sight.host.rules.iter().filter(|rule| rule.verdict.rejects()) {
+    for rule in sight
+        .host
+        .rules
+        .iter()
+        .filter(|rule| rule.verdict.rejects())
+    {
         if let Some(to) = &rule.to {
             add(to);
         }
@@ -205,7 +223,10 @@ fn to_containers(sight: &Sight<'_>) -> Vec<Finding> {
             }
         }
         if let Some(finding) = shadows(sight, network, bridge)
-            && !gather.findings.iter().any(|known| known.subject == finding.subject)
+            && !gather
+                .findings
+                .iter()
+                .any(|known| known.subject == finding.subject)
         {
             gather.findings.push(finding);
         }
@@ -242,15 +263,18 @@ fn misled(
     query: &RouteQuery,
     found: &FibMatch,
 ) -> Option<Verdict> {
-    let from = query
-        .iif
-        .as_deref()
-        .map_or_else(|| "the host".to_owned(), |iif| format!("what comes in by {iif}"));
+    let from = query.iif.as_deref().map_or_else(
+        || "the host".to_owned(),
+        |iif| format!("what comes in by {iif}"),
+    );
     if found.rejects() {
         return Some(
             Verdict::confirmed(
                 "route-rejects",
-                format!("a route or policy rule of the host refuses packets to containers of {}", network.name),
+                format!(
+                    "a route or policy rule of the host refuses packets to containers of {}",
+                    network.name
+                ),
             )
             .fact(found.text()?)
             .fact(format!("{from} does not reach {address}"))
@@ -260,7 +284,10 @@ fn misled(
     let FibMatch::Route { rule, route } = found else {
         return None;
     };
-    let oif = route.oif.as_deref().or_else(|| route.nexthops.first().map(|hop| hop.oif.as_str()));
+    let oif = route
+        .oif
+        .as_deref()
+        .or_else(|| route.nexthops.first().map(|hop| hop.oif.as_str()));
     if oif == Some(bridge) || route.kind == RouteKind::Local {
         return None;
     }
@@ -306,11 +333,10 @@ fn misled(
             "give Docker other subnets (default-address-pools, bip), or take {subnet} out of what the VPN or routing daemon sets"
         ))
     };
-    Some(
-        verdict
-            .fact(route.to_string())
-            .fact(format!("{from} does not reach {address}; to see it: {}", query.command())),
-    )
+    Some(verdict.fact(route.to_string()).fact(format!(
+        "{from} does not reach {address}; to see it: {}",
+        query.command()
+    )))
 }
 
 /// A route inside a network's subnet that takes away addresses that no container has yet.
@@ -341,7 +367,11 @@ fn shadows(sight: &Sight<'_>, network: &Network, bridge: &str) -> Option<Finding
     .fact(route.to_string())
     .run(route.delete_command(), "host", None, Impact::Interrupts)
     .advise("give Docker other subnets (default-address-pools, bip), or take the prefix out of what the VPN sets");
-    Some(Finding::new(Grade::Risk, Subject::network(&network.name), verdict))
+    Some(Finding::new(
+        Grade::Risk,
+        Subject::network(&network.name),
+        verdict,
+    ))
 }
 
 /// Policy rules that take containers' own packets to a table without the other bridges.
@@ -428,12 +458,22 @@ fn conflicts(sight: &Sight<'_>) -> Vec<Finding> {
                                 .affects(affected.clone()),
                         );
                     } else if prefix.contains(&theirs) || theirs.contains(&prefix) {
-                        found.push(overlap(network, bridge, prefix, &format!("{net} is on {}", link.name)).affects(affected.clone()));
+                        found.push(
+                            overlap(
+                                network,
+                                bridge,
+                                prefix,
+                                &format!("{net} is on {}", link.name),
+                            )
+                            .affects(affected.clone()),
+                        );
                     }
                 }
             }
             let gateway = sight.host.routes.iter().find(|route| {
-                route.gateway.is_some_and(|gateway| prefix.contains(&gateway))
+                route
+                    .gateway
+                    .is_some_and(|gateway| prefix.contains(&gateway))
                     && route.oif.as_deref().is_some_and(|oif| oif != bridge)
             });
             let known = found.iter().any(|finding: &Finding| {
@@ -441,7 +481,9 @@ fn conflicts(sight: &Sight<'_>) -> Vec<Finding> {
                     && finding.cause.id == "subnet-overlaps-lan"
             });
             if let Some(route) = gateway.filter(|_| !known) {
-                found.push(overlap(network, bridge, prefix, &route.to_string()).affects(affected.clone()));
+                found.push(
+                    overlap(network, bridge, prefix, &route.to_string()).affects(affected.clone()),
+                );
             }
         }
     }

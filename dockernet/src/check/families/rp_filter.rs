@@ -28,9 +28,11 @@ fn strict(sight: &Sight<'_>, space: &Space, device: &str) -> Option<(i64, i64)> 
 
 fn facts(verdict: Verdict, device: &str, (own, all): (i64, i64)) -> Verdict {
     let key = interface_key(false, device, "rp_filter");
-    verdict.fact(format!("{} = {own}", display_key(&key))).fact(format!(
-        "net.ipv4.conf.all.rp_filter = {all}; the larger of both counts: strict"
-    ))
+    verdict
+        .fact(format!("{} = {own}", display_key(&key)))
+        .fact(format!(
+            "net.ipv4.conf.all.rp_filter = {all}; the larger of both counts: strict"
+        ))
 }
 
 /// Packets refused so far in a namespace (`IPReversePathFilter`, /proc/net/netstat).
@@ -84,7 +86,9 @@ fn host(sight: &Sight<'_>) -> Vec<Finding> {
             );
             let verdict = facts(verdict, name, values)
                 .fact(route.to_string())
-                .maybe_fact((counted > 0).then(|| format!("{counted} packets were refused so far (IPReversePathFilter)")));
+                .maybe_fact((counted > 0).then(|| {
+                    format!("{counted} packets were refused so far (IPReversePathFilter)")
+                }));
             let key = interface_key(false, name, "rp_filter");
             let wrong = values.0.max(values.1).to_string();
             let verdict = verdict

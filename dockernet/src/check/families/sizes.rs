@@ -46,14 +46,21 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
             .collect();
         let advice = format!(
             "recreate the network with -o com.docker.network.driver.mtu={limit}{}; until then: iptables -t mangle -I FORWARD -o {out} -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
-            if network.name == "bridge" { ", for the default one \"mtu\" in /etc/docker/daemon.json" } else { "" }
+            if network.name == "bridge" {
+                ", for the default one \"mtu\" in /etc/docker/daemon.json"
+            } else {
+                ""
+            }
         );
         let facts = |verdict: Verdict| {
             verdict
                 .fact(format!("MTU of containers on {bridge}: {sent}"))
                 .fact(format!("MTU of {out}: {limit}"))
         };
-        if let Some((rule, delete)) = members.iter().find_map(|member| muted(sight, bridge, member.ipv4()?)) {
+        if let Some((rule, delete)) = members
+            .iter()
+            .find_map(|member| muted(sight, bridge, member.ipv4()?))
+        {
             let verdict = facts(Verdict::confirmed(
                 "pmtu-blackhole",
                 format!("containers of {} send packets that are too big for {out}, and the message that says so is dropped: connections open and then hang", network.name),

@@ -28,10 +28,18 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
 fn paused(container: &Container) -> Finding {
     let verdict = Verdict::confirmed(
         "container-paused",
-        format!("{} is paused: connections open and get no answer", container.name),
+        format!(
+            "{} is paused: connections open and get no answer",
+            container.name
+        ),
     )
     .fact("Docker says paused; its processes are frozen")
-    .run(format!("docker unpause {}", container.name), "host", None, Impact::None);
+    .run(
+        format!("docker unpause {}", container.name),
+        "host",
+        None,
+        Impact::None,
+    );
     let grade = if container.published.is_empty() {
         Grade::Risk
     } else {
@@ -42,7 +50,10 @@ fn paused(container: &Container) -> Finding {
 
 /// Each port of the container that something of the host leads to.
 fn published(sight: &Sight<'_>, container: &Container) -> Vec<Finding> {
-    let Some(space) = sight.space_of(container).filter(|space| space.key != sight.host.key) else {
+    let Some(space) = sight
+        .space_of(container)
+        .filter(|space| space.key != sight.host.key)
+    else {
         return Vec::new();
     };
     let mut ports: Vec<(u16, &str)> = container
@@ -92,9 +103,7 @@ fn published(sight: &Sight<'_>, container: &Container) -> Vec<Finding> {
             .find(here)
             .map_or(port, |published| published.host_port);
         let (grade, verdict) = unserved(space, container, (transport, port, host_port), &all);
-        found.push(
-            Finding::new(grade, Subject::container(container), verdict).affects(affected),
-        );
+        found.push(Finding::new(grade, Subject::container(container), verdict).affects(affected));
     }
     found
 }
@@ -118,17 +127,28 @@ fn unserved(
             .filter(|other| !other.is_loopback())
             .collect();
         open.sort_by_key(|other| other.local.port());
-        let shown: Vec<String> = open.iter().take(5).map(|other| other.local.to_string()).collect();
+        let shown: Vec<String> = open
+            .iter()
+            .take(5)
+            .map(|other| other.local.to_string())
+            .collect();
         let verdict = Verdict::confirmed(
             "no-listener",
-            format!("nothing in {} listens on {port}/{transport}, which is published", container.name),
+            format!(
+                "nothing in {} listens on {port}/{transport}, which is published",
+                container.name
+            ),
         )
         .fact(if shown.is_empty() {
             format!("no {transport} socket waits there at all")
         } else {
             format!("it listens on {}", shown.join(", "))
         });
-        let suffix = if transport == Transport::Udp { "/udp" } else { "" };
+        let suffix = if transport == Transport::Udp {
+            "/udp"
+        } else {
+            ""
+        };
         let right = open
             .first()
             .map_or_else(|| "PORT".to_owned(), |other| other.local.port().to_string());
@@ -154,7 +174,10 @@ fn unserved(
     match young {
         Some(age) if id == "no-listener" => (
             Grade::Note,
-            verdict.fact(format!("it started {} s ago and may not be ready yet", age.as_secs())),
+            verdict.fact(format!(
+                "it started {} s ago and may not be ready yet",
+                age.as_secs()
+            )),
         ),
         _ => (Grade::Broken, verdict),
     }

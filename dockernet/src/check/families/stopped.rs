@@ -44,22 +44,44 @@ fn orphan(sight: &Sight<'_>, container: &Container) -> Option<Finding> {
     let again = sight.inventory.network(&gone.network).is_some();
     let verdict = Verdict::confirmed(
         "container-stopped",
-        format!("{} cannot start: its network {} no longer exists", container.name, gone.network),
+        format!(
+            "{} cannot start: its network {} no longer exists",
+            container.name, gone.network
+        ),
     )
     .fact(match gone.network_id.as_str() {
         "" => format!("it was made for network {}", gone.network),
-        id => format!("it was on network {} ({})", gone.network, id.chars().take(12).collect::<String>()),
+        id => format!(
+            "it was on network {} ({})",
+            gone.network,
+            id.chars().take(12).collect::<String>()
+        ),
     })
-    .maybe_fact(again.then(|| format!("a new network is called {}, which is another one", gone.network)));
+    .maybe_fact(again.then(|| {
+        format!(
+            "a new network is called {}, which is another one",
+            gone.network
+        )
+    }));
     let verdict = if again {
         verdict
-            .run(format!("docker network disconnect -f {0} {1}; docker network connect {0} {1}", gone.network, container.name), "host", None, Impact::None)
+            .run(
+                format!(
+                    "docker network disconnect -f {0} {1}; docker network connect {0} {1}",
+                    gone.network, container.name
+                ),
+                "host",
+                None,
+                Impact::None,
+            )
             .advise("or recreate the container (docker compose up -d --force-recreate)")
     } else {
         verdict
             .advise("recreate the container (docker compose up -d --force-recreate), or make the network again and connect it")
     };
-    Some(Finding::new(Grade::Risk, Subject::container(container), verdict).affects(whole(container)))
+    Some(
+        Finding::new(Grade::Risk, Subject::container(container), verdict).affects(whole(container)),
+    )
 }
 
 /// It has ended, though its restart policy says that it should run, or though it publishes ports.
@@ -83,15 +105,24 @@ fn ended(sight: &Sight<'_>, container: &Container) -> Option<Finding> {
         verdict = verdict
             .fact(format!("exit status {}", ending.status))
             .maybe_fact((!ending.error.is_empty()).then(|| ending.error.clone()))
-            .maybe_fact(ending.out_of_memory.then(|| "the kernel ended it for want of memory".into()))
+            .maybe_fact(
+                ending
+                    .out_of_memory
+                    .then(|| "the kernel ended it for want of memory".into()),
+            )
             .maybe_fact(restart.then(|| format!("its restart policy is {}", ending.restart)))
-            .maybe_fact(ending.restarting.then(|| "the engine is about to start it again".into()));
+            .maybe_fact(
+                ending
+                    .restarting
+                    .then(|| "the engine is about to start it again".into()),
+            );
     }
     let verdict = verdict
         .run(format!("docker start {name}"), "host", None, Impact::None)
         .advise(format!("docker logs {name} says why it stopped"));
     // Who stopped it by hand knows; a policy or an error says that nobody meant it.
-    let unwanted = failed || (restart && ending.is_some_and(|ending| ending.status != 0 || ending.restarting));
+    let unwanted =
+        failed || (restart && ending.is_some_and(|ending| ending.status != 0 || ending.restarting));
     let grade = if unwanted { Grade::Risk } else { Grade::Note };
     Some(Finding::new(grade, Subject::container(container), verdict).affects(whole(container)))
 }
@@ -110,6 +141,14 @@ fn cut_off(container: &Container) -> Option<Finding> {
         format!("{name} runs and publishes ports, but is on no network"),
     )
     .fact("Docker lists no network for it")
-    .run(format!("docker network connect NETWORK {name}"), "host", None, Impact::None);
-    Some(Finding::new(Grade::Broken, Subject::container(container), verdict).affects(whole(container)))
+    .run(
+        format!("docker network connect NETWORK {name}"),
+        "host",
+        None,
+        Impact::None,
+    );
+    Some(
+        Finding::new(Grade::Broken, Subject::container(container), verdict)
+            .affects(whole(container)),
+    )
 }

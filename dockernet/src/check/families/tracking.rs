@@ -22,15 +22,33 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
 
 /// The limit holds for each namespace (net/netfilter/nf_conntrack_core.c `__nf_conntrack_alloc`).
 fn capacity(sight: &Sight<'_>, space: &Space) -> Option<Finding> {
-    let read = |key| sight.number(space, key).and_then(|number| u64::try_from(number).ok());
+    let read = |key| {
+        sight
+            .number(space, key)
+            .and_then(|number| u64::try_from(number).ok())
+    };
     let count = read("net/netfilter/nf_conntrack_count")?;
     let max = read("net/netfilter/nf_conntrack_max")?;
     let verdict = full(&space.label, count, max)?;
-    let grade = if count >= max { Grade::Broken } else { Grade::Risk };
-    let verdict = if space.key == sight.host.key {
-        verdict.set_host_sysctl(&sight.files, "net/netfilter/nf_conntrack_max", &max.to_string(), &(max * 2).to_string())
+    let grade = if count >= max {
+        Grade::Broken
     } else {
-        verdict.run(format!("sysctl -w net/netfilter/nf_conntrack_max={}", max * 2), "host", None, Impact::None)
+        Grade::Risk
+    };
+    let verdict = if space.key == sight.host.key {
+        verdict.set_host_sysctl(
+            &sight.files,
+            "net/netfilter/nf_conntrack_max",
+            &max.to_string(),
+            &(max * 2).to_string(),
+        )
+    } else {
+        verdict.run(
+            format!("sysctl -w net/netfilter/nf_conntrack_max={}", max * 2),
+            "host",
+            None,
+            Impact::None,
+        )
     };
     let verdict = verdict.advise("see who fills it (conntrack -L | sort by source), and shorten net.netfilter.nf_conntrack_tcp_timeout_established");
     Some(Finding::new(grade, Subject::host(), verdict))
@@ -42,9 +60,13 @@ fn full(label: &str, count: u64, max: u64) -> Option<Verdict> {
         return None;
     }
     let what = if count >= max {
-        format!("the connection table of {label} is full: new connections are dropped, old ones go on")
+        format!(
+            "the connection table of {label} is full: new connections are dropped, old ones go on"
+        )
     } else {
-        format!("the connection table of {label} is nearly full: when it is, new connections are dropped")
+        format!(
+            "the connection table of {label} is nearly full: when it is, new connections are dropped"
+        )
     };
     Some(Verdict::confirmed("conntrack-full", what).fact(format!(
         "nf_conntrack_count = {count} of nf_conntrack_max = {max}"
@@ -67,7 +89,10 @@ fn stale(sight: &Sight<'_>) -> Vec<Finding> {
         .running()
         .into_iter()
         .flat_map(|container| {
-            let udp = container.published.iter().filter(|published| published.protocol == "udp");
+            let udp = container
+                .published
+                .iter()
+                .filter(|published| published.protocol == "udp");
             udp.map(move |published| (container, published))
         })
         .collect();
@@ -82,11 +107,16 @@ fn stale(sight: &Sight<'_>) -> Vec<Finding> {
         Ok(Ok(text)) => text,
         Ok(Err(error)) => {
             let what = "UDP entries of the connection table";
-            let why = format!("/proc/net/nf_conntrack: {error}; to look by hand: conntrack -L -p udp");
+            let why =
+                format!("/proc/net/nf_conntrack: {error}; to look by hand: conntrack -L -p udp");
             return vec![Finding::unknown(Subject::host(), what, why)];
         }
         Err(error) => {
-            sight.unread(Subject::host(), "UDP entries of the connection table", &error);
+            sight.unread(
+                Subject::host(),
+                "UDP entries of the connection table",
+                &error,
+            );
             return Vec::new();
         }
     };
@@ -104,7 +134,9 @@ fn stale(sight: &Sight<'_>) -> Vec<Finding> {
                 && (published.host_ip.is_unspecified() || published.host_ip == flow.to)
                 && published.host_ip.is_ipv4() == flow.to.is_ipv4()
         });
-        let Some((container, published)) = meant else { continue };
+        let Some((container, published)) = meant else {
+            continue;
+        };
         let right = container.attachments.iter().any(|attachment| {
             [attachment.ipv4, attachment.ipv6]
                 .into_iter()
@@ -167,8 +199,20 @@ mod tests {
     fn ninety_percent_is_nearly_full() {
         assert!(full("host", 89, 100).is_none());
         assert!(full("host", 5, 0).is_none());
-        assert!(full("host", 90, 100).unwrap().cause.summary.contains("nearly"));
-        assert!(full("host", 100, 100).unwrap().cause.summary.contains("is full"));
+        assert!(
+            full("host", 90, 100)
+                .unwrap()
+                .cause
+                .summary
+                .contains("nearly")
+        );
+        assert!(
+            full("host", 100, 100)
+                .unwrap()
+                .cause
+                .summary
+                .contains("is full")
+        );
         assert!(full("host", u64::MAX, u64::MAX).is_some());
     }
 
@@ -177,7 +221,10 @@ mod tests {
         let line = "ipv4     2 udp      17 29 src=198.51.100.20 dst=198.51.100.10 sport=5000 dport=53 \
                     [UNREPLIED] src=172.17.0.9 dst=198.51.100.20 sport=53 dport=5000 mark=0 zone=0 use=2";
         let flow = udp_flow(line).unwrap();
-        assert_eq!((flow.port, flow.answers.to_string()), (53, "172.17.0.9".into()));
+        assert_eq!(
+            (flow.port, flow.answers.to_string()),
+            (53, "172.17.0.9".into())
+        );
         assert_eq!(udp_flow(&line.replace("udp", "tcp")), None);
         for end in 0..line.len() {
             let _ = udp_flow(&line[..end]);

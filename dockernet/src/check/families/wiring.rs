@@ -3,11 +3,7 @@
 use super::forwarding::whole;
 use crate::{
     cause::Verdict,
-    check::{
-        Finding, Grade, Sight, Subject,
-        finding::Affected,
-        sight::Member,
-    },
+    check::{Finding, Grade, Sight, Subject, finding::Affected, sight::Member},
     host::bridge::PortState,
     map::{marks, model::Interface},
     model::{Impact, Network, State},
@@ -70,9 +66,10 @@ fn bridge_itself(
     }
     // Docker gives the bridge no address in these two modes.
     let without = network.gateway_mode.as_deref() == Some("isolated")
-        || network.options.iter().any(|(key, value)| {
-            key == "com.docker.network.bridge.inhibit_ipv4" && value == "true"
-        });
+        || network
+            .options
+            .iter()
+            .any(|(key, value)| key == "com.docker.network.bridge.inhibit_ipv4" && value == "true");
     for subnet in network.subnets.iter().filter(|_| !without) {
         let Some(gateway) = marks::gateway(sight.inventory, network, subnet) else {
             continue;
@@ -130,7 +127,10 @@ fn spanning_tree(
         let behind = sight.inventory.container_behind(port.ifindex);
         let verdict = Verdict::confirmed(
             "stp-forward-delay",
-            format!("the spanning tree holds {} back: it passes nothing now", port.name),
+            format!(
+                "the spanning tree holds {} back: it passes nothing now",
+                port.name
+            ),
         )
         .fact(format!("{} is {} on {name}", port.name, port.state))
         .fact(format!(
@@ -144,10 +144,7 @@ fn spanning_tree(
             let run = format!("bridge link set dev {} state 3", port.name);
             verdict.run(run, "host", None, Impact::None)
         };
-        let subject = behind.map_or_else(
-            || Subject::network(&network.name),
-            Subject::container,
-        );
+        let subject = behind.map_or_else(|| Subject::network(&network.name), Subject::container);
         found.push(
             Finding::new(Grade::Broken, subject, verdict)
                 .affects(behind.into_iter().flat_map(whole)),
@@ -169,12 +166,7 @@ fn spanning_tree(
 }
 
 /// A container's veth pair, and the port at its end.
-fn cable(
-    sight: &Sight<'_>,
-    network: &Network,
-    bridge: &str,
-    member: &Member<'_>,
-) -> Vec<Finding> {
+fn cable(sight: &Sight<'_>, network: &Network, bridge: &str, member: &Member<'_>) -> Vec<Finding> {
     let container = member.container;
     let subject = Subject::container(container);
     let Some(interface) = member.interface else {
@@ -184,10 +176,15 @@ fn cable(
     let own = &interface.device;
     if !own.up {
         let run = format!("ip link set {} up", own.name);
-        let run = member.space.map_or(run.clone(), |space| space.command(&run));
+        let run = member
+            .space
+            .map_or(run.clone(), |space| space.command(&run));
         let verdict = Verdict::confirmed(
             "veth-down",
-            format!("{} in {} is down: it is cut off from {}", own.name, container.name, network.name),
+            format!(
+                "{} in {} is down: it is cut off from {}",
+                own.name, container.name, network.name
+            ),
         )
         .fact(format!("{} is not up", own.name))
         .run(run, container.name.clone(), None, Impact::None)
@@ -201,7 +198,10 @@ fn cable(
         let name = &peer.device.name;
         let verdict = Verdict::confirmed(
             "veth-down",
-            format!("{name}, the host's end of the cable to {}, is down", container.name),
+            format!(
+                "{name}, the host's end of the cable to {}, is down",
+                container.name
+            ),
         )
         .fact(format!("{name} is not up"))
         .run(format!("ip link set {name} up"), "host", None, Impact::None);
@@ -221,8 +221,16 @@ fn cable(
             }
             let flags = sight.host.bridges.port(name);
             if let Some(port) = flags.filter(|port| !port.unicast_flood || !port.broadcast_flood) {
-                let what = if port.broadcast_flood { "unknown unicast" } else { "broadcast" };
-                let option = if port.broadcast_flood { "flood" } else { "bcast_flood" };
+                let what = if port.broadcast_flood {
+                    "unknown unicast"
+                } else {
+                    "broadcast"
+                };
+                let option = if port.broadcast_flood {
+                    "flood"
+                } else {
+                    "bcast_flood"
+                };
                 let verdict = Verdict::confirmed(
                     "bridge-port-isolated",
                     format!("{bridge} sends no {what} frames to {name}: neighbours that {} has not spoken to of late do not find it", container.name),
@@ -244,12 +252,15 @@ fn cable(
             .fact(is)
             .run(format!("ip link set {name} master {bridge}"), "host", None, Impact::None)
             .advise("find who takes veths off bridges: networkd (give it a .network file with Name=veth* and Unmanaged=yes), NetworkManager");
-            found.push(Finding::new(Grade::Broken, subject.clone(), verdict).affects(whole(container)));
+            found.push(
+                Finding::new(Grade::Broken, subject.clone(), verdict).affects(whole(container)),
+            );
         }
     }
-    found.extend(sizes(interface, container.name.as_str(), bridge).map(|verdict| {
-        Finding::new(Grade::Risk, subject, verdict).affects(whole(container))
-    }));
+    found.extend(
+        sizes(interface, container.name.as_str(), bridge)
+            .map(|verdict| Finding::new(Grade::Risk, subject, verdict).affects(whole(container))),
+    );
     found
 }
 
@@ -263,16 +274,28 @@ fn missing(member: &Member<'_>, network: &Network) -> Option<Finding> {
     let container = member.container;
     let verdict = Verdict::confirmed(
         "veth-down",
-        format!("{} has no interface on {}: it is cut off from it", container.name, network.name),
+        format!(
+            "{} has no interface on {}: it is cut off from it",
+            container.name, network.name
+        ),
     )
-    .fact(format!("Docker says {told}; no interface in {} has it", container.name))
+    .fact(format!(
+        "Docker says {told}; no interface in {} has it",
+        container.name
+    ))
     .run(
-        format!("docker network disconnect {0} {1} && docker network connect {0} {1}", network.name, container.name),
+        format!(
+            "docker network disconnect {0} {1} && docker network connect {0} {1}",
+            network.name, container.name
+        ),
         "host",
         None,
         Impact::Interrupts,
     );
-    Some(Finding::new(Grade::Broken, Subject::container(container), verdict).affects(whole(container)))
+    Some(
+        Finding::new(Grade::Broken, Subject::container(container), verdict)
+            .affects(whole(container)),
+    )
 }
 
 /// MTU along the cable: what is larger than the next device takes is lost without a word.
@@ -289,7 +312,10 @@ fn sizes(interface: &Interface, container: &str, bridge: &str) -> Option<Verdict
         return None;
     }
     let least = hops.iter().map(|(_, mtu)| *mtu).min()?;
-    let text: Vec<String> = hops.iter().map(|(name, mtu)| format!("{name} {mtu}")).collect();
+    let text: Vec<String> = hops
+        .iter()
+        .map(|(name, mtu)| format!("{name} {mtu}"))
+        .collect();
     Some(
         Verdict::confirmed(
             "veth-mtu-mismatch",
@@ -322,16 +348,30 @@ fn parents(sight: &Sight<'_>) -> Vec<Finding> {
             if let Some(fault) = fault {
                 let verdict = Verdict::confirmed(
                     "macvlan-parent-down",
-                    format!("{parent}, which {} sits on, {fault}: its containers are cut off", network.name),
+                    format!(
+                        "{parent}, which {} sits on, {fault}: its containers are cut off",
+                        network.name
+                    ),
                 )
                 .fact(format!("{parent} {fault}"));
                 let verdict = if link.is_some_and(|link| !link.up) {
-                    verdict.run(format!("ip link set {parent} up"), "host", None, Impact::None)
+                    verdict.run(
+                        format!("ip link set {parent} up"),
+                        "host",
+                        None,
+                        Impact::None,
+                    )
                 } else {
                     verdict.advise("check the cable, and the device that the network was made on")
                 };
-                let grade = if members.is_empty() { Grade::Risk } else { Grade::Broken };
-                found.push(Finding::new(grade, subject.clone(), verdict).affects(everyone(&members)));
+                let grade = if members.is_empty() {
+                    Grade::Risk
+                } else {
+                    Grade::Broken
+                };
+                found.push(
+                    Finding::new(grade, subject.clone(), verdict).affects(everyone(&members)),
+                );
             }
         }
         if members.is_empty() {
@@ -369,7 +409,10 @@ fn uplinks(sight: &Sight<'_>) -> Vec<Finding> {
             // A port of the machine that nothing is plugged into.
             _ => Grade::Note,
         };
-        let affected = running.iter().filter(|_| uplink.default).flat_map(|container| whole(container));
+        let affected = running
+            .iter()
+            .filter(|_| uplink.default)
+            .flat_map(|container| whole(container));
         found.push(Finding::new(grade, Subject::host(), verdict).affects(affected));
     }
     found

@@ -23,7 +23,10 @@ impl<'s> Walk<'s> {
                     return Ok(());
                 }
                 self.leave(container, space)?;
-                let seen = self.sight.number(host, "net/bridge/bridge-nf-call-iptables") == Some(1);
+                let seen = self
+                    .sight
+                    .number(host, "net/bridge/bridge-nf-call-iptables")
+                    == Some(1);
                 if seen {
                     let packet = self.probe.back(Some(bridge), Some(bridge));
                     self.filter(host, &packet, Hook::Forward)?;
@@ -35,7 +38,11 @@ impl<'s> Walk<'s> {
                 self.through_host(bridge)
             }
             Arrived::Outside(uplink) => {
-                self.pass("host", "uplink", format!("the answer comes in by {uplink}, if it takes the same way"));
+                self.pass(
+                    "host",
+                    "uplink",
+                    format!("the answer comes in by {uplink}, if it takes the same way"),
+                );
                 self.through_host(uplink)
             }
         }
@@ -65,7 +72,10 @@ impl<'s> Walk<'s> {
             return self.to_client();
         }
         self.forwards(iif, client.is_ipv6())?;
-        let route = self.way(host, &RouteQuery::to(client).from(source).iif(iif.to_owned()))?;
+        let route = self.way(
+            host,
+            &RouteQuery::to(client).from(source).iif(iif.to_owned()),
+        )?;
         let oif = route.oif.clone().unwrap_or_default();
         self.filter(host, &self.probe.back(Some(iif), Some(&oif)), Hook::Forward)?;
         self.to_client()
@@ -75,7 +85,9 @@ impl<'s> Walk<'s> {
         let Party::Container(_, space) = self.from else {
             return Ok(());
         };
-        let device = space.holder(self.probe.original.src).map(|link| link.name.clone());
+        let device = space
+            .holder(self.probe.original.src)
+            .map(|link| link.name.clone());
         let packet = self.probe.back(device.as_deref(), None);
         self.quietly(space, &packet, Hook::Input)?;
         self.pass(&space.label, "arrives", "the answer is there");

@@ -38,14 +38,20 @@ impl Ends<'_> {
 
 /// `web:80`, `:10001`, `192.0.2.1:53/udp`, `[2001:db8::1]:80`, `outside:443`.
 fn split(text: &str) -> Result<(&str, u16, u8), Usage> {
-    let bad = |why: &str| Usage(format!("--to {text}: {why}; expected WHO:PORT, such as web:80, :8080 or 192.0.2.1:53/udp"));
+    let bad = |why: &str| {
+        Usage(format!(
+            "--to {text}: {why}; expected WHO:PORT, such as web:80, :8080 or 192.0.2.1:53/udp"
+        ))
+    };
     let (rest, proto) = match text.rsplit_once('/') {
         Some((rest, "tcp")) => (rest, TCP),
         Some((rest, "udp")) => (rest, UDP),
         Some(_) => return Err(bad("only tcp and udp can be walked")),
         None => (text, TCP),
     };
-    let (who, port) = rest.rsplit_once(':').ok_or_else(|| bad("there is no port"))?;
+    let (who, port) = rest
+        .rsplit_once(':')
+        .ok_or_else(|| bad("there is no port"))?;
     let port: u16 = port.parse().map_err(|_| bad("that is no port"))?;
     if port == 0 {
         return Err(bad("port 0 is none"));
@@ -61,12 +67,21 @@ pub(super) fn resolve<'s>(sight: &'s Sight<'_>, from: &str, to: &str) -> Result<
     let (address, to_name) = if who.is_empty() {
         let (container, published) = published(sight, port, proto)?;
         let host = published.host_ip;
-        let address = if host.is_unspecified() {
+        // A port for the host alone is still asked for by the host's address from elsewhere.
+        let elsewhere = host.is_loopback() && !matches!(party, Party::Host);
+        let address = if host.is_unspecified() || elsewhere {
             own_address(sight).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
         } else {
             host
         };
-        (address, Some(format!("{} of {}", published.to_string().replace("->", "→"), container.name)))
+        (
+            address,
+            Some(format!(
+                "{} of {}",
+                published.to_string().replace("->", "→"),
+                container.name
+            )),
+        )
     } else if let Ok(address) = who.parse::<IpAddr>() {
         (address, None)
     } else {
@@ -170,7 +185,9 @@ fn destination(
         (_, address) => address,
     };
     let address = address.ok_or_else(|| {
-        Usage(format!("--to {name}: Docker gave it no address; name one of its addresses"))
+        Usage(format!(
+            "--to {name}: Docker gave it no address; name one of its addresses"
+        ))
     })?;
     Ok((address, Some(name.to_owned())))
 }
@@ -187,10 +204,15 @@ fn published<'s>(
         .filter(|(container, _)| container.ended.is_none())
         .collect();
     all.sort_by_key(|(container, published)| {
-        (container.state == State::Stopped, published.host_ip.is_ipv6())
+        (
+            container.state == State::Stopped,
+            published.host_ip.is_ipv6(),
+        )
     });
     all.first().copied().ok_or_else(|| {
-        Usage(format!("--to :{port}/{protocol}: no container publishes that port"))
+        Usage(format!(
+            "--to :{port}/{protocol}: no container publishes that port"
+        ))
     })
 }
 
@@ -232,7 +254,11 @@ fn source(
         _ => None,
     };
     let any = || {
-        let mut all = space.links.iter().flat_map(|link| &link.addresses).map(ipnet::IpNet::addr);
+        let mut all = space
+            .links
+            .iter()
+            .flat_map(|link| &link.addresses)
+            .map(ipnet::IpNet::addr);
         all.find(|own| Family::of(*own) == family && !own.is_loopback() && !is_link_local(*own))
     };
     by_route
@@ -254,8 +280,19 @@ mod tests {
     fn who_and_port() {
         assert_eq!(split("web:80").unwrap(), ("web", 80, TCP));
         assert_eq!(split(":53/udp").unwrap(), ("", 53, UDP));
-        assert_eq!(split("[2001:db8::1]:443").unwrap(), ("2001:db8::1", 443, TCP));
-        for bad in ["web", "web:", "web:x", "web:0", "web:80/sctp", "web:99999", ""] {
+        assert_eq!(
+            split("[2001:db8::1]:443").unwrap(),
+            ("2001:db8::1", 443, TCP)
+        );
+        for bad in [
+            "web",
+            "web:",
+            "web:x",
+            "web:0",
+            "web:80/sctp",
+            "web:99999",
+            "",
+        ] {
             assert!(split(bad).is_err(), "{bad}");
         }
     }

@@ -48,10 +48,12 @@ impl<'s> Walk<'s> {
                     crate::host::route::fib::FibMatch::Route { route, .. } => route.oif.clone(),
                     _ => None,
                 };
-                let default = crate::check::families::uplink(sight, family).map(|uplink| uplink.link.name.clone());
+                let default = crate::check::families::uplink(sight, family)
+                    .map(|uplink| uplink.link.name.clone());
                 let Some(iif) = by_route.or(default) else {
-                    let verdict = Verdict::confirmed("no-route", "the host has no interface that leads out")
-                        .fact("no default route");
+                    let verdict =
+                        Verdict::confirmed("no-route", "the host has no interface that leads out")
+                            .fact("no default route");
                     return self.stop("host", "uplink", verdict);
                 };
                 self.carrier(&iif)?;
@@ -70,8 +72,14 @@ impl<'s> Walk<'s> {
             self.pass("host", "uplink", format!("{name} is up"));
             return Ok(());
         }
-        let verdict = Verdict::confirmed("uplink-no-carrier", format!("{name} is {}", if link.up { "without carrier" } else { "down" }))
-            .fact(format!("{name}: up {}, carrier {}", link.up, link.carrier));
+        let verdict = Verdict::confirmed(
+            "uplink-no-carrier",
+            format!(
+                "{name} is {}",
+                if link.up { "without carrier" } else { "down" }
+            ),
+        )
+        .fact(format!("{name}: up {}, carrier {}", link.up, link.carrier));
         let verdict = if link.up {
             verdict.advise("check the cable and its other end")
         } else {
@@ -83,7 +91,9 @@ impl<'s> Walk<'s> {
     fn leave_container(&mut self, container: &'s Container, space: &'s Space) -> Go<Arrived<'s>> {
         let to = self.dst();
         if space.has_address(to) || to.is_loopback() {
-            return self.program(space, container, false).map(|()| Arrived::Bridged(container, space, String::new()));
+            return self
+                .program(space, container, false)
+                .map(|()| Arrived::Bridged(container, space, String::new()));
         }
         let query = RouteQuery::to(to).from(self.probe.original.src);
         let route = self.way(space, &query)?;
@@ -105,19 +115,38 @@ impl<'s> Walk<'s> {
     /// A container's cable, up to the bridge whose name it returns.
     fn cable(&mut self, container: &Container, space: &Space, device: &str) -> Go<String> {
         let sight = self.sight;
-        let namespace = sight.map.namespaces.iter().find(|known| known.inum == space.handle.inum());
+        let namespace = sight
+            .map
+            .namespaces
+            .iter()
+            .find(|known| known.inum == space.handle.inum());
         let interface = namespace.and_then(|namespace| {
-            namespace.interfaces.iter().find(|interface| interface.device.name == device)
+            namespace
+                .interfaces
+                .iter()
+                .find(|interface| interface.device.name == device)
         });
-        let Some((interface, peer)) = interface.and_then(|interface| Some((interface, interface.peer.as_ref()?))) else {
-            self.unknown(&space.label, "cable", format!("{device} is no veth to a bridge of the host: its way from there is not known"));
+        let Some((interface, peer)) =
+            interface.and_then(|interface| Some((interface, interface.peer.as_ref()?)))
+        else {
+            self.unknown(
+                &space.label,
+                "cable",
+                format!(
+                    "{device} is no veth to a bridge of the host: its way from there is not known"
+                ),
+            );
             return Err(super::Halted);
         };
         let (own, name) = (&interface.device, &peer.device.name);
         for (device, place) in [(own, &space.label), (&peer.device, &"host".to_owned())] {
             if !device.up {
                 let command = format!("ip link set {} up", device.name);
-                let command = if place == "host" { command } else { space.command(&command) };
+                let command = if place == "host" {
+                    command
+                } else {
+                    space.command(&command)
+                };
                 let verdict = Verdict::confirmed("veth-down", format!("{} is down", device.name))
                     .fact(format!("{} is not up", device.name))
                     .run(command, place.clone(), None, Impact::None);
@@ -125,11 +154,23 @@ impl<'s> Walk<'s> {
             }
         }
         let Some(port) = &peer.port else {
-            let network = container.attachments.first().map_or("its network", |attachment| attachment.network.as_str());
-            let bridge = sight.inventory.network(network).and_then(|network| network.bridge.clone());
-            let verdict = Verdict::confirmed("veth-off-bridge", format!("{name} is a port of no bridge"));
+            let network = container
+                .attachments
+                .first()
+                .map_or("its network", |attachment| attachment.network.as_str());
+            let bridge = sight
+                .inventory
+                .network(network)
+                .and_then(|network| network.bridge.clone());
+            let verdict =
+                Verdict::confirmed("veth-off-bridge", format!("{name} is a port of no bridge"));
             let verdict = match bridge {
-                Some(bridge) => verdict.run(format!("ip link set {name} master {bridge}"), "host", None, Impact::None),
+                Some(bridge) => verdict.run(
+                    format!("ip link set {name} master {bridge}"),
+                    "host",
+                    None,
+                    Impact::None,
+                ),
                 None => verdict,
             };
             return self.stop("host", "cable", verdict);
@@ -137,16 +178,33 @@ impl<'s> Walk<'s> {
         let bridge = port.bridge.name.clone();
         if !port.bridge.up {
             let verdict = Verdict::confirmed("bridge-down", format!("bridge {bridge} is down"))
-                .run(format!("ip link set {bridge} up"), "host", None, Impact::None);
+                .run(
+                    format!("ip link set {bridge} up"),
+                    "host",
+                    None,
+                    Impact::None,
+                );
             return self.stop("host", "bridge", verdict);
         }
         let state = sight.host.bridges.port(name).map(|port| port.state);
         if let Some(state) = state.filter(|state| *state != PortState::Forwarding) {
-            let verdict = Verdict::confirmed("stp-forward-delay", format!("{name} is {state} on {bridge}: it passes nothing"))
-                .run(format!("ip link set {bridge} type bridge stp_state 0"), "host", None, Impact::None);
+            let verdict = Verdict::confirmed(
+                "stp-forward-delay",
+                format!("{name} is {state} on {bridge}: it passes nothing"),
+            )
+            .run(
+                format!("ip link set {bridge} type bridge stp_state 0"),
+                "host",
+                None,
+                Impact::None,
+            );
             return self.stop("host", "bridge", verdict);
         }
-        self.pass("host", "bridge", format!("{} ↔ {name} on {bridge}, forwarding", own.name));
+        self.pass(
+            "host",
+            "bridge",
+            format!("{} ↔ {name} on {bridge}, forwarding", own.name),
+        );
         Ok(bridge)
     }
 
@@ -160,23 +218,41 @@ impl<'s> Walk<'s> {
         if let (Some(entry), Some(actual)) = (entry, &owner)
             && let Some(believed) = entry.mac.as_ref().filter(|believed| *believed != actual)
         {
-            let used = !matches!(entry.state, NeighbourState::Failed | NeighbourState::Incomplete);
+            let used = !matches!(
+                entry.state,
+                NeighbourState::Failed | NeighbourState::Incomplete
+            );
             if used {
                 let verdict = Verdict::confirmed(
                     "stale-neighbour",
-                    format!("{} believes {next} to be at {believed}; it is at {actual}", space.label),
+                    format!(
+                        "{} believes {next} to be at {believed}; it is at {actual}",
+                        space.label
+                    ),
                 )
                 .fact(entry.to_string())
-                .run(space.command(&format!("ip neigh del {next} dev {device}")), space.label.clone(), None, Impact::None);
+                .run(
+                    space.command(&format!("ip neigh del {next} dev {device}")),
+                    space.label.clone(),
+                    None,
+                    Impact::None,
+                );
                 return self.stop(&space.label, "neighbour", verdict);
             }
         }
         if owner.is_none() && self.sight.inventory.network_of(next).is_some() {
-            let id = if next == self.probe.destination().0 { "dnat-to-dead-address" } else { "container-wrong-gateway" };
+            let id = if next == self.probe.destination().0 {
+                "dnat-to-dead-address"
+            } else {
+                "container-wrong-gateway"
+            };
             let verdict = match self.assigned(next) {
                 Some(container) => Verdict::confirmed(
                     "container-address-changed",
-                    format!("{} no longer has {next}, the address that Docker gave it", container.name),
+                    format!(
+                        "{} no longer has {next}, the address that Docker gave it",
+                        container.name
+                    ),
                 )
                 .fact(format!("none of its interfaces has {next}"))
                 .advise(format!("docker restart {}", container.name)),
@@ -194,7 +270,10 @@ impl<'s> Walk<'s> {
     fn assigned(&self, address: IpAddr) -> Option<&'s Container> {
         self.sight.running().into_iter().find(|container| {
             container.attachments.iter().any(|attachment| {
-                [attachment.ipv4, attachment.ipv6].into_iter().flatten().any(|net| net.addr() == address)
+                [attachment.ipv4, attachment.ipv6]
+                    .into_iter()
+                    .flatten()
+                    .any(|net| net.addr() == address)
             })
         })
     }
@@ -207,20 +286,32 @@ impl<'s> Walk<'s> {
 
     /// The container that has an address.
     fn holder(&self, address: IpAddr) -> Option<(&'s Container, &'s Space)> {
-        let space = self.sight.spaces.iter().find(|space| space.has_address(address))?;
+        let space = self
+            .sight
+            .spaces
+            .iter()
+            .find(|space| space.has_address(address))?;
         let container = self.sight.inventory.containers_in(space.key).next()?;
         Some((container, space))
     }
 
     /// Between two ports of one bridge.
-    fn bridged(&mut self, container: &'s Container, space: &'s Space, bridge: &str) -> Go<Arrived<'s>> {
+    fn bridged(
+        &mut self,
+        container: &'s Container,
+        space: &'s Space,
+        bridge: &str,
+    ) -> Go<Arrived<'s>> {
         let sight = self.sight;
         let seen = sight.number(&sight.host, "net/bridge/bridge-nf-call-iptables") == Some(1);
         if seen {
             let packet = self.probe.first(Some(bridge), Some(bridge));
             self.filter(&sight.host, &packet, Hook::Forward)?;
         }
-        let device = space.holder(self.dst()).map(|link| link.name.clone()).unwrap_or_default();
+        let device = space
+            .holder(self.dst())
+            .map(|link| link.name.clone())
+            .unwrap_or_default();
         self.cable(container, space, &device)?;
         self.program(space, container, true)?;
         Ok(Arrived::Bridged(container, space, bridge.to_owned()))
@@ -244,7 +335,11 @@ impl<'s> Walk<'s> {
         match translation(host, packet, hook) {
             Translation::Nothing => {}
             Translation::CannotTell(at) => {
-                self.unknown("host", "dnat", format!("it depends on a rule that cannot be told: {at}"));
+                self.unknown(
+                    "host",
+                    "dnat",
+                    format!("it depends on a rule that cannot be told: {at}"),
+                );
             }
             Translation::To(target, rule) => {
                 let address = match target.kind {
@@ -256,9 +351,20 @@ impl<'s> Walk<'s> {
                 if let Some(address) = address {
                     self.probe = self.probe.to(address, target.port);
                     let (address, port) = self.probe.destination();
-                    self.pass("host", "dnat", format!("becomes {}  {rule}", std::net::SocketAddr::new(address, port)));
+                    self.pass(
+                        "host",
+                        "dnat",
+                        format!(
+                            "becomes {}  {rule}",
+                            std::net::SocketAddr::new(address, port)
+                        ),
+                    );
                 } else if target.kind == NatKind::Dnat {
-                    self.unknown("host", "dnat", format!("the rule names several addresses: {rule}"));
+                    self.unknown(
+                        "host",
+                        "dnat",
+                        format!("the rule names several addresses: {rule}"),
+                    );
                     return Err(super::Halted);
                 }
             }
@@ -298,14 +404,22 @@ impl<'s> Walk<'s> {
             query.source = None;
         }
         let route = self.way(host, &query)?;
-        let oif = route.oif.clone().or_else(|| route.nexthops.first().map(|hop| hop.oif.clone())).unwrap_or_default();
+        let oif = route
+            .oif
+            .clone()
+            .or_else(|| route.nexthops.first().map(|hop| hop.oif.clone()))
+            .unwrap_or_default();
         if route.kind == RouteKind::Local {
             return self.host_program();
         }
         self.localnet(&oif)?;
         let iif = self.iif.clone();
         let packet = self.probe.first(iif.as_deref(), Some(&oif));
-        let hook = if iif.is_some() { Hook::Forward } else { Hook::Output };
+        let hook = if iif.is_some() {
+            Hook::Forward
+        } else {
+            Hook::Output
+        };
         self.filter(host, &packet, hook)?;
         self.source_nat(host, iif.as_deref(), &oif, to)?;
         self.deliver(host, &route, oif, to)
@@ -314,7 +428,10 @@ impl<'s> Walk<'s> {
     /// Packets from 127/8 leave only where `route_localnet` says so.
     fn localnet(&mut self, oif: &str) -> Go<()> {
         let host = &self.sight.host;
-        if !self.probe.original.src.is_loopback() || self.probe.original.src.is_ipv6() || oif == "lo" {
+        if !self.probe.original.src.is_loopback()
+            || self.probe.original.src.is_ipv6()
+            || oif == "lo"
+        {
             return Ok(());
         }
         let key = crate::host::sysctl::interface_key(false, oif, "route_localnet");
@@ -323,9 +440,12 @@ impl<'s> Walk<'s> {
         if own == Some(1) || all == Some(1) {
             return Ok(());
         }
-        let verdict = Verdict::confirmed("route-localnet", format!("packets from 127.0.0.1 are not routed to {oif}"))
-            .fact(format!("{} = 0", crate::host::sysctl::display_key(&key)))
-            .set_host_sysctl(&self.sight.files, &key, "0", "1");
+        let verdict = Verdict::confirmed(
+            "route-localnet",
+            format!("packets from 127.0.0.1 are not routed to {oif}"),
+        )
+        .fact(format!("{} = 0", crate::host::sysctl::display_key(&key)))
+        .set_host_sysctl(&self.sight.files, &key, "0", "1");
         self.stop("host", "route", verdict)
     }
 
@@ -356,13 +476,21 @@ impl<'s> Walk<'s> {
                 Ok(())
             }
             Translation::CannotTell(at) => {
-                self.unknown("host", "snat", format!("it depends on a rule that cannot be told: {at}"));
+                self.unknown(
+                    "host",
+                    "snat",
+                    format!("it depends on a rule that cannot be told: {at}"),
+                );
                 Ok(())
             }
             Translation::Nothing => {
                 let network = inventory.network_of(self.probe.original.src);
                 let wanted = network.is_some_and(|network| {
-                    network.masquerade && network.gateway_mode.as_deref().is_none_or(|mode| mode.starts_with("nat"))
+                    network.masquerade
+                        && network
+                            .gateway_mode
+                            .as_deref()
+                            .is_none_or(|mode| mode.starts_with("nat"))
                 });
                 if from_container && leaves && to.is_ipv4() && wanted {
                     let verdict = Verdict::confirmed(
@@ -378,28 +506,56 @@ impl<'s> Walk<'s> {
         }
     }
 
-    fn deliver(&mut self, host: &'s Space, route: &Route, oif: String, to: IpAddr) -> Go<Arrived<'s>> {
+    fn deliver(
+        &mut self,
+        host: &'s Space,
+        route: &Route,
+        oif: String,
+        to: IpAddr,
+    ) -> Go<Arrived<'s>> {
         let docker = self.sight.inventory.network_by_bridge(&oif).is_some();
         if !docker {
             self.carrier(&oif)?;
             if let Some(iif) = &self.iif {
-                let (from, out) = (host.link(iif).map(|link| link.mtu), host.link(&oif).map(|link| link.mtu));
+                let (from, out) = (
+                    host.link(iif).map(|link| link.mtu),
+                    host.link(&oif).map(|link| link.mtu),
+                );
                 if let (Some(from), Some(out)) = (from, out)
                     && from > out
                 {
-                    self.pass("host", "mtu", format!("{iif} {from} → {oif} {out}: larger packets depend on ICMP coming back"));
+                    self.pass(
+                        "host",
+                        "mtu",
+                        format!(
+                            "{iif} {from} → {oif} {out}: larger packets depend on ICMP coming back"
+                        ),
+                    );
                 }
             }
-            let by = route.gateway.map_or_else(String::new, |gateway| format!(" via {gateway}"));
-            self.pass("host", "leaves", format!("by {oif}{by}; what others do with it is not seen here"));
+            let by = route
+                .gateway
+                .map_or_else(String::new, |gateway| format!(" via {gateway}"));
+            self.pass(
+                "host",
+                "leaves",
+                format!("by {oif}{by}; what others do with it is not seen here"),
+            );
             return Ok(Arrived::Outside(oif));
         }
         self.neighbour(host, &oif, to)?;
         let Some((container, space)) = self.holder(to) else {
-            self.unknown("host", "leaves", format!("{to} is in no namespace that was read"));
+            self.unknown(
+                "host",
+                "leaves",
+                format!("{to} is in no namespace that was read"),
+            );
             return Err(super::Halted);
         };
-        let device = space.holder(to).map(|link| link.name.clone()).unwrap_or_default();
+        let device = space
+            .holder(to)
+            .map(|link| link.name.clone())
+            .unwrap_or_default();
         self.cable(container, space, &device)?;
         self.reverse_path(space, &device, self.probe.answer.dst)?;
         self.program(space, container, true)?;
@@ -411,27 +567,50 @@ impl<'s> Walk<'s> {
         let (to, port) = self.probe.destination();
         if filtered {
             let device = space.holder(to).map(|link| link.name.clone());
-            self.quietly(space, &self.probe.first(device.as_deref(), None), Hook::Input)?;
+            self.quietly(
+                space,
+                &self.probe.first(device.as_deref(), None),
+                Hook::Input,
+            )?;
         }
         if container.state == State::Paused {
-            let verdict = Verdict::confirmed("container-paused", format!("{} is paused", container.name))
-                .run(format!("docker unpause {}", container.name), "host", None, Impact::None);
+            let verdict =
+                Verdict::confirmed("container-paused", format!("{} is paused", container.name))
+                    .run(
+                        format!("docker unpause {}", container.name),
+                        "host",
+                        None,
+                        Impact::None,
+                    );
             return self.stop(&space.label, "socket", verdict);
         }
-        let transport = if self.probe.proto == TCP { Transport::Tcp } else { Transport::Udp };
+        let transport = if self.probe.proto == TCP {
+            Transport::Tcp
+        } else {
+            Transport::Udp
+        };
         let all = listening_on(&space.listeners, transport, port);
-        let open: Vec<_> = all.iter().filter(|listener| listener.remote.is_none()).collect();
+        let open: Vec<_> = all
+            .iter()
+            .filter(|listener| listener.remote.is_none())
+            .collect();
         if let Some(listener) = open.iter().find(|listener| listener.accepts(to)) {
             self.pass(&space.label, "socket", format!("listens on {listener}"));
             return Ok(());
         }
         let loopback = open.iter().any(|listener| listener.is_loopback());
         let verdict = if loopback {
-            Verdict::confirmed("listener-on-loopback", format!("the program in {} listens on loopback only", space.label))
-                .advise(format!("make it listen on 0.0.0.0 (or [::]) port {port}"))
+            Verdict::confirmed(
+                "listener-on-loopback",
+                format!("the program in {} listens on loopback only", space.label),
+            )
+            .advise(format!("make it listen on 0.0.0.0 (or [::]) port {port}"))
         } else {
-            Verdict::confirmed("no-listener", format!("nothing in {} listens on {port}/{transport}", space.label))
-                .advise("start the program, or ask for the port that it uses")
+            Verdict::confirmed(
+                "no-listener",
+                format!("nothing in {} listens on {port}/{transport}", space.label),
+            )
+            .advise("start the program, or ask for the port that it uses")
         };
         self.stop(&space.label, "socket", verdict)
     }
@@ -440,24 +619,49 @@ impl<'s> Walk<'s> {
     fn host_program(&mut self) -> Go<Arrived<'s>> {
         let sight = self.sight;
         let (to, port) = self.probe.destination();
-        let (transport, protocol) = if self.probe.proto == TCP { (Transport::Tcp, "tcp") } else { (Transport::Udp, "udp") };
+        let (transport, protocol) = if self.probe.proto == TCP {
+            (Transport::Tcp, "tcp")
+        } else {
+            (Transport::Udp, "udp")
+        };
         let all = listening_on(&sight.host.listeners, transport, port);
-        let listener = all.iter().find(|listener| listener.accepts(to) && listener.remote.is_none());
+        let listener = all
+            .iter()
+            .find(|listener| listener.accepts(to) && listener.remote.is_none());
         let published = sight.inventory.published(protocol, to, port);
         if let Some((container, published)) = published
             && sight.daemon.has_proxy(protocol, port)
             && container.state != State::Stopped
         {
-            self.pass("host", "socket", format!("docker-proxy takes it and asks {} itself, port {}", container.name, published.container_port));
-            let Some(address) = container.attachments.iter().find_map(|attachment| attachment.ipv4).map(|net| net.addr()) else {
+            self.pass(
+                "host",
+                "socket",
+                format!(
+                    "docker-proxy takes it and asks {} itself, port {}",
+                    container.name, published.container_port
+                ),
+            );
+            let Some(address) = container
+                .attachments
+                .iter()
+                .find_map(|attachment| attachment.ipv4)
+                .map(|net| net.addr())
+            else {
                 return Ok(Arrived::Host);
             };
             let own = match sight.host.route(&RouteQuery::to(address)) {
-                crate::host::route::fib::FibMatch::Route { route, .. } => route.prefsrc.unwrap_or(to),
+                crate::host::route::fib::FibMatch::Route { route, .. } => {
+                    route.prefsrc.unwrap_or(to)
+                }
                 _ => to,
             };
             self.iif = None;
-            self.probe = crate::check::probe::Probe::new(self.probe.proto, own, address, published.container_port);
+            self.probe = crate::check::probe::Probe::new(
+                self.probe.proto,
+                own,
+                address,
+                published.container_port,
+            );
             self.from = Party::Host;
             return self.route_out(&sight.host);
         }
@@ -468,25 +672,51 @@ impl<'s> Walk<'s> {
         let verdict = match published {
             Some((container, _)) if container.state == State::Stopped => Verdict::confirmed(
                 "container-stopped",
-                format!("{}, which publishes {port}/{protocol}, does not run", container.name),
+                format!(
+                    "{}, which publishes {port}/{protocol}, does not run",
+                    container.name
+                ),
             )
-            .run(format!("docker start {}", container.name), "host", None, Impact::None),
-            Some((_, published)) if published.host_ip.is_loopback() && !to.is_loopback() => Verdict::confirmed(
-                "published-on-loopback",
-                format!("port {port} is published on {} alone", published.host_ip),
+            .run(
+                format!("docker start {}", container.name),
+                "host",
+                None,
+                Impact::None,
             ),
+            Some((_, published)) if published.host_ip.is_loopback() && !to.is_loopback() => {
+                Verdict::confirmed(
+                    "published-on-loopback",
+                    format!("port {port} is published on {} alone", published.host_ip),
+                )
+            }
             Some((container, _)) => Verdict::confirmed(
                 "nat-rules-missing",
-                format!("no rule and no docker-proxy leads from port {port} to {}", container.name),
+                format!(
+                    "no rule and no docker-proxy leads from port {port} to {}",
+                    container.name
+                ),
             )
-            .run("systemctl restart docker", "host", None, Impact::RestartsContainers),
+            .run(
+                "systemctl restart docker",
+                "host",
+                None,
+                Impact::RestartsContainers,
+            ),
             None => match sight.inventory.published_on(protocol, port).next() {
-                Some((container, published)) if published.host_ip.is_loopback() => Verdict::confirmed(
-                    "published-on-loopback",
-                    format!("port {port} of {} is published on {} alone", container.name, published.host_ip),
-                )
-                .advise("if others should reach it: publish it without the address"),
-                _ => Verdict::confirmed("no-listener", format!("nothing on the host listens on {port}/{protocol}")),
+                Some((container, published)) if published.host_ip.is_loopback() => {
+                    Verdict::confirmed(
+                        "published-on-loopback",
+                        format!(
+                            "port {port} of {} is published on {} alone",
+                            container.name, published.host_ip
+                        ),
+                    )
+                    .advise("if others should reach it: publish it without the address")
+                }
+                _ => Verdict::confirmed(
+                    "no-listener",
+                    format!("nothing on the host listens on {port}/{protocol}"),
+                ),
             },
         };
         self.stop("host", "socket", verdict)

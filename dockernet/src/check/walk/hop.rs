@@ -24,11 +24,21 @@ impl<'s> Walk<'s> {
                 Ok(())
             }
             Judged::Doubt(at) => {
-                self.unknown(&space.label, what, format!("it depends on a rule that cannot be told: {at}"));
+                self.unknown(
+                    &space.label,
+                    what,
+                    format!("it depends on a rule that cannot be told: {at}"),
+                );
                 Ok(())
             }
             Judged::Drops(found) => {
-                let verdict = dropped(space, &found, hook);
+                let kept_apart = matches!(self.from, super::Party::Container(..))
+                    && found.kind == DropKind::DirectAccess;
+                let verdict = if kept_apart {
+                    isolated(&found)
+                } else {
+                    dropped(space, &found, hook)
+                };
                 self.stop(&space.label, what, verdict)
             }
         }
@@ -48,14 +58,29 @@ impl<'s> Walk<'s> {
         let container = !space.enter.is_empty();
         match space.route(query) {
             FibMatch::Nothing => {
-                let id = if container { "container-no-default-route" } else { "no-route" };
-                let verdict = Verdict::confirmed(id, format!("{} has no route to {to}", space.label))
-                    .fact(format!("to see it: {}", space.command(&query.command())))
-                    .advise("give it a default route, or connect it to a network that has one");
+                if container && self.is_inside(space) {
+                    let verdict = Verdict::confirmed("internal-network", format!("{} is on internal networks alone: they have no way out", space.label))
+                        .fact("no route leads there, and none is meant to")
+                        .advise("if this should pass: connect it to a second network that is not internal (docker network connect NETWORK CONTAINER)");
+                    return self.stop(&space.label, "route", verdict);
+                }
+                let id = if container {
+                    "container-no-default-route"
+                } else {
+                    "no-route"
+                };
+                let verdict =
+                    Verdict::confirmed(id, format!("{} has no route to {to}", space.label))
+                        .fact(format!("to see it: {}", space.command(&query.command())))
+                        .advise("give it a default route, or connect it to a network that has one");
                 self.stop(&space.label, "route", verdict)
             }
             FibMatch::Unsure(rule) => {
-                self.unknown(&space.label, "route", format!("a policy rule has a condition that is not read: {rule}"));
+                self.unknown(
+                    &space.label,
+                    "route",
+                    format!("a policy rule has a condition that is not read: {rule}"),
+                );
                 // The rest of the walk needs a way: the plain one.
                 match space.routes.iter().find(|route| route.prefix.contains(&to)) {
                     Some(route) => Ok(route.clone()),
@@ -65,11 +90,19 @@ impl<'s> Walk<'s> {
             found if found.rejects() => {
                 let verdict = Verdict::confirmed(
                     "route-rejects",
-                    format!("a route or policy rule of {} refuses packets to {to}", space.label),
+                    format!(
+                        "a route or policy rule of {} refuses packets to {to}",
+                        space.label
+                    ),
                 )
                 .maybe_fact(found.text());
                 let verdict = match found.delete_command() {
-                    Some(command) => verdict.run(space.command(&command), space.label.clone(), None, Impact::None),
+                    Some(command) => verdict.run(
+                        space.command(&command),
+                        space.label.clone(),
+                        None,
+                        Impact::None,
+                    ),
                     None => verdict,
                 };
                 self.stop(&space.label, "route", verdict)
@@ -77,7 +110,11 @@ impl<'s> Walk<'s> {
             FibMatch::Route { rule, route } => {
                 let by_rule = rule.verdict != RuleVerdict::Table(TABLE_MAIN)
                     && !matches!(rule.verdict, RuleVerdict::Table(255));
-                let note = if by_rule { format!(" (rule {rule})") } else { String::new() };
+                let note = if by_rule {
+                    format!(" (rule {rule})")
+                } else {
+                    String::new()
+                };
                 self.pass(&space.label, "route", format!("{route}{note}"));
                 self.owns(space, query, &rule.to_string(), by_rule, &route)?;
                 Ok(route)
@@ -87,6 +124,22 @@ impl<'s> Walk<'s> {
                 Err(super::Halted)
             }
         }
+    }
+
+    /// Whether the container of a namespace is on internal networks alone.
+    fn is_inside(&self, space: &Space) -> bool {
+        let inventory = self.sight.inventory;
+        inventory
+            .containers_in(space.key)
+            .next()
+            .is_some_and(|container| {
+                !container.attachments.is_empty()
+                    && container.attachments.iter().all(|attachment| {
+                        inventory
+                            .network(&attachment.network_id)
+                            .is_some_and(|network| network.internal)
+                    })
+            })
     }
 
     /// On the host, a container's address has to lead to its bridge.
@@ -109,14 +162,29 @@ impl<'s> Walk<'s> {
         let Some(bridge) = bridge.filter(|_| space.enter.is_empty() && holds) else {
             return Ok(());
         };
-        if route.oif.as_deref() == Some(bridge.as_str()) || route.kind == crate::host::route::RouteKind::Local {
+        if route.oif.as_deref() == Some(bridge.as_str())
+            || route.kind == crate::host::route::RouteKind::Local
+        {
             return Ok(());
         }
-        let id = if by_rule { "policy-rule-misroutes" } else { "route-shadows-subnet" };
+        let id = if by_rule {
+            "policy-rule-misroutes"
+        } else {
+            "route-shadows-subnet"
+        };
         let oif = route.oif.clone().unwrap_or_default();
-        let verdict = Verdict::confirmed(id, format!("packets to {to} go to {oif} instead of {bridge}"))
-            .fact(if by_rule { rule.to_owned() } else { route.to_string() })
-            .advise(format!("see dockernet-trace check for the way back to {bridge}"));
+        let verdict = Verdict::confirmed(
+            id,
+            format!("packets to {to} go to {oif} instead of {bridge}"),
+        )
+        .fact(if by_rule {
+            rule.to_owned()
+        } else {
+            route.to_string()
+        })
+        .advise(format!(
+            "see dockernet-trace check for the way back to {bridge}"
+        ));
         self.stop("host", "route", verdict)
     }
 
@@ -126,9 +194,10 @@ impl<'s> Walk<'s> {
         if ipv6 {
             let key = "net/ipv6/conf/all/forwarding";
             if self.sight.number(host, key) == Some(0) {
-                let verdict = Verdict::confirmed("ipv6-forwarding-disabled", "the host forwards no IPv6")
-                    .fact(format!("{} = 0", display_key(key)))
-                    .set_host_sysctl(&self.sight.files, key, "0", "1");
+                let verdict =
+                    Verdict::confirmed("ipv6-forwarding-disabled", "the host forwards no IPv6")
+                        .fact(format!("{} = 0", display_key(key)))
+                        .set_host_sysctl(&self.sight.files, key, "0", "1");
                 return self.stop("host", "forwarding", verdict);
             }
             self.pass("host", "forwarding", "IPv6 forwarding is on");
@@ -161,7 +230,9 @@ impl<'s> Walk<'s> {
         if source.is_ipv6() {
             return Ok(());
         }
-        let own = self.sight.number(space, &interface_key(false, iif, "rp_filter"));
+        let own = self
+            .sight
+            .number(space, &interface_key(false, iif, "rp_filter"));
         let all = self.sight.number(space, "net/ipv4/conf/all/rp_filter");
         let mode = own.unwrap_or(0).max(all.unwrap_or(0));
         if mode == 0 {
@@ -171,7 +242,11 @@ impl<'s> Walk<'s> {
         let back = match &found {
             FibMatch::Route { route, .. } => route.oif.clone(),
             FibMatch::Unsure(rule) => {
-                self.unknown(&space.label, "rp_filter", format!("a policy rule has a condition that is not read: {rule}"));
+                self.unknown(
+                    &space.label,
+                    "rp_filter",
+                    format!("a policy rule has a condition that is not read: {rule}"),
+                );
                 return Ok(());
             }
             _ => None,
@@ -181,7 +256,11 @@ impl<'s> Walk<'s> {
             _ => back.is_some(),
         };
         if good {
-            self.pass(&space.label, "rp_filter", format!("answers to {source} leave by {}", back.unwrap_or_default()));
+            self.pass(
+                &space.label,
+                "rp_filter",
+                format!("answers to {source} leave by {}", back.unwrap_or_default()),
+            );
             return Ok(());
         }
         let key = interface_key(false, iif, "rp_filter");
@@ -190,7 +269,10 @@ impl<'s> Walk<'s> {
             "rp-filter",
             format!("{source} came in by {iif}, but answers to it would leave by {leaves}"),
         )
-        .fact(format!("the larger of {} and net.ipv4.conf.all.rp_filter is {mode}", display_key(&key)));
+        .fact(format!(
+            "the larger of {} and net.ipv4.conf.all.rp_filter is {mode}",
+            display_key(&key)
+        ));
         let verdict = if space.enter.is_empty() {
             verdict.set_host_sysctl(&self.sight.files, &key, &mode.to_string(), "2")
         } else {
@@ -202,11 +284,29 @@ impl<'s> Walk<'s> {
     }
 }
 
+/// Docker 28 and later keep networks apart before routing already.
+fn isolated(found: &Attribution) -> Verdict {
+    Verdict::confirmed("network-isolation", "Docker keeps the two networks apart")
+        .fact(format!(
+            "{} in table {} {}: {}",
+            found.place(),
+            found.dropped.family.name(),
+            found.dropped.table,
+            found.dropped.rule.as_ref().map_or("policy drop", |rule| &rule.text)
+        ))
+        .advise("connect one of them to the other's network (docker network connect NETWORK CONTAINER), or publish the port and use the host's address")
+        .rule(Rule::from(found))
+}
+
 /// What a rule that drops is called.
 fn dropped(space: &Space, found: &Attribution, hook: Hook) -> Verdict {
     let container = !space.enter.is_empty();
     let place = found.place();
-    let text = found.dropped.rule.as_ref().map_or("policy drop", |rule| &rule.text);
+    let text = found
+        .dropped
+        .rule
+        .as_ref()
+        .map_or("policy drop", |rule| &rule.text);
     let ipv6 = found.dropped.family == crate::host::firewall::Family::Ip6;
     let (id, summary) = match found.kind {
         _ if container => ("container-firewall-drop", format!("a firewall inside {} drops it", space.label)),

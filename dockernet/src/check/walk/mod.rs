@@ -78,7 +78,10 @@ impl Walked {
         if self.stopped.is_some() {
             return Some(false);
         }
-        let doubt = self.steps.iter().any(|step| step.outcome == Outcome::Unknown);
+        let doubt = self
+            .steps
+            .iter()
+            .any(|step| step.outcome == Outcome::Unknown);
         (!doubt).then_some(true)
     }
 

@@ -50,7 +50,10 @@ pub(in crate::check) fn text(walked: &Walked, look: &Look) -> String {
             end.push(Role::Fix, "✓ it arrives, and its answer comes back");
         }
         (None, None) => {
-            end.push(Role::Unknown, "? cannot tell: a step above depends on what is not known here");
+            end.push(
+                Role::Unknown,
+                "? cannot tell: a step above depends on what is not known here",
+            );
         }
     }
     out + &end.render(look)
