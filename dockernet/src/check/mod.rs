@@ -203,7 +203,12 @@ fn read<'a>(
     let host_space = spaces.remove(first);
     for space in std::iter::once(&host_space).chain(&spaces) {
         for (what, why) in &space.unread {
-            unread.push(Finding::unknown(Subject::host(), what, why));
+            // A program that is missing is missing everywhere: once is enough.
+            let again = space.key != host_space.key
+                && host_space.unread.iter().any(|(_, known)| known == why);
+            if !again {
+                unread.push(Finding::unknown(Subject::host(), what, why));
+            }
         }
     }
     let mut daemon = Daemon::look(host);

@@ -173,3 +173,60 @@ fn summary(findings: &[Finding], seen: &Seen) -> Line {
     );
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cause::Verdict, check::Subject};
+
+    fn seen() -> Seen {
+        Seen {
+            docker: Some("28.5.2".into()),
+            containers: 2,
+            networks: 3,
+            seconds: 0.1,
+        }
+    }
+
+    const LOOK: Look = Look {
+        color: false,
+        ascii: false,
+        width: Width::Unlimited,
+    };
+
+    #[test]
+    fn cause_first_fix_last() {
+        let verdict = Verdict::confirmed("no-route", "the host has no default route")
+            .fact("no route matches")
+            .advise("bring it back");
+        let affected = (1..=8).map(|number| Affected {
+            container: format!("c{number}"),
+            published: (number == 1).then(|| "0.0.0.0:80->80/tcp".into()),
+        });
+        let finding = Finding::new(Grade::Risk, Subject::host(), verdict).affects(affected);
+        let expected = "\
+host
+! RISK no-route
+   what  the host has no default route
+   hits  c1 0.0.0.0:80→80/tcp, c2, c3, c4, c5, c6, and 2 more
+   why   no route matches
+   fix   bring it back
+
+1 at risk  (2 running containers, 3 networks, docker 28.5.2, 0.10 s)
+";
+        assert_eq!(text(&[finding], &seen(), &LOOK), expected);
+    }
+
+    #[test]
+    fn nothing_broken_says_so_and_what_is_unknown() {
+        let all = text(&[], &seen(), &LOOK);
+        assert!(all.starts_with("✓ nothing is broken  ("), "{all}");
+        let finding = Finding::unknown(Subject::host(), "the routes of web", "no permission");
+        let all = text(&[finding], &seen(), &LOOK);
+        assert!(
+            all.contains("? UNKNOWN the routes of web\n   why   no permission\n"),
+            "{all}"
+        );
+        assert!(all.contains("✓ nothing is broken, 1 unknown"), "{all}");
+    }
+}

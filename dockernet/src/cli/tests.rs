@@ -55,7 +55,15 @@ macro_rules! snapshot {
 
 #[test]
 fn help() {
-    for job in ["", "doctor", "map", "explain", "completions", "man"] {
+    for job in [
+        "",
+        "doctor",
+        "map",
+        "check",
+        "explain",
+        "completions",
+        "man",
+    ] {
         let name = format!("help{}{job}", if job.is_empty() { "" } else { "-" });
         // The width must not be that of whoever runs the tests.
         let words = ["dockernet-trace", job, "--help"];

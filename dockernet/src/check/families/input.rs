@@ -7,6 +7,7 @@ use crate::{
         Finding, Grade, Sight, Subject,
         finding::Affected,
         probe::{Judged, Probe, judge},
+        sight::Member,
     },
     host::{
         firewall::{Attribution, Backend, Hook, Owner},
@@ -53,7 +54,7 @@ fn closed(sight: &Sight<'_>) -> Vec<Finding> {
             .iter()
             .map(ipnet::IpNet::addr)
             .find(std::net::IpAddr::is_ipv4);
-        let own = members.iter().find_map(|member| member.ipv4());
+        let own = members.iter().find_map(Member::ipv4);
         let (Some(gateway), Some(own)) = (gateway, own) else {
             continue;
         };

@@ -17,7 +17,9 @@ mod rp_filter;
 mod sizes;
 mod sockets;
 mod stopped;
+mod subnets;
 mod tracking;
+mod uplinks;
 mod wiring;
 
 pub(super) use self::firewall::uplink;
@@ -30,11 +32,13 @@ type Family = fn(&Sight<'_>) -> Vec<Finding>;
 const FAMILIES: &[Family] = &[
     forwarding::find,
     routing::find,
+    subnets::find,
     gateway::find,
     rp_filter::find,
     firewall::find,
     nat::find,
     wiring::find,
+    uplinks::find,
     sizes::find,
     identity::find,
     sockets::find,

@@ -5,20 +5,17 @@ use std::net::IpAddr;
 use super::{
     firewall::uplink,
     forwarding::{forwarded, whole},
+    subnets,
 };
 use crate::{
     cause::Verdict,
     check::{
-        Finding, Grade, Sight, Subject,
-        finding::Affected,
-        gather::Gather,
-        probe::somewhere,
-        sight::{Member, Uplink},
+        Finding, Grade, Sight, Subject, finding::Affected, gather::Gather, probe::somewhere,
+        sight::Member,
     },
     host::route::{
         Family, Route, RouteKind, TABLE_MAIN, fib::FibMatch, lookup::RouteQuery, rule::RuleVerdict,
     },
-    map::marks::is_link_local,
     model::{Impact, Network},
 };
 
@@ -35,7 +32,6 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
             .any(|known| rule.is_some_and(|rule| known.cause.evidence.contains(rule)))
     }));
     found.extend(misled);
-    found.extend(conflicts(sight));
     found
 }
 
@@ -222,7 +218,7 @@ fn to_containers(sight: &Sight<'_>) -> Vec<Finding> {
                 }
             }
         }
-        if let Some(finding) = shadows(sight, network, bridge)
+        if let Some(finding) = subnets::shadows(sight, network, bridge)
             && !gather
                 .findings
                 .iter()
@@ -339,41 +335,6 @@ fn misled(
     )))
 }
 
-/// A route inside a network's subnet that takes away addresses that no container has yet.
-fn shadows(sight: &Sight<'_>, network: &Network, bridge: &str) -> Option<Finding> {
-    let route = sight.host.routes.iter().find(|route| {
-        route.table == TABLE_MAIN
-            && matches!(route.kind, RouteKind::Unicast)
-            && route.oif.as_deref().is_some_and(|oif| oif != bridge)
-            && network.subnets.iter().any(|subnet| {
-                subnet.prefix != route.prefix && subnet.prefix.contains(&route.prefix)
-            })
-            && !is_link_local(&route.prefix)
-            && route.prefix.prefix_len() < route.prefix.max_prefix_len()
-    })?;
-    let oif = route.oif.clone().unwrap_or_default();
-    // The LAN's own prefix inside a Docker subnet: the other way round.
-    let lan = sight
-        .host
-        .link(&oif)
-        .is_some_and(|link| link.addresses.iter().any(|net| net.trunc() == route.prefix));
-    if lan {
-        return None;
-    }
-    let verdict = Verdict::confirmed(
-        "route-shadows-subnet",
-        format!("a route takes {} out of {}: a container that gets an address there is not reached", route.prefix, network.name),
-    )
-    .fact(route.to_string())
-    .run(route.delete_command(), "host", None, Impact::Interrupts)
-    .advise("give Docker other subnets (default-address-pools, bip), or take the prefix out of what the VPN sets");
-    Some(Finding::new(
-        Grade::Risk,
-        Subject::network(&network.name),
-        verdict,
-    ))
-}
-
 /// Policy rules that take containers' own packets to a table without the other bridges.
 fn from_containers(sight: &Sight<'_>) -> Vec<Finding> {
     let networks = forwarded(sight);
@@ -427,85 +388,4 @@ fn prefix_of(network: &Network, address: IpAddr) -> String {
     prefixes
         .find(|prefix| prefix.contains(&address))
         .map_or_else(|| address.to_string(), |prefix| prefix.to_string())
-}
-
-/// Two interfaces that claim one prefix, and Docker subnets that hold the LAN's addresses.
-fn conflicts(sight: &Sight<'_>) -> Vec<Finding> {
-    let mut found = Vec::new();
-    for (network, bridge) in sight.bridge_networks() {
-        let members = sight.members(network);
-        let affected: Vec<Affected> = members
-            .iter()
-            .flat_map(|member| whole(member.container))
-            .collect();
-        for subnet in &network.subnets {
-            let prefix = subnet.prefix;
-            for link in sight.host.links.iter().filter(|link| link.name != bridge) {
-                for net in link.addresses.iter().filter(|net| !is_link_local(net)) {
-                    if net.addr().is_ipv4() != prefix.addr().is_ipv4() || net.addr().is_loopback() {
-                        continue;
-                    }
-                    let theirs = net.trunc();
-                    if theirs == prefix {
-                        let verdict = Verdict::confirmed(
-                            "connected-route-conflict",
-                            format!("{} and {bridge} both claim {prefix}: packets for it go to one of them only", link.name),
-                        )
-                        .fact(format!("{net} is on {}", link.name))
-                        .run(format!("ip addr del {net} dev {}", link.name), "host", None, Impact::Interrupts);
-                        found.push(
-                            Finding::new(Grade::Risk, Subject::network(&network.name), verdict)
-                                .affects(affected.clone()),
-                        );
-                    } else if prefix.contains(&theirs) || theirs.contains(&prefix) {
-                        found.push(
-                            overlap(
-                                network,
-                                bridge,
-                                prefix,
-                                &format!("{net} is on {}", link.name),
-                            )
-                            .affects(affected.clone()),
-                        );
-                    }
-                }
-            }
-            let gateway = sight.host.routes.iter().find(|route| {
-                route
-                    .gateway
-                    .is_some_and(|gateway| prefix.contains(&gateway))
-                    && route.oif.as_deref().is_some_and(|oif| oif != bridge)
-            });
-            let known = found.iter().any(|finding: &Finding| {
-                finding.subject == Subject::network(&network.name)
-                    && finding.cause.id == "subnet-overlaps-lan"
-            });
-            if let Some(route) = gateway.filter(|_| !known) {
-                found.push(
-                    overlap(network, bridge, prefix, &route.to_string()).affects(affected.clone()),
-                );
-            }
-        }
-    }
-    found
-}
-
-fn overlap(network: &Network, bridge: &str, prefix: ipnet::IpNet, fact: &str) -> Finding {
-    let verdict = Verdict::confirmed(
-        "subnet-overlaps-lan",
-        format!("the subnet of {} covers addresses of the host's own network: machines with one of them get no answer", network.name),
-    )
-    .fact(format!("{prefix} is on {bridge}"))
-    .fact(fact)
-    .advise(format!(
-        "recreate {} with another --subnet, and keep Docker off the LAN's addresses: default-address-pools (or bip) in /etc/docker/daemon.json",
-        network.name
-    ));
-    Finding::new(Grade::Risk, Subject::network(&network.name), verdict)
-}
-
-/// Answers that take another way than what they answer, with a strict reverse path filter.
-pub(super) fn is_tunnel(uplink: &Uplink<'_>) -> bool {
-    matches!(&uplink.link.kind, crate::model::LinkKind::Other(kind)
-        if matches!(kind.as_str(), "tun" | "wireguard" | "ipip" | "gre" | "sit" | "ip6tnl" | "vti" | "xfrm" | "ppp"))
 }

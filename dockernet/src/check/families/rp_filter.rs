@@ -2,15 +2,15 @@
 
 use std::fs;
 
-use super::{forwarding::whole, routing::is_tunnel};
+use super::forwarding::whole;
 use crate::{
     cause::Verdict,
-    check::{Finding, Grade, Sight, Subject, space::Space},
+    check::{Finding, Grade, Sight, Subject, sight::Uplink, space::Space},
     host::{
         route::{Family, RouteKind, fib::FibMatch, lookup::RouteQuery},
         sysctl::{display_key, interface_key},
     },
-    model::Impact,
+    model::{Impact, LinkKind},
 };
 
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
@@ -163,4 +163,10 @@ fn containers(sight: &Sight<'_>) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Whether an uplink is a tunnel: what comes from beyond it comes in by it.
+fn is_tunnel(uplink: &Uplink<'_>) -> bool {
+    matches!(&uplink.link.kind, LinkKind::Other(kind)
+        if matches!(kind.as_str(), "tun" | "wireguard" | "ipip" | "gre" | "sit" | "ip6tnl" | "vti" | "xfrm" | "ppp"))
 }

@@ -16,7 +16,7 @@ impl<'s> Walk<'s> {
                 let route = self.way(host, &query)?;
                 let packet = self.probe.back(None, route.oif.as_deref());
                 self.quietly(host, &packet, Hook::Output)?;
-                self.to_client()
+                self.reach_client()
             }
             Arrived::Bridged(container, space, bridge) => {
                 if bridge.is_empty() {
@@ -31,7 +31,7 @@ impl<'s> Walk<'s> {
                     let packet = self.probe.back(Some(bridge), Some(bridge));
                     self.filter(host, &packet, Hook::Forward)?;
                 }
-                self.to_client()
+                self.reach_client()
             }
             Arrived::Container(container, space, bridge) => {
                 self.leave(container, space)?;
@@ -69,7 +69,7 @@ impl<'s> Walk<'s> {
         let own = matches!(self.from, Party::Host) || host.has_address(client);
         if own {
             self.quietly(host, &self.probe.back(Some(iif), None), Hook::Input)?;
-            return self.to_client();
+            return self.reach_client();
         }
         self.forwards(iif, client.is_ipv6())?;
         let route = self.way(
@@ -78,10 +78,10 @@ impl<'s> Walk<'s> {
         )?;
         let oif = route.oif.clone().unwrap_or_default();
         self.filter(host, &self.probe.back(Some(iif), Some(&oif)), Hook::Forward)?;
-        self.to_client()
+        self.reach_client()
     }
 
-    fn to_client(&mut self) -> Go<()> {
+    fn reach_client(&mut self) -> Go<()> {
         let Party::Container(_, space) = self.from else {
             return Ok(());
         };

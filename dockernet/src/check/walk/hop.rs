@@ -264,7 +264,7 @@ impl<'s> Walk<'s> {
             return Ok(());
         }
         let key = interface_key(false, iif, "rp_filter");
-        let leaves = back.map_or_else(|| "no interface".to_owned(), |back| back);
+        let leaves = back.unwrap_or_else(|| "no interface".to_owned());
         let verdict = Verdict::confirmed(
             "rp-filter",
             format!("{source} came in by {iif}, but answers to it would leave by {leaves}"),

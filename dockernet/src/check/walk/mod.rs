@@ -4,7 +4,10 @@ mod back;
 mod ends;
 mod forth;
 mod hop;
+mod nat;
+mod program;
 mod show;
+mod wires;
 
 use std::net::IpAddr;
 
