@@ -223,6 +223,14 @@ impl<'a> Sight<'a> {
     }
 }
 
+/// Whether the engine gave a container this address.
+pub(super) fn has_been_given(container: &Container, address: IpAddr) -> bool {
+    container.attachments.iter().any(|attachment| {
+        let given = [attachment.ipv4, attachment.ipv6];
+        given.into_iter().flatten().any(|net| net.addr() == address)
+    })
+}
+
 /// `br-` and twelve hexadecimal digits: how Docker names its bridges.
 pub(super) fn is_docker_bridge(name: &str) -> bool {
     name.strip_prefix("br-")

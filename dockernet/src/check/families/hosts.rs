@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::forwarding::whole;
 use crate::{
     cause::Verdict,
-    check::{Finding, Grade, Sight, Subject},
+    check::{Finding, Grade, Sight, Subject, sight::has_been_given},
     host::resolver::hosts_of_process,
     model::{Container, Impact, State},
 };
@@ -51,14 +51,7 @@ fn stale(
                 .iter()
                 .any(|name| *name == other.name || (name.len() >= 12 && other.id.starts_with(name)))
     })?;
-    let has = |container: &Container| {
-        container.attachments.iter().any(|attachment| {
-            [attachment.ipv4, attachment.ipv6]
-                .into_iter()
-                .flatten()
-                .any(|net| net.addr() == address)
-        })
-    };
+    let has = |container: &Container| has_been_given(container, address);
     if has(meant) || meant.id == container.id {
         return None;
     }

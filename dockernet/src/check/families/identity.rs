@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::forwarding::whole;
 use crate::{
     cause::Verdict,
-    check::{Finding, Grade, Sight, Subject, space::Space},
+    check::{Finding, Grade, Sight, Subject, sight::has_been_given, space::Space},
     host::neighbour::NeighbourState,
     map::{
         marks::is_link_local,
         model::{Interface, Kind, Namespace},
     },
-    model::{Container, Impact, NetworkMode},
+    model::{Impact, NetworkMode},
 };
 
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
@@ -191,7 +191,7 @@ fn same_address(
             .containers
             .iter()
             .filter_map(|member| sight.inventory.container(&member.id))
-            .any(|container| assigned(container, address))
+            .any(|container| has_been_given(container, address))
     };
     // The one that Docker did not give it to is wrong.
     let wrong = if given(last) { first } else { last };
@@ -234,15 +234,6 @@ fn same_address(
         verdict,
     )
     .affects(sufferers(sight, &[*first, *last]))
-}
-
-fn assigned(container: &Container, address: IpAddr) -> bool {
-    container.attachments.iter().any(|attachment| {
-        [attachment.ipv4, attachment.ipv6]
-            .into_iter()
-            .flatten()
-            .any(|net| net.addr() == address)
-    })
 }
 
 /// Entries with a MAC address that is not the holder's.

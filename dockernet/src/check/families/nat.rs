@@ -13,7 +13,7 @@ use crate::{
         finding::Affected,
         gather::Gather,
         probe::{Probe, TCP, somewhere, translation},
-        sight::Member,
+        sight::{Member, has_been_given},
     },
     host::{
         firewall::{Hook, NatKind, NatTarget, Translation},
@@ -190,12 +190,7 @@ fn wrong(
     }
     let to = target.address?;
     let port = target.port.unwrap_or(published.host_port);
-    let own = member.container.attachments.iter().any(|attachment| {
-        [attachment.ipv4, attachment.ipv6]
-            .into_iter()
-            .flatten()
-            .any(|net| net.addr() == to)
-    });
+    let own = has_been_given(member.container, to);
     if own && port == published.container_port {
         return None;
     }
@@ -260,14 +255,10 @@ fn dead_targets(sight: &Sight<'_>, told: &[Finding]) -> Vec<Finding> {
         if known || holder(sight, address).is_some() || network.driver != "bridge" {
             continue;
         }
-        let assigned = sight.running().iter().any(|container| {
-            container.attachments.iter().any(|attachment| {
-                [attachment.ipv4, attachment.ipv6]
-                    .into_iter()
-                    .flatten()
-                    .any(|net| net.addr() == address)
-            })
-        });
+        let assigned = sight
+            .running()
+            .iter()
+            .any(|container| has_been_given(container, address));
         // Its container has lost it: another finding.
         if assigned {
             continue;

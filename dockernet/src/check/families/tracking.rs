@@ -4,7 +4,10 @@ use std::{fs, net::IpAddr};
 
 use crate::{
     cause::Verdict,
-    check::{Finding, Grade, Sight, Subject, finding::Affected, gather::Gather, space::Space},
+    check::{
+        Finding, Grade, Sight, Subject, finding::Affected, gather::Gather, sight::has_been_given,
+        space::Space,
+    },
     model::{Container, Impact, Published},
 };
 
@@ -137,12 +140,7 @@ fn stale(sight: &Sight<'_>) -> Vec<Finding> {
         let Some((container, published)) = meant else {
             continue;
         };
-        let right = container.attachments.iter().any(|attachment| {
-            [attachment.ipv4, attachment.ipv6]
-                .into_iter()
-                .flatten()
-                .any(|net| net.addr() == flow.answers)
-        });
+        let right = has_been_given(container, flow.answers);
         let untranslated = flow.answers == flow.to;
         let has_rule = sight.host.firewall.has_dnat_for(17, published.host_port);
         if right || (untranslated && !has_rule) {

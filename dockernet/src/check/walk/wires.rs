@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::{Go, Halted, Space, Walk};
 use crate::{
     cause::Verdict,
+    check::sight::has_been_given,
     host::{bridge::PortState, neighbour::NeighbourState},
     model::{Container, Impact},
 };
@@ -196,14 +197,10 @@ impl<'s> Walk<'s> {
     }
 
     pub(super) fn assigned(&self, address: IpAddr) -> Option<&'s Container> {
-        self.sight.running().into_iter().find(|container| {
-            container.attachments.iter().any(|attachment| {
-                [attachment.ipv4, attachment.ipv6]
-                    .into_iter()
-                    .flatten()
-                    .any(|net| net.addr() == address)
-            })
-        })
+        self.sight
+            .running()
+            .into_iter()
+            .find(|container| has_been_given(container, address))
     }
 
     pub(super) fn mac_of(&self, address: IpAddr) -> Option<String> {
