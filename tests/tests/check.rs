@@ -190,6 +190,42 @@ fn without_docker_proxy_and_without_docker() -> Result<()> {
     Ok(())
 }
 
+/// What `daemon.json` and the log of an engine that does not start say: in namespaces of its own, /etc as well.
+#[test]
+fn an_engine_that_does_not_start() -> Result<()> {
+    if !can_run()? {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let script = r#"set -e
+mount --make-rprivate /
+mkdir -p "$1/layers"; mount -t tmpfs layers "$1/layers"; mkdir "$1/layers/up" "$1/layers/work"
+mount -t overlay etc -o lowerdir=/etc,upperdir="$1/layers/up",workdir="$1/layers/work" /etc
+mkdir -p /etc/docker "$1/data/network/files"
+echo "{\"bip\": \"172.17.0.0/16\", \"bridge\": \"lan0\", \"data-root\": \"$1/data\"}" > /etc/docker/daemon.json
+echo x > "$1/data/network/files/local-kv.db"
+echo 'level=fatal msg="failed to start daemon: Error initializing network controller: no gateway"' > "$1/dockerd.log"
+exec "$2" check -H "unix://$1/no.sock" --output json"#;
+    let output = Cmd::new("unshare")
+        .args(["-n", "-m", "sh", "-c", script, "sh"])
+        .arg(folder.path())
+        .arg(tool_path()?)
+        .env_remove("DOCKER_HOST")
+        .output()?;
+    ensure!(output.status == Some(3), "{output:?}");
+    for words in [
+        "\"id\":\"engine-config\"",
+        "bip = 172.17.0.0/16: it is the network's address",
+        "no interface is called lan0",
+        "\"id\":\"engine-down\"",
+        "failed to start daemon: Error initializing network controller: no gateway",
+        "\"id\":\"network-db-stale\"",
+    ] {
+        ensure!(output.stdout.contains(words), "no {words}: {output:?}");
+    }
+    Ok(())
+}
+
 /// A started container's addresses and ports take a moment.
 fn settle(lab: &Lab) -> Result<()> {
     for _ in 0..40 {
