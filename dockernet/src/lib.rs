@@ -6,6 +6,7 @@
 
 pub mod bpf;
 pub mod cause;
+pub mod check;
 pub mod cli;
 pub mod doctor;
 pub mod evidence;

@@ -16,6 +16,7 @@ use dockernet::{
         tracer::Tracer,
     },
     cause::catalogue,
+    check,
     cli::{
         self, Exit, args,
         options::{self, Explainable, Job, Options, Output, explainable},
@@ -49,6 +50,7 @@ fn run(options: Options, started: Instant) -> Result<Exit> {
         Job::Doctor => doctor::run(&options),
         Job::Map(what) => map::run(&options, what),
         Job::Explain(id) => print(&explained(id.as_deref(), options.output)?),
+        Job::Check(what) => check::run(&options, what),
         Job::Completions(shell) => {
             args::completions(*shell, &mut io::stdout()).context("writing to standard output")?;
             Ok(Exit::Done)

@@ -259,35 +259,7 @@ impl<'a> Case<'a> {
                     "to keep it: recreate the container with --sysctl {dotted}={right}"
                 ));
         }
-        self.set_host_sysctl(verdict, key, wrong, right)
-    }
-
-    /// The same for a setting of the host's, wherever the packet died.
-    pub(super) fn set_host_sysctl(
-        &self,
-        verdict: Verdict,
-        key: &str,
-        wrong: &str,
-        right: &str,
-    ) -> Verdict {
-        let run = format!("sysctl -w {key}={right}");
-        let files = self.state.sysctl_files();
-        let setter = files.who_sets_to(key, wrong);
-        let who = setter.map_or_else(
-            || format!("no file found that sets {wrong}"),
-            |setting| {
-                let value = setting.value.as_deref().unwrap_or(wrong);
-                format!(
-                    "{}:{} sets {} to {value}",
-                    setting.file.display(),
-                    setting.line,
-                    sysctl::display_key(&setting.key)
-                )
-            },
-        );
-        verdict
-            .run(run, "host", Some(files.persist(key)), Impact::None)
-            .set_by(who)
+        verdict.set_host_sysctl(&self.state.sysctl_files(), key, wrong, right)
     }
 }
 

@@ -315,6 +315,54 @@ catalogue! {
         "Names do not resolve in containers; addresses work.",
         "A drop of port 53 from the container's address to one of its name servers (Docker's resolver asks from inside the container's namespace).",
         "Let it pass, or give the container a server that can be reached (--dns).";
+    "nat-rules-missing": "Docker's address translation is gone",
+        "Published ports work by docker-proxy alone, and the container sees its gateway as the client; or they are refused.",
+        "No drop. check: no rule in table nat leads from the published port to the container.",
+        "Restart Docker, which writes its rules again; find what flushes them (a firewall's reload).";
+    "masquerade-missing": "Outgoing connections keep the container's address",
+        "Containers reach the host and nothing beyond; published ports work.",
+        "No drop here: packets leave with a source that nobody answers to. check: no rule in table nat translates the network's subnet.",
+        "Restart Docker; or enable_ip_masquerade=true where it was switched off.";
+    "container-no-default-route": "A container has no default route",
+        "In: timeout. Out: network is unreachable.",
+        "No drop; IpOutNoRoutes in the container. check: its routes, on a network that has a gateway.",
+        "Restart the container, and find what takes the route away inside.";
+    "accept-queue-full": "A program does not accept its connections",
+        "Connections time out under load, or always when the program hangs.",
+        "No drop; ListenOverflows and ListenDrops. check: more connections wait than the backlog allows.",
+        "A larger backlog, more workers; restart it if it hangs.";
+    "overlay-network": "An overlay network reaches to other nodes",
+        "No fault: what happens on other nodes is not seen from here.",
+        "check names it.",
+        "Look at docker node ls, and let nodes exchange 4789/udp, 7946/tcp and 7946/udp.";
+    "swarm-ingress": "Swarm's ingress serves published ports",
+        "No fault: IPVS spreads connections over nodes and tasks.",
+        "check names it.",
+        "docker service ps SERVICE says which tasks there are.";
+    "rootless-engine": "The engine runs without root",
+        "No fault: its networks are in a namespace of its own.",
+        "check names it.",
+        "Give that namespace with --netns.";
+    "dns-wrong-resolver": "A container asks the wrong name server",
+        "Names of internal zones do not resolve, or none does, on the default bridge.",
+        "No drop. check: resolv.conf names loopback, or Docker's fallback while the host asks a server of its own.",
+        "A network of your own; dns in daemon.json with a server that containers can reach.";
+    "network-db-stale": "Docker's network database and the host do not agree",
+        "dockerd does not start (error initializing network controller), or old bridges keep subnets.",
+        "No drop. check: the engine's last error, and bridges that no network owns.",
+        "Delete the leftover bridge; as the last resort move local-kv.db away and make the networks again.";
+    "address-pools-exhausted": "No subnet is left for a new network",
+        "docker network create and docker compose up fail: could not find an available, non-overlapping address pool.",
+        "No drop. check: the pools against networks and the host's routes.",
+        "docker network prune; default-address-pools with smaller subnets.";
+    "engine-config": "dockerd's configuration is wrong",
+        "dockerd does not start.",
+        "No drop. check: daemon.json cannot be read, or bip is no address for a bridge.",
+        "Mend the value named.";
+    "engine-down": "The container engine does not run, or does not answer",
+        "docker commands fail; names do not resolve in containers; nothing is restarted.",
+        "No drop of its own. check: its socket, its process and its last error.",
+        "Mend its last error; systemctl start docker.";
 }
 
 /// The entry of an id.

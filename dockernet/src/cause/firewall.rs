@@ -6,10 +6,14 @@ mod manager;
 mod packet;
 mod special;
 
-use self::{
+pub(crate) use self::{
     fix::{accept, delete},
+    forward::calls,
+    packet::Addresses,
+};
+use self::{
     forward::{foreign, forward},
-    packet::{Addresses, flow_packet, site},
+    packet::{flow_packet, site},
 };
 use super::{Case, Verdict, socket};
 use crate::{

@@ -112,7 +112,7 @@ pub(super) fn bridge_nf_off(case: &Case<'_>) -> Option<Verdict> {
     })
     .fact(format!("{} publishes {published}; the answer bears {src}:{port}", sender.name));
     let verdict = match set {
-        Some(_) => case.set_host_sysctl(verdict, &key, "0", "1"),
+        Some(_) => verdict.set_host_sysctl(&case.state.sysctl_files(), &key, "0", "1"),
         None => verdict.run(
             "modprobe br_netfilter",
             "host",

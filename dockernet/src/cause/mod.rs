@@ -42,6 +42,7 @@ mod wire;
 
 pub use case::{Case, FirewallCache};
 pub use conntrack::{adopt, may_be_adopted};
+pub(crate) use firewall::{Addresses, accept, calls, delete};
 pub use verdict::Verdict;
 
 /// A cause's test: what it finds, or nothing.

@@ -16,6 +16,8 @@ Examples:
   sudo dockernet-trace --duration 30s --expect-no-drops --output json > drops.jsonl
   sudo dockernet-trace path --to web:80                 one flow, device by device
   sudo dockernet-trace map web                          its interfaces, veths, bridges, addresses, ports
+  sudo dockernet-trace check                            what is broken or will be, without traffic
+  sudo dockernet-trace check --from outside --to :8080  one connection, step by step
   dockernet-trace explain interface-forwarding-disabled
 
 Values of one filter are alternatives; different filters must all match.
@@ -24,7 +26,7 @@ Exit status:
   0  done
   1  a failure; one sentence on stderr says what to do
   2  bad usage
-  3  --expect-no-drops, and there were some; path unanswered
+  3  --expect-no-drops, and there were some; path unanswered; check, and something is broken
   4  path saw no packet";
 
 const PATH_HELP: &str = "\
@@ -97,6 +99,8 @@ pub enum JobArgs {
         #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "probe")]
         every: Option<Duration>,
     },
+    /// Say what on this host is broken or will be, without traffic; attaches nothing
+    Check(CheckArgs),
     /// Explain a cause or a kernel drop reason in prose, or list all causes
     Explain {
         /// Cause such as no-route, or reason such as NETFILTER_DROP
@@ -113,6 +117,17 @@ pub enum JobArgs {
     },
     /// Print the manual page
     Man,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckArgs {
+    /// Walk one connection from here: a container, an address, host or outside
+    #[arg(long, value_name = "WHO", requires = "to")]
+    pub from: Option<String>,
+    /// Walk one connection to there: WHO:PORT[/PROTOCOL], or :PORT for a published port
+    #[arg(long, value_name = "WHO:PORT", requires = "from")]
+    pub to: Option<String>,
 }
 
 /// How results are written.
@@ -329,6 +344,16 @@ pub fn command() -> clap::Command {
                     "netns",
                     "duration",
                     "count",
+                    "output",
+                    "color",
+                    "verbose",
+                ],
+                "check" => &[
+                    "container",
+                    "network",
+                    "project",
+                    "docker_host",
+                    "netns",
                     "output",
                     "color",
                     "verbose",

@@ -11,7 +11,7 @@ use std::{
 
 use clap_complete::Shell;
 
-pub use super::args::{ColorWhen, Output, ProbeKind, Scope};
+pub use super::args::{CheckArgs, ColorWhen, Output, ProbeKind, Scope};
 use super::{
     Filter, Ignore, Refusal, Target, Usage,
     args::{self, Cli, Flags, JobArgs},
@@ -33,6 +33,8 @@ pub enum Job {
     Path(Path),
     /// Explain a cause or a kernel reason (see [`explainable`]); none: list all causes.
     Explain(Option<String>),
+    /// Say what is broken or will be; or walk one connection.
+    Check(CheckArgs),
     /// Print a completion script ([`args::completions`]).
     Completions(Shell),
     /// Print the manual page ([`args::man`]).
@@ -164,6 +166,7 @@ impl Options {
                     every,
                 }),
                 Some(JobArgs::Explain { id, list: _ }) => Job::Explain(id),
+                Some(JobArgs::Check(what)) => Job::Check(what),
                 Some(JobArgs::Completions { shell }) => Job::Completions(shell),
                 Some(JobArgs::Man) => Job::Man,
             },

@@ -55,7 +55,16 @@ macro_rules! snapshot {
 
 #[test]
 fn help() {
-    for job in ["", "doctor", "map", "path", "explain", "completions", "man"] {
+    for job in [
+        "",
+        "doctor",
+        "map",
+        "path",
+        "check",
+        "explain",
+        "completions",
+        "man",
+    ] {
         let name = format!("help{}{job}", if job.is_empty() { "" } else { "-" });
         // The width must not be that of whoever runs the tests.
         let words = ["dockernet-trace", job, "--help"];

@@ -9,7 +9,7 @@ mod inspect;
 
 pub use address::{DockerHost, Origin};
 pub use api::{About, Action, EngineApi, Event};
-pub use client::Client;
+pub use client::{Client, Ending};
 pub use error::EngineError;
 pub use inspect::{Binding, Inspect, Place};
 

@@ -2,6 +2,7 @@
 //!
 //! Everything here reads and nothing changes the machine. Nothing here loads a kernel module.
 
+pub mod accept_queue;
 pub mod attached;
 pub mod bridge;
 pub mod changes;
@@ -13,6 +14,7 @@ pub mod fdb;
 pub mod firewall;
 pub mod freezer;
 pub mod hosts;
+pub mod kernel_code;
 pub mod link;
 pub mod listeners;
 pub mod neighbour;
@@ -26,3 +28,6 @@ pub mod route;
 pub mod state;
 pub mod sysctl;
 pub mod vxlan;
+
+/// Runs a program that lists something, for at most some seconds; none if it is not installed.
+pub(crate) use firewall::run::output as program_output;

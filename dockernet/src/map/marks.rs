@@ -46,7 +46,7 @@ pub(super) fn network(inventory: &Inventory, network: &Network) -> Vec<Problem> 
 
 /// A subnet's gateway. Docker tells it in the network's description only if somebody chose it; else the containers on
 /// the network have it, or the bridge.
-pub(super) fn gateway(inventory: &Inventory, network: &Network, subnet: &Subnet) -> Option<IpAddr> {
+pub(crate) fn gateway(inventory: &Inventory, network: &Network, subnet: &Subnet) -> Option<IpAddr> {
     let attached = || {
         inventory
             .containers()
@@ -221,7 +221,7 @@ fn sizes(interface: &Interface) -> Option<Problem> {
 }
 
 /// `fe80::/10` and `169.254.0.0/16`.
-pub(super) fn is_link_local(prefix: &ipnet::IpNet) -> bool {
+pub(crate) fn is_link_local(prefix: &ipnet::IpNet) -> bool {
     match prefix.addr() {
         IpAddr::V4(addr) => addr.is_link_local(),
         IpAddr::V6(addr) => addr.is_unicast_link_local(),

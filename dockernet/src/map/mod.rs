@@ -6,7 +6,7 @@
 pub mod build;
 mod heads;
 mod layout;
-mod marks;
+pub(crate) mod marks;
 pub mod model;
 pub mod read;
 pub mod select;
@@ -91,7 +91,7 @@ pub fn run(options: &Options, what: &[String]) -> Result<Exit> {
 }
 
 /// The inventory once the engine has answered and the namespaces of all that runs are known, or time is up.
-async fn look(options: &Options, host_netns: NetnsHandle) -> Result<(Snapshot, String)> {
+pub(crate) async fn look(options: &Options, host_netns: NetnsHandle) -> Result<(Snapshot, String)> {
     let service = InventoryService::start(InventoryOptions {
         host_netns,
         docker_host: options.docker_host.clone(),
@@ -109,6 +109,6 @@ async fn look(options: &Options, host_netns: NetnsHandle) -> Result<(Snapshot, S
 }
 
 /// Nobody is left to tell when stderr is closed.
-fn eprintln(text: &str) {
+pub(crate) fn eprintln(text: &str) {
     let _ = writeln!(io::stderr(), "dockernet-trace: warning: {text}");
 }

@@ -198,7 +198,7 @@ fn head(drop: &Drop) -> Line {
     line
 }
 
-fn labelled(label: &str, text: &str) -> Line {
+pub(crate) fn labelled(label: &str, text: &str) -> Line {
     let mut line = Line::hanging(COLUMN);
     line.push(Role::Dim, format!("   {label:<6}")).plain(text);
     line
@@ -265,7 +265,7 @@ fn rule(rule: &Rule) -> String {
     )
 }
 
-fn fixes(fixes: &[Fix]) -> Vec<Line> {
+pub(crate) fn fixes(fixes: &[Fix]) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut kept: Option<&str> = None;
     for (index, fix) in fixes.iter().enumerate() {

@@ -24,9 +24,10 @@ use std::{env, io, time::Duration};
 use anyhow::Result;
 use jiff::{Timestamp, tz::TimeZone};
 
+pub(crate) use block::{fixes, labelled};
 pub(crate) use clean::{ascii, line as cleaned, without_secrets};
 pub use json::Json;
-pub(crate) use style::{Line, Role};
+pub(crate) use style::{Line, Role, counted};
 pub use style::{Look, Width};
 pub use text::{Text, TextOptions};
 

@@ -125,7 +125,7 @@ pub(crate) struct Line {
 
 impl Line {
     /// A line whose continuation lines are indented by so many columns.
-    pub(super) fn hanging(indent: usize) -> Self {
+    pub(crate) fn hanging(indent: usize) -> Self {
         Self {
             indent,
             ..Self::default()
@@ -218,7 +218,7 @@ pub(super) fn thousands(number: u64) -> String {
 }
 
 /// `1 drop`, `2 drops`.
-pub(super) fn counted(number: u64, what: &str) -> String {
+pub(crate) fn counted(number: u64, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {what}{plural}", thousands(number))
 }

@@ -3,7 +3,7 @@
 use crate::host::firewall::{Attribution, Backend, Family};
 
 /// The command that accepts something before the base chain of a drop comes to it.
-pub(super) fn accept(
+pub(crate) fn accept(
     found: &Attribution,
     interfaces: &[(&str, &str)],
     service: Option<(&str, Option<u16>)>,
@@ -102,7 +102,7 @@ fn tables(found: &Attribution) -> String {
 }
 
 /// The command that takes the rule away, or opens the policy.
-pub(super) fn delete(found: &Attribution) -> String {
+pub(crate) fn delete(found: &Attribution) -> String {
     let dropped = &found.dropped;
     match (&dropped.rule, dropped.backend) {
         (Some(rule), Backend::Nft) => match rule.handle {

@@ -149,16 +149,16 @@ pub(super) fn forward(
 }
 
 /// What the base chain of a drop has to do with Docker.
-struct Calls {
+pub(crate) struct Calls {
     /// Docker's chains are in its table.
-    exist: bool,
+    pub(crate) exist: bool,
     /// It goes through one of Docker's own.
-    docker: bool,
+    pub(crate) docker: bool,
     /// It goes through DOCKER-USER before it comes to the dropping rule.
-    user_first: bool,
+    pub(crate) user_first: bool,
 }
 
-fn calls(now: &Firewall, found: &Attribution) -> Calls {
+pub(crate) fn calls(now: &Firewall, found: &Attribution) -> Calls {
     let dropped = &found.dropped;
     let mut calls = Calls {
         exist: false,

@@ -145,7 +145,7 @@ fn tuple(raw: &RawTuple) -> Option<FlowTuple> {
 }
 
 /// The namespace's own addresses, by interface.
-pub(super) struct Addresses(pub(super) Vec<(String, Vec<IpNet>)>);
+pub(crate) struct Addresses(pub(crate) Vec<(String, Vec<IpNet>)>);
 
 impl Env for Addresses {
     fn is_local(&self, address: IpAddr) -> Option<bool> {

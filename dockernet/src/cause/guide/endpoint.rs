@@ -53,4 +53,9 @@ pub(super) const ROWS: &[Guide] = &[
         "sysctl net.bridge.bridge-nf-call-iptables",
         "bridge-nf-call-iptables=0 and a container that asks its sibling's published port at the host's address",
     ),
+    row(
+        "accept-queue-full",
+        "nsenter --net=/proc/PID/ns/net ss -ltn (Recv-Q above Send-Q); nstat -az TcpExtListenOverflows",
+        "a server with listen(1) that never accepts, and some connections to it",
+    ),
 ];

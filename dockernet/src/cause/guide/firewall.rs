@@ -88,4 +88,14 @@ pub(super) const ROWS: &[Guide] = &[
         "bpftool net; tc filter show dev IFACE ingress (and egress)",
         "attach a tc or XDP program that drops",
     ),
+    row(
+        "nat-rules-missing",
+        "iptables -t nat -S DOCKER (or nft list ruleset) beside docker ps",
+        "iptables -t nat -F DOCKER",
+    ),
+    row(
+        "masquerade-missing",
+        "iptables -t nat -S POSTROUTING; docker network inspect (enable_ip_masquerade)",
+        "iptables -t nat -F POSTROUTING",
+    ),
 ];

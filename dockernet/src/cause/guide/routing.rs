@@ -88,4 +88,9 @@ pub(super) const ROWS: &[Guide] = &[
         "docker network inspect (Internal); docker inspect (Networks)",
         "docker network create --internal, and ask a container on it from outside",
     ),
+    row(
+        "container-no-default-route",
+        "nsenter --net=/proc/PID/ns/net ip route; docker network inspect (Internal)",
+        "ip route del default in the container's namespace",
+    ),
 ];

@@ -105,6 +105,53 @@ impl Client {
     }
 }
 
+/// How a container ended, and what was to happen then.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// `no`, `always`, `unless-stopped`, `on-failure`.
+    pub restart: String,
+    /// Its exit status.
+    pub status: i64,
+    /// Why the engine could not start it; empty if it could.
+    pub error: String,
+    /// The kernel ended it for want of memory.
+    pub out_of_memory: bool,
+    /// The engine is about to start it again.
+    pub restarting: bool,
+}
+
+impl Client {
+    /// How a stopped container ended; none if there is no such container.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn ending(&self, id: &str) -> Result<Option<Ending>, EngineError> {
+        let answer = self
+            .ask(|docker| async move {
+                docker
+                    .inspect_container(id, None::<InspectContainerOptions>)
+                    .await
+            })
+            .await;
+        let answer = match answer {
+            Err(EngineError::Status(404, _)) => return Ok(None),
+            other => other?,
+        };
+        let state = answer.state.unwrap_or_default();
+        let policy = answer
+            .host_config
+            .and_then(|config| config.restart_policy)
+            .and_then(|policy| policy.name);
+        Ok(Some(Ending {
+            restart: policy.map_or_else(|| "no".to_owned(), |name| name.to_string()),
+            status: state.exit_code.unwrap_or_default(),
+            error: state.error.unwrap_or_default(),
+            out_of_memory: state.oom_killed.unwrap_or_default(),
+            restarting: state.restarting.unwrap_or_default(),
+        }))
+    }
+}
+
 impl EngineApi for Client {
     async fn about(&self) -> Result<About, EngineError> {
         self.reach().await?;

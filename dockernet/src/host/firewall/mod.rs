@@ -20,7 +20,7 @@ mod owner;
 mod packet;
 mod query;
 mod read;
-mod run;
+pub(super) mod run;
 mod simulate;
 mod target;
 #[cfg(test)]
@@ -35,7 +35,7 @@ pub use model::{
 pub use owner::Owner;
 pub use packet::{CtState, Env, FlowPacket, FlowTuple};
 pub use query::DnatTarget;
-pub use simulate::{Dropped, Outcome, Step, simulate};
+pub use simulate::{Dropped, Outcome, Step, Translation, simulate, translate};
 pub use target::{NatKind, NatTarget, Target, Verdict};
 
 /// Rules from a listing, for tests of what asks about them.

@@ -1,12 +1,5 @@
 //! Reading a namespace's rules with the programs that are there.
 
-use std::{
-    fs::File,
-    io::{BufRead as _, BufReader},
-    path::Path,
-    sync::OnceLock,
-};
-
 use super::{
     iptables,
     merge::merge,
@@ -15,7 +8,7 @@ use super::{
     nft_text::Texts,
     run::output,
 };
-use crate::host::netns::NetnsHandle;
+use crate::host::{kernel_code, netns::NetnsHandle};
 
 impl Firewall {
     /// Reads all rules of a namespace with the host's `nft` and `iptables-save`.
@@ -224,29 +217,6 @@ fn lists_tables(names: &str) -> bool {
 }
 
 /// Whether the kernel has nf_tables loaded or built in.
-///
-/// A built-in one has no folder in /sys/module; its functions are in kallsyms, with names even where addresses are hidden.
-/// That is a long file, so it is looked through once: what is built in stays.
 fn has_nf_tables() -> bool {
-    static BUILT_IN: OnceLock<bool> = OnceLock::new();
-    Path::new("/sys/module/nf_tables").exists() || *BUILT_IN.get_or_init(is_built_in)
-}
-
-fn is_built_in() -> bool {
-    let Ok(file) = File::open("/proc/kallsyms") else {
-        return false;
-    };
-    let mut reader = BufReader::with_capacity(1 << 16, file);
-    let mut line = Vec::new();
-    while reader
-        .read_until(b'\n', &mut line)
-        .is_ok_and(|read| read > 0)
-    {
-        let symbol = line.trim_ascii_end();
-        if symbol.ends_with(b" nft_do_chain") {
-            return true;
-        }
-        line.clear();
-    }
-    false
+    kernel_code::present("nf_tables", "nft_do_chain")
 }

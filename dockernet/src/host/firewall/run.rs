@@ -15,7 +15,7 @@ const LENGTH: u64 = 64 << 20;
 
 /// Runs a program in the calling thread's network namespace and returns what it printed, or a sentence on why not.
 /// A program that is not installed is `Ok(None)`.
-pub(super) fn output(program: &str, arguments: &[&str]) -> Result<Option<String>, String> {
+pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<Option<String>, String> {
     let started = Instant::now();
     let mut child = match command(program).args(arguments).spawn() {
         Ok(child) => child,

@@ -7,6 +7,7 @@ use super::{
     attribute::Site,
     model::{Backend, Base, ChainKind, Family, Firewall, Hook, Rule, Table},
     packet::{CtState, Env, FlowPacket},
+    target::NatTarget,
 };
 pub(super) use view::before_conntrack;
 pub(super) use walk::candidates;
@@ -63,6 +64,35 @@ pub enum Outcome {
         /// What may drop it.
         candidates: Vec<Dropped>,
     },
+}
+
+/// What address translation a hook makes of the first packet of a flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Translation {
+    /// None.
+    Nothing,
+    /// This one, by this rule.
+    To(NatTarget, String),
+    /// It depends on a rule that cannot be told.
+    CannotTell(String),
+}
+
+/// The first translation that `packet`, the first of its flow, meets on `hook`.
+#[must_use]
+pub fn translate(
+    firewall: &Firewall,
+    packet: &FlowPacket,
+    hook: Hook,
+    env: &dyn Env,
+) -> Translation {
+    let walked = candidates(firewall, packet, &Site::new(hook), env);
+    match walked.nat.into_iter().next() {
+        None => Translation::Nothing,
+        Some((target, true, rule)) => Translation::To(target, rule),
+        // What drops the packet earlier on the hook is another question's answer.
+        Some((target, false, rule)) if !walked.drops.is_empty() => Translation::To(target, rule),
+        Some((_, false, rule)) => Translation::CannotTell(rule),
+    }
 }
 
 /// Walks `packet` through all IP chains on `hook`.

@@ -8,7 +8,7 @@ use crate::host::firewall::{
     eval::{Context, Truth},
     matching::{Elements, Key},
     model::{Chain, Policy},
-    target::{Target, Verdict},
+    target::{NatTarget, Target, Verdict},
 };
 
 /// Jumps deeper than the kernel allows (`NFT_JUMP_STACK_SIZE` is 16).
@@ -23,6 +23,8 @@ pub(in crate::host::firewall) struct Walked {
     pub(in crate::host::firewall) drops: Vec<Dropped>,
     /// Whether a way leads past all chains.
     pub(in crate::host::firewall) survives: bool,
+    /// Address translations on the way, in order, with whether each is certainly done, and its rule.
+    pub(in crate::host::firewall) nat: Vec<(NatTarget, bool, String)>,
     /// First rule that could not be told.
     pub(in crate::host::firewall) first_doubt: Option<String>,
     /// The rules make no sense or are too many: nothing can be told.
@@ -263,6 +265,9 @@ impl<'a> Walk<'a, '_> {
                 NEXT
             }
             Target::Accept | Target::Nat(_) => {
+                if let Target::Nat(nat) = target {
+                    self.walked.nat.push((nat.clone(), sure, rule.text.clone()));
+                }
                 self.accepted = true;
                 self.exits += 1;
                 GONE

@@ -1,0 +1,404 @@
+//! The engine itself: its address pools, what it left behind, and why it does not run.
+
+use std::{fs, net::Ipv4Addr, path::PathBuf};
+
+use ipnet::{IpNet, Ipv4Net};
+use serde_json::Value;
+
+use crate::{
+    cause::Verdict,
+    check::{Finding, Grade, Sight, Subject, last_words::LastWords, sight::is_docker_bridge},
+    host::route::RouteKind,
+    inventory::EngineStatus,
+    model::{Impact, LinkKind},
+};
+
+pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
+    match sight.inventory.engine_status() {
+        EngineStatus::Up { podman: false, .. } => {
+            let mut found = leftovers(sight);
+            found.extend(pools(sight));
+            found.extend(configuration(sight));
+            found
+        }
+        EngineStatus::Down { reason } => down(sight, reason),
+        _ => Vec::new(),
+    }
+}
+
+/// Bridges that look like Docker's and belong to no network of it.
+fn leftovers(sight: &Sight<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for link in &sight.host.links {
+        let known = sight.inventory.network_by_bridge(&link.name).is_some();
+        if known || link.kind != LinkKind::Bridge || !is_docker_bridge(&link.name) {
+            continue;
+        }
+        let verdict = Verdict::confirmed(
+            "network-db-stale",
+            format!(
+                "bridge {} is of a Docker network that the engine does not know any more",
+                link.name
+            ),
+        )
+        .fact(format!(
+            "its addresses: {}",
+            link.addresses
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ))
+        .run(
+            format!("ip link del {}", link.name),
+            "host",
+            None,
+            Impact::Interrupts,
+        )
+        .advise("its subnet stays taken until then");
+        found.push(Finding::new(Grade::Note, Subject::engine(), verdict));
+    }
+    found
+}
+
+/// A pool of subnets for networks that are made without one.
+struct Pool {
+    base: Ipv4Net,
+    size: u8,
+}
+
+/// What the engine takes its subnets from. The default: 172.17 to 172.31/16 and 192.168.0.0/16 in pieces of /20
+/// (libnetwork/ipamutils).
+fn configured(sight: &Sight<'_>) -> Vec<Pool> {
+    let given = sight
+        .daemon
+        .config
+        .get("default-address-pools")
+        .and_then(Value::as_array);
+    let from_file: Vec<Pool> = given
+        .into_iter()
+        .flatten()
+        .filter_map(|pool| {
+            Some(Pool {
+                base: pool.get("base")?.as_str()?.parse().ok()?,
+                size: u8::try_from(pool.get("size")?.as_u64()?).ok()?,
+            })
+        })
+        .collect();
+    // On the command line: --default-address-pool base=…,size=…: not read, so nothing is said then.
+    if sight.daemon.argument("default-address-pool").is_some() {
+        return Vec::new();
+    }
+    if !from_file.is_empty() {
+        return from_file;
+    }
+    let mut pools: Vec<Pool> = (17..=31)
+        .filter_map(|second| {
+            Some(Pool {
+                base: Ipv4Net::new(Ipv4Addr::new(172, second, 0, 0), 16).ok()?,
+                size: 16,
+            })
+        })
+        .collect();
+    pools.extend(
+        Ipv4Net::new(Ipv4Addr::new(192, 168, 0, 0), 16)
+            .ok()
+            .map(|base| Pool { base, size: 20 }),
+    );
+    pools
+}
+
+/// How many subnets of the pools are left, and of how many.
+fn left(pools: &[Pool], taken: &[Ipv4Net]) -> (usize, usize) {
+    /// More are left than anybody counts.
+    const ENOUGH: usize = 4096;
+    let mut total = 0;
+    let mut free = 0;
+    for pool in pools {
+        let Ok(subnets) = pool.base.subnets(pool.size) else {
+            continue;
+        };
+        for subnet in subnets.take(ENOUGH) {
+            total += 1;
+            let overlaps = |other: &Ipv4Net| other.contains(&subnet) || subnet.contains(other);
+            free += usize::from(!taken.iter().any(overlaps));
+        }
+    }
+    (free, total)
+}
+
+/// Whether a network can still be made without naming its subnet.
+fn pools(sight: &Sight<'_>) -> Option<Finding> {
+    let pools = configured(sight);
+    let networks = sight
+        .inventory
+        .networks()
+        .flat_map(|network| &network.subnets)
+        .map(|subnet| subnet.prefix);
+    let routes = sight
+        .host
+        .routes
+        .iter()
+        .filter(|route| route.kind == RouteKind::Unicast && route.prefix.prefix_len() > 0)
+        .map(|route| route.prefix);
+    let taken: Vec<Ipv4Net> = networks
+        .chain(routes)
+        .filter_map(|prefix| match prefix {
+            IpNet::V4(prefix) => Some(prefix),
+            IpNet::V6(_) => None,
+        })
+        .collect();
+    let (free, total) = left(&pools, &taken);
+    if free > 1 || total == 0 {
+        return None;
+    }
+    let verdict = Verdict::confirmed(
+        "address-pools-exhausted",
+        if free == 0 {
+            "no subnet is left for a new network: docker network create and docker compose up fail (could not find an available, non-overlapping IPv4 address pool)"
+        } else {
+            "one subnet is left for new networks"
+        },
+    )
+    .fact(format!("{} of {total} subnets of the pools are taken by networks and by routes of the host", total - free))
+    .run("docker network prune", "host", None, Impact::LosesData)
+    .advise("or more and smaller pools in /etc/docker/daemon.json: \"default-address-pools\": [{\"base\": \"172.16.0.0/12\", \"size\": 24}]; a VPN's wide routes take pools away as well");
+    let grade = if free == 0 { Grade::Risk } else { Grade::Note };
+    Some(Finding::new(grade, Subject::engine(), verdict))
+}
+
+/// What is wrong with the engine's own configuration, whether it runs or not.
+fn configuration(sight: &Sight<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let daemon = &sight.daemon;
+    if let Some(error) = &daemon.error {
+        let verdict = Verdict::confirmed(
+            "engine-config",
+            format!(
+                "{} cannot be read: dockerd does not start with it",
+                daemon.file.display()
+            ),
+        )
+        .fact(error.clone())
+        .advise("mend the file; dockerd --validate --config-file says more");
+        found.push(Finding::new(
+            broken_if_down(sight),
+            Subject::engine(),
+            verdict,
+        ));
+    }
+    if let Some(bip) = daemon.option("bip") {
+        let wrong = match bip.parse::<IpNet>() {
+            Err(_) => Some("it is no address with a prefix length"),
+            Ok(net)
+                if net.network() == net.addr() && net.prefix_len() < net.max_prefix_len() - 1 =>
+            {
+                Some(
+                    "it is the network's address: a bridge needs an address of its own in it, such as the first",
+                )
+            }
+            Ok(_) => None,
+        };
+        if let Some(wrong) = wrong {
+            let right = bip
+                .parse::<IpNet>()
+                .ok()
+                .and_then(|net| Some(format!("{}/{}", net.hosts().next()?, net.prefix_len())));
+            let verdict = Verdict::confirmed(
+                "engine-config",
+                "bip is wrong: dockerd does not start with it",
+            )
+            .fact(format!("bip = {bip}: {wrong}"))
+            .fact(if daemon.argument("bip").is_some() {
+                "it is on dockerd's command line".to_owned()
+            } else {
+                format!("it is in {}", daemon.file.display())
+            })
+            .advise(match right {
+                Some(right) => format!("\"bip\": \"{right}\", then systemctl start docker"),
+                None => "\"bip\": \"172.17.0.1/16\", then systemctl start docker".to_owned(),
+            });
+            found.push(Finding::new(
+                broken_if_down(sight),
+                Subject::engine(),
+                verdict,
+            ));
+        }
+    }
+    if let Some(bridge) = daemon
+        .option("bridge")
+        .filter(|bridge| bridge != "none" && !bridge.is_empty())
+    {
+        let link = sight.host.link(&bridge);
+        let wrong = match link {
+            None => Some(format!("no interface is called {bridge}")),
+            Some(link) if link.kind != LinkKind::Bridge => Some(format!("{bridge} is no bridge")),
+            Some(_) => None,
+        };
+        if let Some(wrong) = wrong {
+            let verdict = Verdict::confirmed("bridge-down", "the bridge that dockerd was told to use is not there: it does not start without it")
+                .fact(wrong)
+                .fact(format!("bridge = {bridge}"))
+                .maybe_fact(other_names(sight))
+                .run(format!("ip link add {bridge} type bridge && ip link set {bridge} up"), "host", None, Impact::None)
+                .advise("with its address; or take \"bridge\" out of daemon.json, so that Docker makes docker0");
+            found.push(Finding::new(
+                broken_if_down(sight),
+                Subject::engine(),
+                verdict,
+            ));
+        }
+    }
+    found
+}
+
+/// Bridges that the host has, in case the wanted one wears another's name.
+fn other_names(sight: &Sight<'_>) -> Option<String> {
+    let bridges: Vec<&str> = sight
+        .host
+        .links
+        .iter()
+        .filter(|link| link.kind == LinkKind::Bridge)
+        .map(|link| link.name.as_str())
+        .collect();
+    (!bridges.is_empty()).then(|| format!("bridges here: {}", bridges.join(", ")))
+}
+
+fn broken_if_down(sight: &Sight<'_>) -> Grade {
+    match sight.inventory.engine_status() {
+        EngineStatus::Up { .. } => Grade::Risk,
+        _ => Grade::Broken,
+    }
+}
+
+/// The engine does not answer: what is left of it tells why.
+fn down(sight: &Sight<'_>, reason: &str) -> Vec<Finding> {
+    let mut found = configuration(sight);
+    let installed = sight.daemon.pid.is_some() || is_installed(sight);
+    if !installed {
+        return vec![Finding::unknown(
+            Subject::engine(),
+            "networks and published ports",
+            reason,
+        )];
+    }
+    let words = LastWords::look(&sight.daemon);
+    if let Some(error) = &words.error
+        && let Some(finding) = network_database(sight, error)
+    {
+        found.push(finding);
+    }
+    let known = found.iter().any(|finding| finding.grade == Grade::Broken);
+    let verdict = Verdict::when(sight.daemon.pid.is_none(), "engine-down", match sight.daemon.pid {
+        Some(_) => "dockerd runs and does not answer: containers go on, and nobody restarts, resolves or publishes",
+        None => "dockerd does not run: containers without live-restore are gone, names do not resolve, nothing is published anew",
+    })
+    .fact(reason.to_owned())
+    .maybe_fact(words.command.map(|command| format!("ExecStart: {command}")))
+    .maybe_fact(words.error.map(|error| format!("its last error ({}): {error}", words.from.as_deref().unwrap_or("log"))));
+    let verdict = if sight.daemon.pid.is_some() {
+        verdict.run(
+            "systemctl restart docker",
+            "host",
+            None,
+            Impact::RestartsContainers,
+        )
+    } else if known {
+        verdict.advise("mend what is above, then: systemctl start docker")
+    } else {
+        verdict
+            .run("systemctl start docker", "host", None, Impact::None)
+            .advise("if it ends again: journalctl -u docker -n 50")
+    };
+    found.push(Finding::new(Grade::Broken, Subject::engine(), verdict));
+    found.push(Finding::unknown(
+        Subject::engine(),
+        "networks, published ports and settings of containers, where their files do not tell them",
+        "the engine does not answer",
+    ));
+    found
+}
+
+fn is_installed(sight: &Sight<'_>) -> bool {
+    // Containers that go on without it, or its files.
+    sight.inventory.containers().next().is_some()
+        || sight.daemon.file.exists()
+        || sight.daemon.data_root().join("network").exists()
+        || [
+            "/usr/bin/dockerd",
+            "/usr/sbin/dockerd",
+            "/usr/local/bin/dockerd",
+        ]
+        .iter()
+        .any(|path| PathBuf::from(path).exists())
+}
+
+/// The engine complains of its networks, and its database of them is there.
+fn network_database(sight: &Sight<'_>, error: &str) -> Option<Finding> {
+    const SIGNS: [&str; 5] = [
+        "local-kv.db",
+        "network controller",
+        "error creating default \"bridge\" network",
+        "could not delete the default bridge network",
+        "failed to retrieve network",
+    ];
+    let lower = error.to_lowercase();
+    if !SIGNS
+        .iter()
+        .any(|sign| lower.contains(&sign.to_lowercase()))
+    {
+        return None;
+    }
+    // These have a cause of their own.
+    if ["address already in use", "overlaps", "iptables", "bip"]
+        .iter()
+        .any(|word| lower.contains(word))
+    {
+        return None;
+    }
+    let file = sight.daemon.data_root().join("network/files/local-kv.db");
+    let size = fs::metadata(&file).ok()?.len();
+    let verdict = Verdict::when(
+        false,
+        "network-db-stale",
+        "dockerd fails at its networks: its database of them may be of another time than the host's bridges",
+    )
+    .fact(error.to_owned())
+    .fact(format!("{} ({size} bytes)", file.display()))
+    .advise("look at the error first; the database is the last resort: user-defined networks have to be made again after it")
+    .run(
+        format!("systemctl stop docker && mv {0} {0}.old && systemctl start docker", file.display()),
+        "host",
+        None,
+        Impact::LosesData,
+    );
+    Some(Finding::new(Grade::Risk, Subject::engine(), verdict))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn subnets_that_are_left() {
+        let pool = |base: &str, size| Pool {
+            base: base.parse().unwrap(),
+            size,
+        };
+        let pools = [pool("10.0.0.0/22", 24)];
+        assert_eq!(left(&pools, &[]), (4, 4));
+        let taken = |all: &[&str]| {
+            all.iter()
+                .map(|text| text.parse().unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            left(&pools, &taken(&["10.0.1.0/25", "10.0.2.0/24"])),
+            (2, 4)
+        );
+        assert_eq!(left(&pools, &taken(&["10.0.0.0/8"])), (0, 4));
+        assert_eq!(left(&[pool("10.0.0.0/24", 16)], &[]), (0, 0));
+    }
+}

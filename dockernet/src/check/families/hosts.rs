@@ -1,0 +1,75 @@
+//! Names in containers' hosts files that lead to addresses of others.
+
+use std::net::IpAddr;
+
+use super::forwarding::whole;
+use crate::{
+    cause::Verdict,
+    check::{Finding, Grade, Sight, Subject, sight::has_been_given},
+    host::hosts::of_process,
+    model::{Container, Impact, State},
+};
+
+pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for container in sight.running() {
+        let Some(pid) = container.pid.and_then(|pid| u32::try_from(pid).ok()) else {
+            continue;
+        };
+        // A container without such a file has no such names.
+        let Ok(entries) = of_process(pid) else {
+            continue;
+        };
+        for entry in entries {
+            found.extend(stale(sight, container, entry.address, &entry.names));
+        }
+    }
+    found
+}
+
+/// An entry that names a container, and its address is another's or nobody's.
+fn stale(
+    sight: &Sight<'_>,
+    container: &Container,
+    address: IpAddr,
+    names: &[String],
+) -> Option<Finding> {
+    if !sight.inventory.is_docker_address(address) {
+        return None;
+    }
+    let meant = sight.inventory.containers().find(|other| {
+        other.ended.is_none()
+            && names.iter().any(|name| {
+                *name == other.name || (name.len() >= 12 && other.id.starts_with(name.as_str()))
+            })
+    })?;
+    let has = |container: &Container| has_been_given(container, address);
+    if has(meant) || meant.id == container.id {
+        return None;
+    }
+    let now = sight.running().into_iter().find(|other| has(other));
+    let actual: Vec<String> = meant
+        .attachments
+        .iter()
+        .filter_map(|attachment| attachment.ipv4.map(|net| net.addr().to_string()))
+        .collect();
+    let verdict = Verdict::confirmed(
+        "stale-hosts-entry",
+        match now {
+            Some(other) => format!("{} finds {} at {address}, which is {}'s now", container.name, meant.name, other.name),
+            None => format!("{} finds {} at {address}, which nobody has", container.name, meant.name),
+        },
+    )
+    .fact(format!("/etc/hosts in {}: {address} {}", container.name, names.join(" ")))
+    .fact(if meant.state == State::Stopped {
+        format!("{} does not run", meant.name)
+    } else {
+        format!("{} has {}", meant.name, actual.join(", "))
+    })
+    .run(format!("docker restart {}", container.name), "host", None, Impact::RestartsContainers)
+    .advise("use a network of your own and names instead of --link or fixed entries: Docker's resolver knows the address of the moment");
+    Some(
+        Finding::new(Grade::Broken, Subject::container(container), verdict)
+            .affects(whole(container)),
+    )
+}

@@ -1,0 +1,59 @@
+//! One file per family of findings. A family looks at the machine and says what does not fit; on a healthy one nothing.
+
+mod engine;
+mod firewall;
+mod forwarding;
+mod gateway;
+mod hosts;
+mod identity;
+mod input;
+mod local;
+mod modes;
+mod names;
+mod nat;
+mod queues;
+mod routing;
+mod rp_filter;
+mod sizes;
+mod sockets;
+mod stopped;
+mod subnets;
+mod tracking;
+mod uplinks;
+mod wiring;
+
+pub(super) use self::firewall::uplink;
+use super::{Finding, Sight};
+
+/// A family.
+type Family = fn(&Sight<'_>) -> Vec<Finding>;
+
+/// In the order of a packet's way.
+const FAMILIES: &[Family] = &[
+    forwarding::find,
+    routing::find,
+    subnets::find,
+    gateway::find,
+    rp_filter::find,
+    firewall::find,
+    nat::find,
+    wiring::find,
+    uplinks::find,
+    sizes::find,
+    identity::find,
+    sockets::find,
+    queues::find,
+    local::find,
+    input::find,
+    tracking::find,
+    stopped::find,
+    names::find,
+    hosts::find,
+    engine::find,
+    modes::find,
+];
+
+/// What all of them find.
+pub(super) fn all(sight: &Sight<'_>) -> Vec<Finding> {
+    FAMILIES.iter().flat_map(|find| find(sight)).collect()
+}

@@ -1,0 +1,96 @@
+//! What is so on purpose, or cannot be judged from here.
+
+use super::forwarding::whole;
+use crate::{
+    cause::Verdict,
+    check::{Finding, Grade, Sight, Subject, finding::Affected},
+    inventory::EngineStatus,
+};
+
+pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
+    let mut found = internal(sight);
+    found.extend(overlay(sight));
+    found.extend(rootless(sight));
+    found
+}
+
+fn internal(sight: &Sight<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for network in sight
+        .inventory
+        .networks()
+        .filter(|network| network.internal)
+    {
+        let members = sight.members(network);
+        if members.is_empty() {
+            continue;
+        }
+        let alone = members
+            .iter()
+            .filter(|member| member.container.attachments.len() == 1)
+            .flat_map(|member| whole(member.container));
+        let verdict = Verdict::confirmed(
+            "internal-network",
+            format!("{} is internal: its containers reach nothing outside, and nobody outside reaches them", network.name),
+        )
+        .fact("it was made with --internal")
+        .advise("if this should pass: connect the container to a second network that is not internal (docker network connect NETWORK CONTAINER)");
+        found.push(
+            Finding::new(Grade::Note, Subject::network(&network.name), verdict).affects(alone),
+        );
+    }
+    found
+}
+
+fn overlay(sight: &Sight<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for network in sight
+        .inventory
+        .networks()
+        .filter(|network| network.driver == "overlay")
+    {
+        let members = sight.members(network);
+        let ingress = network.name == "ingress";
+        let (id, what) = if ingress {
+            (
+                "swarm-ingress",
+                "Swarm's ingress spreads published ports over the nodes (IPVS): whether its tasks answer is not checked",
+            )
+        } else {
+            (
+                "overlay-network",
+                "an overlay network reaches to other nodes: only this one's side is checked",
+            )
+        };
+        let verdict = Verdict::confirmed(id, what)
+            .fact(format!("{} is an overlay network", network.name))
+            .advise("nodes need 4789/udp, 7946/tcp and 7946/udp from each other; docker node ls and docker service ps SERVICE say more");
+        let affected = members
+            .iter()
+            .map(|member| Affected::container(member.container));
+        found.push(
+            Finding::new(Grade::Note, Subject::network(&network.name), verdict).affects(affected),
+        );
+    }
+    found
+}
+
+fn rootless(sight: &Sight<'_>) -> Option<Finding> {
+    match sight.inventory.engine_status() {
+        EngineStatus::Up { rootless: true, .. } => {
+            let verdict = Verdict::confirmed(
+                "rootless-engine",
+                "the engine runs without root: its networks are in a namespace of its own, and published ports come in by a proxy",
+            )
+            .fact("the engine says rootless")
+            .advise("to check its networks: --netns /proc/PID/ns/net with the pid of its dockerd");
+            Some(Finding::new(Grade::Note, Subject::engine(), verdict))
+        }
+        EngineStatus::Remote { why } => Some(Finding::unknown(
+            Subject::engine(),
+            "containers of an engine that runs elsewhere",
+            why.clone(),
+        )),
+        _ => None,
+    }
+}
