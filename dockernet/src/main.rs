@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use dockernet::{
     bpf::{
         load::{self, Kernel, Prepared, Tier},
-        nat::NatTracer,
+        nat::{Hook, NatTracer},
         tracer::Tracer,
     },
     cause::catalogue,
@@ -23,7 +23,7 @@ use dockernet::{
     inventory::{InventoryService, Options as InventoryOptions},
     map,
     model::Ready,
-    pipeline::{Pipeline, Signals, block_signals, devices},
+    pipeline::{Pipeline, Signals, block_signals},
     plan::Plan,
     report,
 };
@@ -124,8 +124,8 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
         })
         .transpose()?;
     if let Some(nat) = &mut nat {
-        for problem in nat.watch(&devices(&inventory)) {
-            report.warning(&format!("not watched for NAT: {problem}"));
+        for sentence in nat.attach(hook()?)? {
+            report.warning(&sentence);
         }
     }
     let programs = [
@@ -232,5 +232,17 @@ fn tier() -> Result<Option<Tier>> {
             "DOCKERNET_TIER={other}: expected tp_btf or tracepoint"
         ))
         .into()),
+    }
+}
+
+/// `DOCKERNET_TC=tcx|clsact` hangs the NAT program on devices in one way alone: for tests of the fallback.
+fn hook() -> Result<Option<Hook>> {
+    match std::env::var("DOCKERNET_TC").as_deref() {
+        Err(_) => Ok(None),
+        Ok("tcx") => Ok(Some(Hook::Tcx)),
+        Ok("clsact") => Ok(Some(Hook::Clsact)),
+        Ok(other) => {
+            Err(cli::Usage(format!("DOCKERNET_TC={other}: expected tcx or clsact")).into())
+        }
     }
 }

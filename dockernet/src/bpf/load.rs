@@ -186,7 +186,13 @@ fn open(
     } else {
         0
     };
-    EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    // The NAT program's maps are not used here.
+    for map in [names::NAT_FLOWS, names::NAT_SETTLED] {
+        loader.map_max_entries(map, 1);
+    }
+    loader
+        .map_max_entries(names::NAT_EVENTS, 4096)
         .btf(btf)
         .override_global(names::OFFSETS_GLOBAL, offsets, true)
         .override_global(names::FILTER_GLOBAL, filter, true)

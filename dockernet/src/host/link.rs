@@ -1,5 +1,6 @@
 //! Links and addresses of a namespace, dumped and watched over rtnetlink.
 
+mod listen;
 mod message;
 mod watch;
 
@@ -23,6 +24,7 @@ use rtnetlink::{
 use super::netns::NetnsHandle;
 use crate::model::Link;
 
+pub use listen::LinkListener;
 pub use watch::{Change, LinkWatch, Notice};
 
 /// All links of a namespace with their addresses.

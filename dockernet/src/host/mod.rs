@@ -3,6 +3,7 @@
 //! Everything here reads and nothing changes the machine. Nothing here loads a kernel module.
 
 pub mod bridge;
+pub mod conntrack;
 pub mod device;
 pub mod docker;
 pub mod engine_files;
@@ -10,9 +11,10 @@ pub mod firewall;
 pub mod link;
 pub mod listeners;
 pub mod neighbour;
-mod netlink;
+pub(crate) mod netlink;
 pub mod netns;
 pub mod privileges;
+pub mod proxies;
 pub mod resolver;
 pub mod route;
 pub mod state;

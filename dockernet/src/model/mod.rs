@@ -17,6 +17,6 @@ pub use inventory::{
     Attachment, Container, Link, LinkKind, NetnsInfo, NetnsKey, Network, NetworkMode, Owner,
     Published, State, Subnet,
 };
-pub use ledger::{Ledger, Ready};
+pub use ledger::{Ledger, NatLedger, Ready};
 pub use packet::{Icmp, Packet};
 pub use transition::Transition;

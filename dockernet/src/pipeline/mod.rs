@@ -2,6 +2,7 @@
 
 mod account;
 mod judge;
+mod merge;
 mod scope;
 mod stop;
 mod transitions;
@@ -20,12 +21,10 @@ use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::{Notify, watch::Receiver};
 
-pub use stop::{Signals, block_signals};
-pub use transitions::devices;
-
 use self::{
     account::Books,
     judge::{Fate, Judge},
+    merge::Merge,
     transitions::Transitions,
     waiting::Waiting,
 };
@@ -41,9 +40,10 @@ use crate::{
     evidence::{Evidence, Names, evidence},
     host::{netns::NetnsHandle, state::LiveState},
     inventory::Inventory,
-    model::{Drop, Endpoint, EndpointKind, NetnsKey},
+    model::{Drop, Endpoint, EndpointKind, NatLedger, NetnsKey},
     report::{Report, Stream},
 };
+pub use stop::{Signals, block_signals};
 
 /// Between two drains at least so much time passes: wake-ups are batched, and a storm costs twenty of them a second.
 const BATCH: Duration = Duration::from_millis(50);
@@ -90,6 +90,7 @@ struct State {
     books: Books,
     waiting: Waiting,
     transitions: Option<Transitions>,
+    merge: Merge,
     started: Instant,
     /// Lines still allowed by `--count`.
     lines_left: Option<u64>,
@@ -103,7 +104,11 @@ impl Pipeline {
             judge: Judge::new(self.host.clone(), Box::new(LiveState), &self.options),
             books: Books::default(),
             waiting: Waiting::default(),
-            transitions: self.nat.take().map(Transitions::new),
+            transitions: self.nat.take().map(|tracer| {
+                let has_ctnetlink = self.symbols.address("ctnetlink_dump_table").is_some();
+                Transitions::new(tracer, &self.host, has_ctnetlink)
+            }),
+            merge: Merge::default(),
             started: Instant::now(),
             lines_left: self.options.count.map(std::num::NonZeroU64::get),
             closed: false,
@@ -123,8 +128,13 @@ impl Pipeline {
                 break;
             }
             self.follow_inventory(&mut state)?;
-            let seen = self.transitions(&mut state)? + self.drain(&mut state, false)?;
-            busy = seen > 0 || !state.waiting.is_empty();
+            let seen = self.transitions(&mut state, false)? + self.drain(&mut state, false)?;
+            busy = seen > 0
+                || !state.waiting.is_empty()
+                || state
+                    .transitions
+                    .as_ref()
+                    .is_some_and(Transitions::is_waiting);
             if settled.elapsed() >= SETTLE {
                 settled = Instant::now();
                 busy |= self.settle(&mut state, &mut retiring)?;
@@ -132,7 +142,8 @@ impl Pipeline {
             if interim.elapsed() >= INTERIM {
                 interim = Instant::now();
                 let (totals, missed) = self.totals()?;
-                let ledger = state.books.interim(&totals, state.seconds(), missed);
+                let mut ledger = state.books.interim(&totals, state.seconds(), missed);
+                ledger.nat = state.nat_ledger()?;
                 state.note(self.report.ledger(&ledger)?);
             }
             state.note(self.report.tick(Timestamp::now())?);
@@ -150,15 +161,19 @@ impl Pipeline {
         if let Some(tracer) = &mut self.drops {
             tracer.detach();
         }
+        if let Some(nat) = &mut state.transitions {
+            nat.tracer.detach();
+        }
         std::thread::sleep(GRACE);
-        let _transitions = self.transitions(&mut state)?;
+        let _transitions = self.transitions(&mut state, true)?;
         self.drain(&mut state, true)?;
         let rows = self.rows()?;
         for remainder in state.books.settle(&rows, true) {
             self.show(&mut state, remainder.fate, &remainder.drop, true)?;
         }
         let (totals, missed) = self.totals()?;
-        let ledger = state.books.last(&totals, seconds, missed);
+        let mut ledger = state.books.last(&totals, seconds, missed);
+        ledger.nat = state.nat_ledger()?;
         if !state.closed {
             let _over = self.report.finish(&ledger, interrupted)?;
         }
@@ -202,7 +217,7 @@ impl Pipeline {
         if self.inventory.has_changed().unwrap_or(false) {
             let inventory = self.inventory.borrow_and_update().clone();
             if let Some(nat) = &mut state.transitions {
-                nat.follow(&inventory);
+                nat.follow(&inventory)?;
             }
             if let Some(tracer) = &mut self.drops {
                 watch::publish(tracer, &inventory, self.options.scope)?;
@@ -211,23 +226,36 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Shows the NAT transitions that have come. Returns how many.
-    fn transitions(&mut self, state: &mut State) -> Result<usize> {
+    /// Takes the NAT transitions that have come; they are shown with the drops, in the order of time. Returns how many.
+    fn transitions(&mut self, state: &mut State, last: bool) -> Result<usize> {
         let Some(nat) = &mut state.transitions else {
             return Ok(0);
         };
         let inventory = self.inventory.borrow().clone();
-        let found = nat.drain(&self.options, &inventory, Clock::now());
-        for transition in &found {
-            if state.closed || state.lines_left == Some(0) {
-                break;
+        let (found, is_nameless) = nat.drain(&self.options, &inventory, Clock::now(), last);
+        if is_nameless {
+            self.rescan.notify_one();
+        }
+        let count = found.len();
+        state.merge.add(found);
+        Ok(count)
+    }
+
+    /// Shows the transitions until `time`.
+    fn show_transitions(&mut self, state: &mut State, time: Timestamp) -> Result<()> {
+        while let Some(transition) = state.merge.next_until(time) {
+            let is_shown = !state.closed && state.lines_left != Some(0);
+            if is_shown {
+                state.note(self.report.transition(&transition)?);
+                if let Some(left) = state.lines_left.as_mut() {
+                    *left -= 1;
+                }
             }
-            state.note(self.report.transition(transition)?);
-            if let Some(left) = state.lines_left.as_mut() {
-                *left -= 1;
+            if let Some(nat) = &mut state.transitions {
+                nat.told(is_shown);
             }
         }
-        Ok(found.len())
+        Ok(())
     }
 
     fn rows(&self) -> Result<Vec<CountedKey>> {
@@ -248,12 +276,14 @@ impl Pipeline {
         if let Some(tracer) = &mut self.drops {
             tracer.drain(|record| records.push(*record))?;
         }
+        let records = state.merge.due(records, last);
         let count = records.len();
         let inventory = self.inventory.borrow().clone();
         let clock = Clock::now();
         let mut rescan = false;
         for record in records {
             let evidence = self.evidence(&record, &inventory, clock);
+            self.show_transitions(state, evidence.drop.time)?;
             if last || is_named(&evidence, &inventory) {
                 self.handle(state, &evidence, &inventory)?;
                 continue;
@@ -276,6 +306,7 @@ impl Pipeline {
                 self.handle(state, &evidence, &inventory)?;
             }
         }
+        self.show_transitions(state, Timestamp::MAX)?;
         Ok(count)
     }
 
@@ -353,6 +384,13 @@ impl State {
             || options
                 .duration
                 .is_some_and(|duration| self.started.elapsed() >= duration)
+    }
+
+    fn nat_ledger(&self) -> Result<Option<NatLedger>> {
+        self.transitions
+            .as_ref()
+            .map(Transitions::ledger)
+            .transpose()
     }
 
     fn seconds(&self) -> f64 {

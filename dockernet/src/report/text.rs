@@ -7,11 +7,11 @@ use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
 use super::{
     Look, Report, Stream, block, clean,
-    nat::Unanswered,
     sink::Sink,
     storm::{Second, Show, Sources, Storm},
     style::{Line, Role, counted, thousands},
     summary::{self, Totals},
+    unanswered::Unanswered,
 };
 use crate::model::{Drop, Ledger, Ready, Transition};
 
