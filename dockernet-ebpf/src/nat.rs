@@ -6,6 +6,7 @@ use dockernet_common::{
     count::PortKey,
     nat::{Known, NatRecord, UNKNOWN, Words, direction, fingerprint, settled, what},
     offsets::ABSENT,
+    packet::FlowKey,
 };
 
 use crate::{
@@ -14,13 +15,14 @@ use crate::{
         DOCKERNET_SETTLED, offsets,
     },
     mem::{Mem, Probe},
-    skb::{cookie, load_ptr},
+    skb::{Skb, cookie, load_ptr},
 };
 
 /// Low bits of `_nfct` that hold `enum ip_conntrack_info`.
 const NFCT_INFO: u64 = 7;
 /// Bytes of a tuple before its source port.
 const PORTS: u32 = 16;
+const AF_INET: u16 = 2;
 const NAT: u32 = status::SRC_NAT | status::DST_NAT;
 
 /// A packet that is about to leave, and its flow.
@@ -39,9 +41,12 @@ pub(crate) fn leaving(skb: *const u8) {
     let nfct: u64 = Probe::load(skb, offsets!(skb_nfct));
     let entry = (nfct & !NFCT_INFO) as *const u8;
     let ctinfo = (nfct & NFCT_INFO) as u8;
+    if entry.is_null() {
+        untracked(skb);
+        return;
+    }
     // Related packets (ICMP errors) carry the entry of the flow that they speak of.
-    if entry.is_null()
-        || ctinfo == info::UNTRACKED
+    if ctinfo == info::UNTRACKED
         || ctinfo == info::RELATED
         || ctinfo == info::RELATED + info::IS_REPLY
     {
@@ -181,6 +186,89 @@ fn untranslated(packet: &Leaving) {
     report(packet, &original, &reply, print, what, both, tgid);
 }
 
+/// The same where conntrack is not at work (no rule asks for it in IPv6): a TCP server's first answer names its client.
+#[inline(always)]
+fn untracked(skb: *const u8) {
+    /// SYN and ACK, and nothing that would end the connection.
+    const FLAGS: u8 = 0x17;
+    const SYN_ACK: u8 = 0x12;
+    const TCP: u8 = 6;
+    if Probe::load::<u32>(skb, offsets!(skb_iif)) != 0 {
+        return;
+    }
+    let head = load_ptr::<Probe>(skb, offsets!(skb_head));
+    let transport: u16 = Probe::load(skb, offsets!(skb_transport_header));
+    let header: [u16; 7] = Probe::load(head.wrapping_add(transport as usize), 0);
+    let port = u16::from_be(header[0]);
+    if header[6].to_le_bytes()[1] & FLAGS != SYN_ACK {
+        return;
+    }
+    let key = PortKey {
+        protocol: u16::from(TCP),
+        port,
+    };
+    // SAFETY: the value is not read, only its presence counts.
+    if unsafe { DOCKERNET_PORT.get(key) }.is_none() {
+        return;
+    }
+    let Some(flow) = Skb::<Probe>::new(skb).flow() else {
+        return;
+    };
+    if flow.protocol != TCP {
+        return;
+    }
+    let served = from_packet(&flow);
+    let original: Words = words(&served);
+    let print = fingerprint(&original, &original);
+    let packet = Leaving {
+        skb,
+        entry: print as *const u8,
+        state: 0,
+        info: info::ESTABLISHED + info::IS_REPLY,
+        towards: direction::REPLY,
+    };
+    if reported(&packet, print) == 0 {
+        let both = direction::ORIGINAL | direction::REPLY;
+        send(
+            &packet,
+            &original,
+            &original,
+            print,
+            what::SERVED,
+            both,
+            0,
+            0,
+        );
+    }
+}
+
+/// The original tuple of a flow whose answer this packet is.
+#[inline(always)]
+fn from_packet(flow: &FlowKey) -> RawTuple {
+    const AF_INET6: u16 = 10;
+    let mut tuple = RawTuple {
+        src: flow.dst,
+        src_port: flow.dst_port.to_be_bytes(),
+        family: AF_INET6,
+        dst: flow.src,
+        dst_port: flow.src_port.to_be_bytes(),
+        protocol: flow.protocol,
+        direction: 0,
+    };
+    if flow.family == 4 {
+        tuple.family = AF_INET;
+        tuple.src = [0; 16];
+        tuple.dst = [0; 16];
+        let mut at = 0;
+        while at < 4 {
+            tuple.src[at] = flow.dst[12 + at];
+            tuple.dst[at] = flow.src[12 + at];
+            at += 1;
+        }
+    }
+    tuple
+}
+
 #[inline(always)]
 fn report(
     packet: &Leaving,
@@ -197,6 +285,26 @@ fn report(
     if offsets!(ct_net) != ABSENT && load_ptr::<Probe>(packet.entry, offsets!(ct_net)) != net {
         return;
     }
+    let masquerade = masquerade(packet.entry);
+    send(
+        packet, original, reply, print, what, after, tgid, masquerade,
+    );
+}
+
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "the fields of a record")]
+fn send(
+    packet: &Leaving,
+    original: &Words,
+    reply: &Words,
+    print: u64,
+    what: u8,
+    after: u8,
+    tgid: u32,
+    masquerade: u32,
+) {
+    let dev = load_ptr::<Probe>(packet.skb, offsets!(skb_dev));
+    let net = load_ptr::<Probe>(dev, offsets!(dev_net));
     let Some(totals) = DOCKERNET_NATS.get_ptr_mut(0) else {
         return;
     };
@@ -213,7 +321,7 @@ fn report(
         reply: raw(reply),
         status: packet.state,
         ifindex: Probe::load(dev, offsets!(dev_ifindex)),
-        masquerade: masquerade(packet.entry),
+        masquerade,
         tgid,
         direction: packet.towards,
         info: packet.info,
@@ -268,10 +376,15 @@ fn raw(words: &Words) -> RawTuple {
     unsafe { core::mem::transmute_copy(words) }
 }
 
+#[inline(always)]
+fn words(tuple: &RawTuple) -> Words {
+    // SAFETY: as above.
+    unsafe { core::mem::transmute_copy(tuple) }
+}
+
 /// The destination as the address map has it: IPv4 as `::ffff:a.b.c.d`.
 #[inline(always)]
 fn mapped(tuple: &RawTuple) -> [u8; 16] {
-    const AF_INET: u16 = 2;
     let dst = &tuple.dst;
     if tuple.family == AF_INET {
         [

@@ -7,6 +7,7 @@
 pub mod bpf;
 pub mod cause;
 pub mod cli;
+pub mod detach;
 pub mod doctor;
 pub mod evidence;
 pub mod explain;

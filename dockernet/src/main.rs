@@ -19,7 +19,7 @@ use dockernet::{
         self, Exit, args,
         options::{Explainable, Job, Options, explainable},
     },
-    doctor, explain,
+    detach, doctor, explain,
     inventory::{InventoryService, Options as InventoryOptions},
     map,
     model::Ready,
@@ -45,6 +45,7 @@ fn run(options: Options, started: Instant) -> Result<Exit> {
         Job::Trace => trace(options, started),
         Job::Doctor => doctor::run(&options),
         Job::Map(what) => map::run(&options, what),
+        Job::Detach => detach::run(&options),
         Job::Explain(id) => print(&explained(id)?),
         Job::Completions(shell) => {
             args::completions(*shell, &mut io::stdout()).context("writing to standard output")?;

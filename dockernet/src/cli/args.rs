@@ -55,6 +55,8 @@ pub enum JobArgs {
         /// Container, interface, network, address or MAC; globs too [default: everything]
         what: Vec<String>,
     },
+    /// Remove what a run that was killed left on network devices; touches nothing else
+    Detach,
     /// Explain a cause or a kernel drop reason in prose
     Explain {
         /// Cause such as no-route, or reason such as NETFILTER_DROP
@@ -259,6 +261,7 @@ pub fn command() -> clap::Command {
                     "color",
                     "verbose",
                 ],
+                "detach" => &["netns", "output"],
                 "explain" => &["output", "color"],
                 _ => &[],
             };

@@ -29,6 +29,8 @@ pub enum Job {
     Doctor,
     /// Show who is plugged in where: containers, interfaces, networks or addresses of these names; all, if none.
     Map(Vec<String>),
+    /// Remove what an earlier run left on devices.
+    Detach,
     /// Explain a cause or a kernel reason; see [`explainable`].
     Explain(String),
     /// Print a completion script ([`args::completions`]).
@@ -136,6 +138,7 @@ impl Options {
                 None => Job::Trace,
                 Some(JobArgs::Doctor) => Job::Doctor,
                 Some(JobArgs::Map { what }) => Job::Map(what),
+                Some(JobArgs::Detach) => Job::Detach,
                 Some(JobArgs::Explain { id }) => Job::Explain(id),
                 Some(JobArgs::Completions { shell }) => Job::Completions(shell),
                 Some(JobArgs::Man) => Job::Man,

@@ -167,3 +167,9 @@ impl NatTracer {
 pub fn clean(netns: &NetnsHandle) -> Result<Vec<Leftover>> {
     netns.run(stale::clean_here)?
 }
+
+/// Processes of ours in this namespace that go on.
+#[must_use]
+pub fn running(netns: &NetnsHandle) -> Vec<u32> {
+    stale::running(netns)
+}

@@ -8,7 +8,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{bpf::tc, host::netlink::interface_name};
+use crate::{
+    bpf::tc,
+    host::{
+        netlink::interface_name,
+        netns::{NetnsHandle, scan},
+    },
+};
 
 /// All of our programs are called so.
 const OURS: &str = "dockernet_";
@@ -117,4 +123,24 @@ fn owners(programs: &HashSet<u32>) -> HashMap<u32, u32> {
         }
     }
     owners
+}
+
+/// Processes in this namespace that hold programs of ours: runs that go on.
+pub(super) fn running(netns: &NetnsHandle) -> Vec<u32> {
+    let programs: HashSet<u32> = aya::programs::loaded_programs()
+        .flatten()
+        .filter(|program| {
+            program
+                .name_as_str()
+                .is_some_and(|name| name.starts_with(OURS))
+        })
+        .map(|program| program.id())
+        .collect();
+    let mut pids: Vec<u32> = owners(&programs)
+        .into_values()
+        .filter(|pid| scan::inum_of(i32::try_from(*pid).unwrap_or(0)).ok() == Some(netns.inum()))
+        .collect();
+    pids.sort_unstable();
+    pids.dedup();
+    pids
 }

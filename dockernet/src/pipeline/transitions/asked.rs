@@ -94,7 +94,6 @@ impl Askable {
                 let _opened = open.take(&asked.record);
                 found.push(Transition {
                     replied: true,
-                    time: jiff::Timestamp::now(),
                     ..asked.transition
                 });
             } else if let Some(queue) = self.queues.get_mut(asked.tries + 1) {

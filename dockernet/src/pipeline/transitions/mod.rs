@@ -171,6 +171,10 @@ impl Transitions {
             _ => {
                 let mut transition = build::transition(&Flow::of(record), time, inventory)?;
                 build::add_packet(&mut transition, record, inventory);
+                if transition.redirect && record.direction == direction::REPLY {
+                    // Redirected to a published port, it is docker-proxy that answers.
+                    self.carried.served(record, inventory);
+                }
                 self.complete(record, &mut transition).then_some(transition)
             }
         }

@@ -5,7 +5,10 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use dockernet_common::{conntrack::info, nat::NatRecord};
+use dockernet_common::{
+    conntrack::{info, status},
+    nat::NatRecord,
+};
 
 use crate::{
     evidence::{flow::tuple, packet::protocol_name},
@@ -62,9 +65,16 @@ impl Carried {
             .endpoint(tuple.dst, Some(inventory.host_key()))
             .kind
             == EndpointKind::Host;
-        let Some(port) = tuple.dst_port.filter(|_| is_ours) else {
+        if !is_ours {
             return;
+        }
+        // Where it arrives: REDIRECT may have changed the port.
+        let port = if record.status & status::DST_NAT == 0 {
+            record.original.dst_port
+        } else {
+            record.reply.src_port
         };
+        let port = u16::from_be_bytes(port);
         let opening = self
             .opening
             .entry((record.original.protocol, port))
