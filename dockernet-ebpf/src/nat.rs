@@ -64,6 +64,11 @@ pub(crate) fn leaving(skb: *const u8) {
             direction::ORIGINAL
         },
     };
+    // A bridged packet that br_netfilter has given a new destination leaves the bridge itself first, before POSTROUTING, where
+    // its source may change too (br_nf_pre_routing_finish_bridge, net/bridge/br_netfilter_hooks.c) and the entry is confirmed.
+    if state & status::CONFIRMED == 0 {
+        return;
+    }
     let is_assured = state & status::ASSURED != 0;
     if state & NAT == 0 {
         // docker-proxy's flows are told apart by their first packets.

@@ -19,13 +19,17 @@ pub(super) struct Merge {
 }
 
 impl Merge {
-    /// Takes what the NAT ring held just now, in the order of time.
-    pub(super) fn add(&mut self, transitions: Vec<Transition>) {
-        self.transitions.extend(transitions);
+    /// The NAT ring is about to be read: what happens from now on may come with the next reading.
+    pub(super) fn begin(&mut self) {
         self.read_at = clock_gettime(ClockId::CLOCK_MONOTONIC).ok().map(|time| {
             let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
             seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0)
         });
+    }
+
+    /// Takes what the NAT ring held, in the order of time.
+    pub(super) fn add(&mut self, transitions: Vec<Transition>) {
+        self.transitions.extend(transitions);
     }
 
     /// Drops that no transition of the next reading can come before: the new ones are kept. `last`: all of them.

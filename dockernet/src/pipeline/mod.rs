@@ -95,6 +95,8 @@ struct State {
     /// Lines still allowed by `--count`.
     lines_left: Option<u64>,
     closed: bool,
+    /// Taken once per round: both rings' times are told by it.
+    clock: Clock,
 }
 
 impl Pipeline {
@@ -112,6 +114,7 @@ impl Pipeline {
             started: Instant::now(),
             lines_left: self.options.count.map(std::num::NonZeroU64::get),
             closed: false,
+            clock: Clock::now(),
         };
         let mut settled = Instant::now();
         let mut interim = Instant::now();
@@ -128,6 +131,7 @@ impl Pipeline {
                 break;
             }
             self.follow_inventory(&mut state)?;
+            state.clock = Clock::now();
             let seen = self.transitions(&mut state, false)? + self.drain(&mut state, false)?;
             busy = seen > 0
                 || !state.waiting.is_empty()
@@ -165,6 +169,7 @@ impl Pipeline {
             nat.tracer.detach();
         }
         std::thread::sleep(GRACE);
+        state.clock = Clock::now();
         let _transitions = self.transitions(&mut state, true)?;
         self.drain(&mut state, true)?;
         let rows = self.rows()?;
@@ -231,8 +236,9 @@ impl Pipeline {
         let Some(nat) = &mut state.transitions else {
             return Ok(0);
         };
+        state.merge.begin();
         let inventory = self.inventory.borrow().clone();
-        let (found, is_nameless) = nat.drain(&self.options, &inventory, Clock::now(), last);
+        let (found, is_nameless) = nat.drain(&self.options, &inventory, state.clock, last);
         if is_nameless {
             self.rescan.notify_one();
         }
@@ -279,7 +285,7 @@ impl Pipeline {
         let records = state.merge.due(records, last);
         let count = records.len();
         let inventory = self.inventory.borrow().clone();
-        let clock = Clock::now();
+        let clock = state.clock;
         let mut rescan = false;
         for record in records {
             let evidence = self.evidence(&record, &inventory, clock);

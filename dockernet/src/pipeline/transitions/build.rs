@@ -120,11 +120,19 @@ pub(super) fn name(transition: &mut Transition, inventory: &Inventory) {
     transition.destination = destination;
 }
 
-/// Whether an end is in a Docker network and nobody's that we know: a container that is about to be told of.
-pub(super) fn is_unnamed(transition: &Transition) -> bool {
+/// Whether an end is on a bridge of the engine's and nobody's that we know: a container that is about to be told of. (In a
+/// macvlan's network, the local one as a rule, most addresses are other machines'.)
+pub(super) fn is_unnamed(transition: &Transition, inventory: &Inventory) -> bool {
+    let is_bridged = |name: &String| {
+        inventory
+            .network(name)
+            .is_some_and(|network| network.bridge.is_some())
+    };
     [&transition.source, &transition.destination]
         .iter()
-        .any(|end| end.kind == EndpointKind::Unknown && end.network.is_some())
+        .any(|end| {
+            end.kind == EndpointKind::Unknown && end.network.as_ref().is_some_and(is_bridged)
+        })
 }
 
 /// Adds what the packet that was seen tells.

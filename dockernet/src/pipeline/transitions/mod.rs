@@ -227,14 +227,14 @@ impl Transitions {
         let mut ready = Vec::new();
         for (since, mut transition) in std::mem::take(&mut self.unnamed) {
             build::name(&mut transition, inventory);
-            if last || !build::is_unnamed(&transition) || since.elapsed() >= PATIENCE {
+            if last || !build::is_unnamed(&transition, inventory) || since.elapsed() >= PATIENCE {
                 ready.push(transition);
             } else {
                 self.unnamed.push((since, transition));
             }
         }
         for transition in found {
-            if !last && build::is_unnamed(&transition) && self.unnamed.len() < CROWD {
+            if !last && build::is_unnamed(&transition, inventory) && self.unnamed.len() < CROWD {
                 self.unnamed.push((Instant::now(), transition));
             } else {
                 ready.push(transition);
