@@ -131,3 +131,12 @@ fn bpf(command: libc::c_int, attributes: &mut [u8]) -> Result<RawFd> {
     }
     Ok(RawFd::try_from(result)?)
 }
+
+/// How many programs hang on a device's egress by tcx, in the calling thread's namespace.
+pub(crate) fn tcx_programs(index: u32) -> Result<u32> {
+    const PROG_QUERY: libc::c_int = 16;
+    let mut attributes = bytes(&[index, TCX_EGRESS], 64);
+    bpf(PROG_QUERY, &mut attributes).context("asking for tcx programs")?;
+    let count = attributes.get(24..28).context("a short answer")?;
+    Ok(u32::from_ne_bytes(count.try_into()?))
+}

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use dockernet_tests::{
-    Cmd, Engine, HOST_IP, Lab, LabOptions, Place, Run, Tracer, can_run, engines, group, tool_path,
-    wait_until,
+    Cmd, Engine, HOST_IP, Lab, LabOptions, Netns, Place, Run, Tracer, can_run, engines, group,
+    tool_path, wait_until,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -134,20 +134,25 @@ fn first_packets(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// Devices that hold a program of ours, of those the namespace has.
+/// Devices that hold a program of ours: by a filter of its name, or by tcx (where nobody else's are).
 fn attached(lab: &Lab) -> Result<Vec<String>> {
-    let text = host(lab, "bpftool -j net show")?;
-    let value: Value = serde_json::from_str(&text)?;
-    let of = |value: &Value| -> Vec<String> {
-        value[0]["tc"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(|entry| entry["name"] == "dockernet_nat")
-            .filter_map(|entry| Some(entry["devname"].as_str()?.to_owned()))
-            .collect()
-    };
-    Ok(of(&value))
+    attached_in(lab.host())
+}
+
+fn attached_in(netns: &Netns) -> Result<Vec<String>> {
+    netns.within(|| {
+        let mut found = Vec::new();
+        for link in &nix::net::if_::if_nameindex()? {
+            let name = link.name().to_string_lossy().into_owned();
+            let filters = Cmd::new("tc")
+                .args(["filter", "show", "dev", &name, "egress"])
+                .output()?;
+            let is_held = filters.stdout.contains("dockernet_nat")
+                || foreign::tcx_programs(link.index()).unwrap_or(0) > 0;
+            found.extend(is_held.then_some(name));
+        }
+        Ok(found)
+    })
 }
 
 fn come_and_go(lab: &mut Lab) -> Result<()> {
@@ -179,12 +184,9 @@ fn come_and_go(lab: &mut Lab) -> Result<()> {
     );
     let pid = lab.container_pid("web")?;
     host(lab, &format!("ip link set cg1 netns {pid}"))?;
-    let web = Place::Container("web".into());
+    let web = lab.netns(&Place::Container("web".into()))?;
     soon("the end that moved is let go of", &|| {
-        Ok(!lab
-            .shell(&web, "bpftool -j net show")?
-            .stdout
-            .contains("dockernet_nat"))
+        Ok(attached_in(&web)?.is_empty())
     })?;
     host(
         lab,
@@ -323,7 +325,7 @@ fn detach(lab: &mut Lab) -> Result<()> {
     let mut running = Tracer::start(lab, &["--nat"])?;
     ensure!(attached(lab)?.len() >= left, "{:?}", attached(lab)?);
     let said = run(&[])?;
-    ensure!(said.contains(&format!("runs as process")), "{said}");
+    ensure!(said.contains("runs as process"), "{said}");
     is_seen(lab, &mut running)?;
     running.stop()?;
     kill(lab)?;
