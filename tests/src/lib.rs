@@ -11,6 +11,7 @@ mod daemon;
 mod engine;
 mod evidence;
 mod exec;
+pub mod foreign;
 mod image;
 mod lab;
 mod netns;

@@ -1,5 +1,6 @@
 //! Developer and set-up commands: `cargo xtask VERB`. One file per verb.
 
+mod bench;
 mod build;
 mod demo;
 mod licenses;
@@ -53,6 +54,11 @@ enum Verb {
     },
     /// Breaks a Docker host in a lab, shows the tool naming the fault, mends it, cleans up
     Demo,
+    /// Measures what the tool costs, in a lab; writes docs/benchmarks.md
+    Bench {
+        /// Which benchmarks (nat); all, if none is named
+        names: Vec<String>,
+    },
     /// Formatting, clippy (both halves), documentation and licences, warnings denied
     Lint,
     /// Checks the licence of every dependency against deny.toml
@@ -66,6 +72,7 @@ fn main() -> ExitCode {
         Verb::Run { args } => run::verb(&args),
         Verb::Test { full, filter } => test::verb(full, &filter),
         Verb::Demo => demo::verb(),
+        Verb::Bench { names } => bench::verb(&names),
         Verb::Lint => lint::verb(),
         Verb::Licenses => licenses::verb(),
     };

@@ -1,5 +1,6 @@
 //! NAT transitions against conntrack's own account, entry for entry, over every kind of wiring.
 
+mod burst;
 mod kinds;
 mod table;
 
@@ -50,6 +51,7 @@ fn with_docker_proxy(engine: &Engine) -> Result<()> {
             ("docker-proxy is shown as such", kinds::proxied),
             ("flows older than the run", kinds::old),
             ("drops and transitions in one order", kinds::one_order),
+            ("many new flows at once", burst::told_or_counted),
         ],
     )
 }

@@ -1,18 +1,15 @@
 //! The NAT program on devices: as they come and go, beside other people's programs, and what is left of it.
 
-mod foreign;
-
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use dockernet_tests::foreign::{self, Foreign};
 use dockernet_tests::{
     Cmd, Engine, HOST_IP, Lab, LabOptions, Netns, Place, Run, Tracer, can_run, engines, group,
     tool_path, wait_until,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
-
-use self::foreign::Foreign;
 
 /// Goal of the design: link event to watched, milliseconds. Busy machines get more.
 const SOON_MS: f64 = 250.0;

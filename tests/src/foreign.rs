@@ -6,8 +6,8 @@ use std::{
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
 };
 
+use crate::{lab::Lab, netns::Place};
 use anyhow::{Context, Result, ensure};
-use dockernet_tests::{Lab, Place};
 
 const MAP_CREATE: libc::c_int = 0;
 const MAP_LOOKUP: libc::c_int = 1;
@@ -18,15 +18,19 @@ const SCHED_CLS: u32 = 3;
 const TCX_EGRESS: u32 = 47;
 
 /// A program on a device's egress; gone when dropped, unless `tc` holds it.
-pub(crate) struct Foreign {
+#[derive(Debug)]
+pub struct Foreign {
     map: OwnedFd,
-    _program: OwnedFd,
+    program: OwnedFd,
     _link: Option<OwnedFd>,
 }
 
 impl Foreign {
     /// By tcx, after those that are there.
-    pub(crate) fn tcx(lab: &Lab, device: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn tcx(lab: &Lab, device: &str) -> Result<Self> {
         let (map, program) = load()?;
         let fd = u32::try_from(program.as_raw_fd())?;
         let link = lab.host().within(|| {
@@ -36,13 +40,16 @@ impl Foreign {
         })?;
         Ok(Self {
             map,
-            _program: program,
+            program,
             _link: Some(owned(link)),
         })
     }
 
     /// By `tc filter add`, on the device's clsact qdisc.
-    pub(crate) fn filter(lab: &Lab, device: &str, priority: u16) -> Result<Self> {
+    ///
+    /// # Errors
+    /// There is no such qdisc, or bpffs cannot be mounted in the lab's folder.
+    pub fn filter(lab: &Lab, device: &str, priority: u16) -> Result<Self> {
         let (map, program) = load()?;
         let folder = lab.folder().join("bpf");
         let folder = folder.to_string_lossy();
@@ -64,13 +71,25 @@ impl Foreign {
         ensure!(output.success(), "{add}: {}", output.stderr);
         Ok(Self {
             map,
-            _program: program,
+            program,
             _link: None,
         })
     }
 
+    /// Its id.
+    ///
+    /// # Errors
+    /// /proc does not tell.
+    pub fn id(&self) -> Result<u32> {
+        let path = format!("/proc/self/fdinfo/{}", self.program.as_raw_fd());
+        program_id(&std::fs::read_to_string(path)?).context("no program id in fdinfo")
+    }
+
     /// What it has counted.
-    pub(crate) fn packets(&self) -> Result<u64> {
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn packets(&self) -> Result<u64> {
         let (key, mut value) = (0_u32, 0_u64);
         let mut attributes = vec![0; 32];
         attributes[..4].copy_from_slice(&self.map.as_raw_fd().to_ne_bytes());
@@ -133,10 +152,32 @@ fn bpf(command: libc::c_int, attributes: &mut [u8]) -> Result<RawFd> {
 }
 
 /// How many programs hang on a device's egress by tcx, in the calling thread's namespace.
-pub(crate) fn tcx_programs(index: u32) -> Result<u32> {
+///
+/// # Errors
+/// The kernel knows no tcx.
+pub fn tcx_programs(index: u32) -> Result<u32> {
     const PROG_QUERY: libc::c_int = 16;
     let mut attributes = bytes(&[index, TCX_EGRESS], 64);
     bpf(PROG_QUERY, &mut attributes).context("asking for tcx programs")?;
     let count = attributes.get(24..28).context("a short answer")?;
     Ok(u32::from_ne_bytes(count.try_into()?))
+}
+
+/// `prog_id` of an fdinfo file.
+#[must_use]
+pub fn program_id(fdinfo: &str) -> Option<u32> {
+    fdinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
+}
+
+/// Lets the kernel time every BPF program until this is dropped (`BPF_ENABLE_STATS`, 5.8+): nothing is to be restored.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn time_programs() -> Result<OwnedFd> {
+    const ENABLE_STATS: libc::c_int = 32;
+    bpf(ENABLE_STATS, &mut bytes(&[0], 64))
+        .map(owned)
+        .context("enabling BPF statistics")
 }
