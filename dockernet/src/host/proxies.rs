@@ -150,8 +150,9 @@ mod tests {
 
     #[test]
     fn arguments_of_docker_proxy() {
-        let cmdline = b"/usr/bin/docker-proxy\0-proto\0tcp\0-host-ip\0::\0-host-port\010001\0-container-ip\0172.17.0.2\0-container-port\080\0-use-listen-fd\0";
-        let proxy = parse(cmdline).unwrap();
+        let words = "/usr/bin/docker-proxy -proto tcp -host-ip :: -host-port 10001 -container-ip 172.17.0.2 -container-port 80";
+        let cmdline = words.replace(' ', "\0");
+        let proxy = parse(cmdline.as_bytes()).unwrap();
         assert_eq!(proxy.protocol, "tcp");
         assert_eq!(proxy.listens, "[::]:10001".parse().unwrap());
         assert_eq!(proxy.container, "172.17.0.2:80".parse().unwrap());

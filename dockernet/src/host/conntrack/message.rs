@@ -268,10 +268,10 @@ mod tests {
         for protocol in [6, 17, ICMP] {
             let question = get(7, &sample(protocol)).unwrap();
             let answers = answers(&question, 7);
-            let [Answer::Entry(entry)] = answers.as_slice() else {
-                panic!("{answers:?}");
-            };
-            assert_eq!(entry.original, sample(protocol));
+            assert!(
+                matches!(&answers[..], [Answer::Entry(entry)] if entry.original == sample(protocol)),
+                "{answers:?}"
+            );
         }
         let mut six = sample(ICMPV6);
         six.family = AF_INET6;

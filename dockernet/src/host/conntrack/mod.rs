@@ -121,13 +121,13 @@ impl Table {
         self.ask(&question)?;
         let mut buffer = vec![0; DATAGRAM];
         loop {
-            for answer in self.answers(&mut buffer)? {
-                match answer {
-                    Answer::Entry(entry) => return Ok(Some(*entry)),
-                    Answer::Done | Answer::Refused(libc::ENOENT) => return Ok(None),
-                    Answer::Refused(errno) => {
-                        return Err(Errno::from_raw(errno)).context("asking for a conntrack entry");
-                    }
+            // Datagrams with answers to earlier questions have none to this.
+            match self.answers(&mut buffer)?.into_iter().next() {
+                None => {}
+                Some(Answer::Entry(entry)) => return Ok(Some(*entry)),
+                Some(Answer::Done | Answer::Refused(libc::ENOENT)) => return Ok(None),
+                Some(Answer::Refused(errno)) => {
+                    return Err(Errno::from_raw(errno)).context("asking for a conntrack entry");
                 }
             }
         }
