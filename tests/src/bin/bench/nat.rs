@@ -24,9 +24,9 @@ use serde_json::Value;
 use crate::section::{machine, median};
 
 /// Pairs of runs, one with and one without the tool.
-const PAIRS: usize = 9;
+const PAIRS: usize = 5;
 /// Packets of one run.
-const PACKETS: u32 = 200_000;
+const PACKETS: u32 = 100_000;
 const PAYLOAD: usize = 64;
 
 pub(crate) fn run() -> Result<String> {
@@ -72,7 +72,7 @@ pub(crate) fn run() -> Result<String> {
             };
             ratios.push(with / without);
         }
-        let (ours, floor) = cost(&lab, lab.outside(), &socket)?;
+        let (ours, floor) = cost(&lab, &socket)?;
         text.push_str(&format!(
             "| {name} | {:.3} (from {:.3} to {:.3}) | {ours:.0} | {:.0} |\n",
             median(&ratios),
@@ -119,7 +119,7 @@ fn send(socket: &UdpSocket) -> Result<f64> {
 }
 
 /// Nanoseconds per run of the tool's program, and of one that does nothing, over the same packets.
-fn cost(lab: &Lab, _outside: &Netns, socket: &UdpSocket) -> Result<(f64, f64)> {
+fn cost(lab: &Lab, socket: &UdpSocket) -> Result<(f64, f64)> {
     let _timed = time_programs()?;
     let floor = Foreign::tcx(lab, "docker0")?;
     let tracer = Tracer::start(lab, &["--nat"])?;
@@ -154,12 +154,9 @@ fn statistics(id: u32) -> Result<(f64, f64)> {
         .args(["-j", "prog", "show", "id", &id.to_string()])
         .run()?;
     let value: Value = serde_json::from_str(&text)?;
-    let number = |key: &str| {
-        value[key]
-            .as_f64()
-            .with_context(|| format!("no {key} in {text}"))
-    };
-    Ok((number("run_time_ns")?, number("run_cnt")?))
+    // What has not run yet has none.
+    let number = |key: &str| value[key].as_f64().unwrap_or(0.0);
+    Ok((number("run_time_ns"), number("run_cnt")))
 }
 
 /// Answers datagrams that begin with `e`, and takes all others.
