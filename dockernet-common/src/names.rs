@@ -28,8 +28,10 @@ pub const FAR: &str = "DOCKERNET_FAR";
 
 /// Ring buffer of [`NatRecord`](crate::nat::NatRecord)s.
 pub const NAT_EVENTS: &str = "DOCKERNET_NAT";
-/// Conntrack entry → [`Flow`](crate::nat::Flow), least recently used ones make room.
+/// Conntrack entry → [`Known`](crate::nat::Known), least recently used ones make room.
 pub const NAT_FLOWS: &str = "DOCKERNET_FLOW";
+/// Marks of directions that are reported: [`settled`](crate::nat::settled).
+pub const NAT_SETTLED: &str = "DOCKERNET_SETTLED";
 /// One [`NatTotals`](crate::nat::NatTotals) per CPU.
 pub const NAT_TOTALS: &str = "DOCKERNET_NATS";
 

@@ -97,6 +97,16 @@ offsets! {
     ct_original,
     /// `nf_conn.tuplehash[1].tuple`
     ct_reply,
+    /// `nf_conn.ct_net.net`
+    ct_net,
+    /// `nf_conn.ext`
+    ct_ext,
+    /// `nf_ct_ext.offset[NF_CT_EXT_NAT]`
+    ext_nat,
+    /// `nf_conn_nat.masq_index`; absent without MASQUERADE
+    nat_masq_index,
+    /// `task_struct.tgid`
+    task_tgid,
     /// `dst_entry.dev`
     dst_dev,
     /// `dst_entry.input`

@@ -9,7 +9,7 @@ use dockernet_common::{
     count::{CountKey, CountRow, PortKey, Totals},
     filter::Filter,
     hop::{EndKey, HopTotals},
-    nat::{Flow, NatTotals},
+    nat::{Known, NatTotals, SETTLED},
     offsets::Offsets,
 };
 
@@ -34,9 +34,11 @@ pub(crate) static DOCKERNET_PORT: HashMap<PortKey, u32> = HashMap::with_max_entr
 pub(crate) static DOCKERNET_FAR: HashMap<u64, u8> = HashMap::with_max_entries(16384, 1);
 
 #[map]
-pub(crate) static DOCKERNET_NAT: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+pub(crate) static DOCKERNET_NAT: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 #[map]
-pub(crate) static DOCKERNET_FLOW: LruHashMap<u64, Flow> = LruHashMap::with_max_entries(65536, 0);
+pub(crate) static DOCKERNET_FLOW: LruHashMap<u64, Known> = LruHashMap::with_max_entries(1 << 17, 0);
+#[map]
+pub(crate) static DOCKERNET_SETTLED: Array<u64> = Array::with_max_entries(SETTLED, 0);
 #[map]
 pub(crate) static DOCKERNET_NATS: PerCpuArray<NatTotals> = PerCpuArray::with_max_entries(1, 0);
 

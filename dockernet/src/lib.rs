@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod cause;
 pub mod check;
 pub mod cli;
+pub mod detach;
 pub mod doctor;
 pub mod evidence;
 pub mod explain;

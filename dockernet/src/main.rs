@@ -12,7 +12,7 @@ use dockernet::{
     bpf::{
         hops::PreparedHops,
         load::{self, Kernel, Prepared, Tier},
-        nat::NatTracer,
+        nat::{Hook, NatTracer},
         tracer::Tracer,
     },
     cause::catalogue,
@@ -21,13 +21,13 @@ use dockernet::{
         self, Exit, args,
         options::{self, Explainable, Job, Options, Output, explainable},
     },
-    doctor, explain,
+    detach, doctor, explain,
     host::netns::NetnsHandle,
     inventory::{Inventory, InventoryService, Options as InventoryOptions},
     map,
     model::Ready,
     path::{Follower, prober::Prober},
-    pipeline::{Paths, Pipeline, Signals, block_signals, devices},
+    pipeline::{Paths, Pipeline, Signals, block_signals},
     plan::Plan,
     report,
 };
@@ -51,6 +51,7 @@ fn run(options: Options, started: Instant) -> Result<Exit> {
         Job::Map(what) => map::run(&options, what),
         Job::Explain(id) => print(&explained(id.as_deref(), options.output)?),
         Job::Check(what) => check::run(&options, what),
+        Job::Detach => detach::run(&options),
         Job::Completions(shell) => {
             args::completions(*shell, &mut io::stdout()).context("writing to standard output")?;
             Ok(Exit::Done)
@@ -141,8 +142,8 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
         })
         .transpose()?;
     if let Some(nat) = &mut nat {
-        for problem in nat.watch(&devices(&inventory)) {
-            report.warning(&format!("not watched for NAT: {problem}"));
+        for sentence in nat.attach(hook()?)? {
+            report.warning(&sentence);
         }
     }
     let programs = [
@@ -294,5 +295,17 @@ fn tier() -> Result<Option<Tier>> {
             "DOCKERNET_TIER={other}: expected tp_btf or tracepoint"
         ))
         .into()),
+    }
+}
+
+/// `DOCKERNET_TC=tcx|clsact` hangs the NAT program on devices in one way alone: for tests of the fallback.
+fn hook() -> Result<Option<Hook>> {
+    match std::env::var("DOCKERNET_TC").as_deref() {
+        Err(_) => Ok(None),
+        Ok("tcx") => Ok(Some(Hook::Tcx)),
+        Ok("clsact") => Ok(Some(Hook::Clsact)),
+        Ok(other) => {
+            Err(cli::Usage(format!("DOCKERNET_TC={other}: expected tcx or clsact")).into())
+        }
     }
 }

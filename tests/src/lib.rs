@@ -12,6 +12,7 @@ mod dropper;
 mod engine;
 mod evidence;
 mod exec;
+pub mod foreign;
 mod image;
 mod lab;
 mod netns;

@@ -1,5 +1,6 @@
 //! Developer and set-up commands: `cargo xtask VERB`. One file per verb.
 
+mod bench;
 mod build;
 mod demo;
 mod docs;
@@ -56,6 +57,11 @@ enum Verb {
     Demo,
     /// Writes the pages that are made of the program's own data: docs/causes.md
     Docs,
+    /// Measures what the tool costs, in a lab; writes docs/benchmarks.md
+    Bench {
+        /// Which benchmarks (nat); all, if none is named
+        names: Vec<String>,
+    },
     /// Formatting, clippy (both halves), documentation, generated pages and licences, warnings denied
     Lint,
     /// Checks the licence of every dependency against deny.toml
@@ -70,6 +76,7 @@ fn main() -> ExitCode {
         Verb::Test { full, filter } => test::verb(full, &filter),
         Verb::Demo => demo::verb(),
         Verb::Docs => docs::verb(),
+        Verb::Bench { names } => bench::verb(&names),
         Verb::Lint => lint::verb(),
         Verb::Licenses => licenses::verb(),
     };

@@ -223,6 +223,7 @@ pub(super) fn only_maps(loader: &mut EbpfLoader<'_>, used: &[&str]) {
         (names::FAR, 1),
         (names::NAT_EVENTS, PAGE),
         (names::NAT_FLOWS, 1),
+        (names::NAT_SETTLED, 1),
         (names::HOPS, PAGE),
         (names::FOLLOWED, 1),
     ] {

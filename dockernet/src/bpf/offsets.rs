@@ -30,6 +30,11 @@ pub fn resolve(btf: &Arc<Btf>) -> Result<Offsets> {
     let tuple = of_module("nf_conntrack", "nf_conntrack_tuple_hash", "tuple");
     let hashes = conntrack("tuplehash");
     let hash_size = TUPLE_HASH_SIZE;
+    let extension = "NF_CT_EXT_NAT";
+    let ext_nat = enumerator(btf, "nf_ct_ext_id", extension).or_else(|| {
+        let module = Btf::module("nf_conntrack", btf).ok()?;
+        enumerator(&module, "nf_ct_ext_id", extension)
+    });
     let arguments = btf.tracepoint_arguments("kfree_skb").unwrap_or(0);
     Ok(Offsets {
         skb_dev: must("sk_buff", "dev")?,
@@ -72,6 +77,11 @@ pub fn resolve(btf: &Arc<Btf>) -> Result<Offsets> {
         ct_status: conntrack("status").unwrap_or(ABSENT),
         ct_original: plus(hashes, tuple),
         ct_reply: plus(hashes.map(|hashes| hashes + hash_size), tuple),
+        ct_net: conntrack("ct_net.net").unwrap_or(ABSENT),
+        ct_ext: conntrack("ext").unwrap_or(ABSENT),
+        ext_nat: plus(of_module("nf_conntrack", "nf_ct_ext", "offset"), ext_nat),
+        nat_masq_index: of_module("nf_nat", "nf_conn_nat", "masq_index").unwrap_or(ABSENT),
+        task_tgid: may("task_struct", "tgid"),
         dst_dev: must("dst_entry", "dev")?,
         dst_input: may("dst_entry", "input"),
         in_dev_data: btf.offset("in_device", "cnf.data").unwrap_or(ABSENT),

@@ -18,7 +18,7 @@ use dockernet_common::{
     record::DropRecord,
 };
 
-use super::load::Tier;
+use super::{load::Tier, mirror::Mirror};
 
 /// Samples per key, CPU and drain. At 20 drains a second far more than a person reads; a storm sends no more.
 const KEY_BURST: u32 = 16;
@@ -282,34 +282,6 @@ impl Tracer {
             self.control.far = count;
             self.write_control()?;
         }
-        Ok(())
-    }
-}
-
-/// A map of the kernel half's that user space alone writes: changes cost a system call each, the rest nothing.
-struct Mirror<K, V> {
-    map: HashMap<MapData, K, V>,
-    present: std::collections::HashMap<K, V>,
-}
-
-impl<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod + PartialEq> Mirror<K, V> {
-    fn new(map: HashMap<MapData, K, V>) -> Self {
-        Self {
-            map,
-            present: std::collections::HashMap::new(),
-        }
-    }
-
-    fn set(&mut self, wanted: std::collections::HashMap<K, V>) -> Result<()> {
-        for key in self.present.keys().filter(|key| !wanted.contains_key(*key)) {
-            self.map.remove(key)?;
-        }
-        for (key, value) in &wanted {
-            if self.present.get(key) != Some(value) {
-                self.map.insert(*key, *value, 0)?;
-            }
-        }
-        self.present = wanted;
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ pub(super) use stale::stale_udp;
 
 use super::Case;
 use crate::{
-    host::{conntrack::Entry, netns::NetnsHandle},
+    host::{netns::NetnsHandle, tracked::Entry},
     model::Tuple,
 };
 use dockernet_common::{conntrack::status, record::flag};

@@ -101,6 +101,8 @@ pub enum JobArgs {
     },
     /// Say what on this host is broken or will be, without traffic; attaches nothing
     Check(CheckArgs),
+    /// Remove what a run that was killed left on network devices; touches nothing else
+    Detach,
     /// Explain a cause or a kernel drop reason in prose, or list all causes
     Explain {
         /// Cause such as no-route, or reason such as NETFILTER_DROP
@@ -358,6 +360,7 @@ pub fn command() -> clap::Command {
                     "color",
                     "verbose",
                 ],
+                "detach" => &["netns", "output"],
                 "explain" => &["output", "color"],
                 _ => &[],
             };

@@ -35,6 +35,8 @@ pub enum Job {
     Explain(Option<String>),
     /// Say what is broken or will be; or walk one connection.
     Check(CheckArgs),
+    /// Remove what an earlier run left on devices.
+    Detach,
     /// Print a completion script ([`args::completions`]).
     Completions(Shell),
     /// Print the manual page ([`args::man`]).
@@ -167,6 +169,7 @@ impl Options {
                 }),
                 Some(JobArgs::Explain { id, list: _ }) => Job::Explain(id),
                 Some(JobArgs::Check(what)) => Job::Check(what),
+                Some(JobArgs::Detach) => Job::Detach,
                 Some(JobArgs::Completions { shell }) => Job::Completions(shell),
                 Some(JobArgs::Man) => Job::Man,
             },

@@ -1,5 +1,6 @@
 //! Links and addresses of a namespace, dumped and watched over rtnetlink.
 
+mod listen;
 mod message;
 mod watch;
 
@@ -23,6 +24,7 @@ use rtnetlink::{
 use super::netns::NetnsHandle;
 use crate::model::Link;
 
+pub use listen::LinkListener;
 pub(crate) use message::{address as decode_address, link as decode};
 pub use watch::{Change, LinkWatch, Notice};
 

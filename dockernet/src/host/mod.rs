@@ -18,15 +18,17 @@ pub mod kernel_code;
 pub mod link;
 pub mod listeners;
 pub mod neighbour;
-mod netlink;
+pub(crate) mod netlink;
 pub mod netns;
 pub mod privileges;
+pub mod proxies;
 pub mod queue;
 pub mod resolver;
 mod rooted;
 pub mod route;
 pub mod state;
 pub mod sysctl;
+pub mod tracked;
 pub mod vxlan;
 
 /// Runs a program that lists something, for at most some seconds; none if it is not installed.

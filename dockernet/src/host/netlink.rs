@@ -21,7 +21,7 @@ use nix::sys::{
     time::TimeVal,
 };
 use rtnetlink::packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NetlinkPayload,
 };
 
 /// A whole answer is given up on after this long: the kernel answers at once or not at all.
@@ -100,6 +100,12 @@ pub(crate) fn links<T>(
             _ => None,
         },
     )
+}
+
+/// Asks for a change, and waits until it is made. `flags` beside `NLM_F_REQUEST` and `NLM_F_ACK`.
+pub(crate) fn change(message: RouteNetlinkMessage, flags: libc::c_int) -> Result<(), NetlinkError> {
+    let flags = u16::try_from(flags).unwrap_or(0) | NLM_F_ACK;
+    ask(message, flags, &mut |_| {}).map(drop)
 }
 
 /// How an answer ended.

@@ -79,8 +79,7 @@ impl NetnsHandle {
             thread::Builder::new()
                 .name("netns".into())
                 .spawn_scoped(scope, || {
-                    setns(self.as_fd(), CloneFlags::CLONE_NEWNET)
-                        .with_context(|| format!("entering network namespace {}", self.inum))?;
+                    self.enter_for_good()?;
                     Ok(work())
                 })
                 .context("starting a thread for a network namespace")?
@@ -117,10 +116,17 @@ impl NetnsHandle {
     }
 
     /// Moves the calling thread for good: only for threads made for that.
+    pub fn enter_for_good(&self) -> Result<()> {
+        setns(self.as_fd(), CloneFlags::CLONE_NEWNET)
+            .with_context(|| format!("entering network namespace {}", self.inum))
+    }
+
+    /// Opens a namespace and moves the calling thread there for good: only for threads made for that.
     fn enter(path: &Path) -> Result<Self> {
         let namespace = Self::open(path).with_context(|| format!("opening {}", path.display()))?;
-        setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
-            .with_context(|| format!("entering {}", path.display()))?;
+        namespace
+            .enter_for_good()
+            .with_context(|| path.display().to_string())?;
         Ok(namespace)
     }
 

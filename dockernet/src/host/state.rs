@@ -14,7 +14,7 @@ pub use self::canned::{CannedNetns, CannedState};
 use super::{
     attached::{self, Attached},
     bridge::{self, Bridges},
-    conntrack, device,
+    device,
     fdb::{self, FdbEntry},
     freezer,
     hosts::{self, HostsEntry},
@@ -30,6 +30,7 @@ use super::{
         rule::{self, PolicyRule},
     },
     sysctl::{self, files::SysctlFiles},
+    tracked,
     vxlan::{self, Vxlan},
 };
 use crate::model::Tuple;
@@ -62,11 +63,11 @@ pub trait HostState: Send + Sync {
         netns: &NetnsHandle,
         protocol: u8,
         tuple: &Tuple,
-    ) -> Result<Option<conntrack::Entry>>;
+    ) -> Result<Option<tracked::Entry>>;
     /// Every tracked flow: some 100 ms for each hundred thousand.
-    fn flows(&self, netns: &NetnsHandle) -> Result<Vec<conntrack::Entry>>;
+    fn flows(&self, netns: &NetnsHandle) -> Result<Vec<tracked::Entry>>;
     /// Counters of the connection table.
-    fn conntrack_counters(&self, netns: &NetnsHandle) -> Result<conntrack::Counters>;
+    fn conntrack_counters(&self, netns: &NetnsHandle) -> Result<tracked::Counters>;
     /// Programs and filters of others at a device.
     fn attached_to_device(&self, netns: &NetnsHandle, device: &str) -> Result<Vec<Attached>>;
     /// Programs that see the packets of a process' cgroup.
@@ -153,16 +154,16 @@ impl HostState for LiveState {
         netns: &NetnsHandle,
         protocol: u8,
         tuple: &Tuple,
-    ) -> Result<Option<conntrack::Entry>> {
-        conntrack::find(netns, protocol, tuple)
+    ) -> Result<Option<tracked::Entry>> {
+        tracked::find(netns, protocol, tuple)
     }
 
-    fn flows(&self, netns: &NetnsHandle) -> Result<Vec<conntrack::Entry>> {
-        conntrack::dump(netns)
+    fn flows(&self, netns: &NetnsHandle) -> Result<Vec<tracked::Entry>> {
+        tracked::dump(netns)
     }
 
-    fn conntrack_counters(&self, netns: &NetnsHandle) -> Result<conntrack::Counters> {
-        conntrack::counters(netns)
+    fn conntrack_counters(&self, netns: &NetnsHandle) -> Result<tracked::Counters> {
+        tracked::counters(netns)
     }
 
     fn attached_to_device(&self, netns: &NetnsHandle, device: &str) -> Result<Vec<Attached>> {

@@ -57,6 +57,9 @@ pub enum NatKind {
     /// Both changed.
     #[serde(rename = "dnat+snat")]
     Both,
+    /// Nothing: docker-proxy carries it, in a connection of its own (`nat` lines only).
+    #[serde(rename = "proxy")]
+    Proxy,
 }
 
 /// A flow's NAT, as the packet's conntrack entry holds it.

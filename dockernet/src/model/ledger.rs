@@ -49,4 +49,19 @@ pub struct Ledger {
     pub lost: u64,
     /// The drop program's recursion misses; null where the kernel does not tell (before 5.12).
     pub missed: Option<u64>,
+    /// What became of the reports of NAT; null without `--nat`.
+    pub nat: Option<NatLedger>,
+}
+
+/// Reports of NAT: one per flow and direction. `seen` = `shown` + `hidden` + `lost`, always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NatLedger {
+    /// All.
+    pub seen: u64,
+    /// `nat` lines.
+    pub shown: u64,
+    /// Outside `--scope`, refused by a filter, or told before.
+    pub hidden: u64,
+    /// Found no room in the ring: the flow's next packet tries again, if there is one.
+    pub lost: u64,
 }

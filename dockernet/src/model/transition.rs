@@ -16,25 +16,34 @@ pub struct Transition {
     pub flow: String,
     /// What is changed.
     pub kind: NatKind,
-    /// Whether the new source is an address of the interface that the packet left by, as MASQUERADE makes it; null where
-    /// that cannot be told, and where the source stays.
+    /// Whether MASQUERADE chose the new source; null where that cannot be told, and where the source stays.
     pub masquerade: Option<bool>,
+    /// The new destination is an address of the host itself, as REDIRECT makes it.
+    pub redirect: bool,
     /// `tcp`, `udp`, `icmp` …
     pub protocol: Cow<'static, str>,
-    /// As the first packet came.
-    pub original: Tuple,
-    /// As it left.
+    /// As the first packet came; null for the client of docker-proxy where several were opening at once.
+    pub original: Option<Tuple>,
+    /// As it left; docker-proxy's own connection to the container.
     pub translated: Tuple,
-    /// Device that it left by.
+    /// Device that it left by; null for flows that were only listed.
     pub device: Option<String>,
     /// Where the device saw it: always `egress`.
     pub direction: &'static str,
     /// Both ends are containers of one network: the packet left by the bridge that it came in by.
     pub hairpin: bool,
-    /// Whether an answer has left translated back.
+    /// Whether an answer has been seen.
     pub replied: bool,
-    /// Time from the first packet to the first answer, milliseconds; null while there is none, or its start was not seen.
+    /// Time from the first packet to the first answer, milliseconds; null while there is none, or where either was not seen.
     pub answer_ms: Option<f64>,
+    /// The same, at most: an answer to the host itself leaves by no device, and is known of by what was sent after it.
+    pub answered_within_ms: Option<f64>,
+    /// Whether the flow is older than this run.
+    pub old: bool,
+    /// Time since the flow's first packet, milliseconds; null where that is not known.
+    pub age_ms: Option<f64>,
+    /// The docker-proxy process (`kind` `proxy` only).
+    pub proxy_pid: Option<u32>,
     /// Where it came from.
     pub source: Endpoint,
     /// Where it goes after NAT.

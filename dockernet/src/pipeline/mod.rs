@@ -3,6 +3,7 @@
 mod account;
 mod began;
 mod judge;
+mod merge;
 mod paths;
 mod scope;
 mod stop;
@@ -24,11 +25,11 @@ use tokio::sync::{Notify, watch::Receiver};
 
 pub use paths::Paths;
 pub use stop::{Signals, block_signals};
-pub use transitions::devices;
 
 use self::{
     account::Books,
     judge::{Fate, Judge},
+    merge::Merge,
     transitions::Transitions,
     waiting::Waiting,
 };
@@ -48,7 +49,7 @@ use crate::{
         state::LiveState,
     },
     inventory::Inventory,
-    model::{Drop, Endpoint, EndpointKind, NetnsKey, PathEvent},
+    model::{Drop, Endpoint, EndpointKind, NatLedger, NetnsKey, PathEvent},
     report::{Report, Stream},
 };
 
@@ -99,12 +100,15 @@ struct State {
     books: Books,
     waiting: Waiting,
     transitions: Option<Transitions>,
+    merge: Merge,
     started: Instant,
     /// Lines still allowed by `--count`.
     lines_left: Option<u64>,
     closed: bool,
     /// What was to be done is done.
     over: bool,
+    /// Taken once per round: both rings' times are told by it.
+    clock: Clock,
 }
 
 impl Pipeline {
@@ -119,11 +123,16 @@ impl Pipeline {
             ),
             books: Books::default(),
             waiting: Waiting::default(),
-            transitions: self.nat.take().map(Transitions::new),
+            transitions: self.nat.take().map(|tracer| {
+                let has_ctnetlink = self.symbols.address("ctnetlink_dump_table").is_some();
+                Transitions::new(tracer, &self.host, has_ctnetlink)
+            }),
+            merge: Merge::default(),
             started: Instant::now(),
             lines_left: self.options.count.map(std::num::NonZeroU64::get),
             closed: false,
             over: false,
+            clock: Clock::now(),
         };
         let mut settled = Instant::now();
         let mut interim = Instant::now();
@@ -141,8 +150,16 @@ impl Pipeline {
             }
             self.follow_inventory(&mut state)?;
             let hops = self.hops();
-            let seen = hops + self.transitions(&mut state)? + self.drain(&mut state, false)?;
-            busy = seen > 0 || !state.waiting.is_empty() || self.journeys(&mut state)?;
+            state.clock = Clock::now();
+            let seen =
+                hops + self.transitions(&mut state, false)? + self.drain(&mut state, false)?;
+            busy = self.journeys(&mut state)?
+                || seen > 0
+                || !state.waiting.is_empty()
+                || state
+                    .transitions
+                    .as_ref()
+                    .is_some_and(Transitions::is_waiting);
             if settled.elapsed() >= SETTLE {
                 settled = Instant::now();
                 busy |= self.settle(&mut state, &mut retiring)?;
@@ -150,7 +167,8 @@ impl Pipeline {
             if interim.elapsed() >= INTERIM {
                 interim = Instant::now();
                 let (totals, missed) = self.totals()?;
-                let ledger = state.books.interim(&totals, state.seconds(), missed);
+                let mut ledger = state.books.interim(&totals, state.seconds(), missed);
+                ledger.nat = state.nat_ledger()?;
                 state.note(self.report.ledger(&ledger)?);
             }
             state.note(self.report.tick(Timestamp::now())?);
@@ -208,9 +226,13 @@ impl Pipeline {
         if let Some(tracer) = &mut self.drops {
             tracer.detach();
         }
+        if let Some(nat) = &mut state.transitions {
+            nat.tracer.detach();
+        }
         std::thread::sleep(GRACE);
-        let _transitions = self.transitions(&mut state)?;
         let _hops = self.hops();
+        state.clock = Clock::now();
+        let _transitions = self.transitions(&mut state, true)?;
         self.drain(&mut state, true)?;
         let followed = self.flows(&mut state)?;
         let rows = self.rows()?;
@@ -218,7 +240,8 @@ impl Pipeline {
             self.show(&mut state, remainder.fate, &remainder.drop, true)?;
         }
         let (totals, missed) = self.totals()?;
-        let ledger = state.books.last(&totals, seconds, missed);
+        let mut ledger = state.books.last(&totals, seconds, missed);
+        ledger.nat = state.nat_ledger()?;
         if !state.closed {
             let _over = self.report.finish(&ledger, interrupted)?;
         }
@@ -296,7 +319,7 @@ impl Pipeline {
             let inventory = self.inventory.borrow_and_update().clone();
             state.judge.engine_is(inventory.engine_status());
             if let Some(nat) = &mut state.transitions {
-                nat.follow(&inventory);
+                nat.follow(&inventory)?;
             }
             if let Some(paths) = &mut self.paths {
                 paths.follow(&inventory)?;
@@ -308,23 +331,37 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Shows the NAT transitions that have come. Returns how many.
-    fn transitions(&mut self, state: &mut State) -> Result<usize> {
+    /// Takes the NAT transitions that have come; they are shown with the drops, in the order of time. Returns how many.
+    fn transitions(&mut self, state: &mut State, last: bool) -> Result<usize> {
         let Some(nat) = &mut state.transitions else {
             return Ok(0);
         };
+        state.merge.begin();
         let inventory = self.inventory.borrow().clone();
-        let found = nat.drain(&self.options, &inventory, Clock::now());
-        for transition in &found {
-            if state.closed || state.lines_left == Some(0) {
-                break;
+        let (found, is_nameless) = nat.drain(&self.options, &inventory, state.clock, last);
+        if is_nameless {
+            self.rescan.notify_one();
+        }
+        let count = found.len();
+        state.merge.add(found);
+        Ok(count)
+    }
+
+    /// Shows the transitions until `time`.
+    fn show_transitions(&mut self, state: &mut State, time: Timestamp) -> Result<()> {
+        while let Some(transition) = state.merge.next_until(time) {
+            let is_shown = !state.closed && state.lines_left != Some(0);
+            if is_shown {
+                state.note(self.report.transition(&transition)?);
+                if let Some(left) = state.lines_left.as_mut() {
+                    *left -= 1;
+                }
             }
-            state.note(self.report.transition(transition)?);
-            if let Some(left) = state.lines_left.as_mut() {
-                *left -= 1;
+            if let Some(nat) = &mut state.transitions {
+                nat.told(is_shown);
             }
         }
-        Ok(found.len())
+        Ok(())
     }
 
     fn rows(&self) -> Result<Vec<CountedKey>> {
@@ -345,16 +382,18 @@ impl Pipeline {
         if let Some(tracer) = &mut self.drops {
             tracer.drain(|record| records.push(*record))?;
         }
+        let records = state.merge.due(records, last);
         let count = records.len();
         if count > 0 {
             // A packet's hops came before its drop, but perhaps after the last look at them.
             let _hops = self.hops();
         }
         let inventory = self.inventory.borrow().clone();
-        let clock = Clock::now();
+        let clock = state.clock;
         let mut rescan = false;
         for record in records {
             let evidence = self.evidence(&record, &inventory, clock);
+            self.show_transitions(state, evidence.drop.time)?;
             if last || is_named(&evidence, &inventory) {
                 self.handle(state, &evidence, &inventory)?;
                 continue;
@@ -377,6 +416,7 @@ impl Pipeline {
                 self.handle(state, &evidence, &inventory)?;
             }
         }
+        self.show_transitions(state, Timestamp::MAX)?;
         Ok(count)
     }
 
@@ -464,6 +504,13 @@ impl State {
             || options
                 .duration
                 .is_some_and(|duration| self.started.elapsed() >= duration)
+    }
+
+    fn nat_ledger(&self) -> Result<Option<NatLedger>> {
+        self.transitions
+            .as_ref()
+            .map(Transitions::ledger)
+            .transpose()
     }
 
     fn seconds(&self) -> f64 {

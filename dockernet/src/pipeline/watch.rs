@@ -15,7 +15,22 @@ pub(super) fn publish(tracer: &mut Tracer, inventory: &Inventory, scope: Scope) 
         .filter(|(_, id)| *id != 0)
         .collect();
     tracer.set_endpoints(endpoints)?;
-    let published = inventory
+    tracer.set_published(published(inventory))?;
+    let far: HashMap<u64, u8> = if scope == Scope::All {
+        HashMap::new()
+    } else {
+        inventory
+            .namespaces()
+            .filter(|namespace| !namespace.near)
+            .map(|namespace| (namespace.key.0, 1))
+            .collect()
+    };
+    tracer.set_far(far)
+}
+
+/// Published ports, and whose they are.
+pub(super) fn published(inventory: &Inventory) -> HashMap<PortKey, u32> {
+    inventory
         .containers()
         .flat_map(|container| {
             container
@@ -30,18 +45,16 @@ pub(super) fn publish(tracer: &mut Tracer, inventory: &Inventory, scope: Scope) 
             };
             Some((key, inventory.endpoint_id(&container.id)))
         })
-        .collect();
-    tracer.set_published(published)?;
-    let far: HashMap<u64, u8> = if scope == Scope::All {
-        HashMap::new()
-    } else {
-        inventory
-            .namespaces()
-            .filter(|namespace| !namespace.near)
-            .map(|namespace| (namespace.key.0, 1))
-            .collect()
-    };
-    tracer.set_far(far)
+        .collect()
+}
+
+/// Addresses of containers that publish ports.
+pub(super) fn publishers(inventory: &Inventory) -> HashMap<[u8; 16], u32> {
+    inventory
+        .addresses()
+        .filter(|(_, container)| !container.published.is_empty())
+        .map(|(address, container)| (bytes(address), inventory.endpoint_id(&container.id)))
+        .collect()
 }
 
 fn bytes(address: IpAddr) -> [u8; 16] {

@@ -79,6 +79,7 @@ fn translated(drop: &Drop) -> Option<String> {
     }
     let nat = drop.nat.as_ref()?;
     Some(match nat.kind {
+        NatKind::Proxy => return None,
         NatKind::Dnat | NatKind::Both => {
             format!(
                 "via\u{a0}{}",

@@ -12,6 +12,7 @@ mod storm;
 mod style;
 mod summary;
 mod text;
+mod unanswered;
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]

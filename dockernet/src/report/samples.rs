@@ -234,5 +234,6 @@ pub(crate) fn ledger() -> Ledger {
         expected: 0,
         lost: 0,
         missed: Some(0),
+        nat: None,
     }
 }

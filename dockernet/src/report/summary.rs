@@ -122,13 +122,29 @@ pub(super) fn ledger(ledger: &Ledger, outside: &str) -> Line {
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{} {what}", thousands(*count)))
         .collect();
-    let mut text = format!(
-        "{}: {} = {} shown + {} hidden",
-        elapsed(ledger.seconds),
+    let mut text = format!("{}: ", elapsed(ledger.seconds));
+    if let Some(nat) = &ledger.nat {
+        text.push_str(&format!(
+            "{} = {} shown + {} hidden + {} without room",
+            counted(nat.seen, "NAT report"),
+            thousands(nat.shown),
+            thousands(nat.hidden),
+            thousands(nat.lost)
+        ));
+        // Nothing that counts drops was asked for.
+        if ledger.observed == 0 && ledger.missed.is_none() {
+            let mut line = Line::hanging(3);
+            line.plain(text);
+            return line;
+        }
+        text.push_str("; ");
+    }
+    text.push_str(&format!(
+        "{} = {} shown + {} hidden",
         counted(ledger.observed, "drop"),
         thousands(ledger.shown),
         thousands(hidden)
-    );
+    ));
     if !reasons.is_empty() {
         text.push_str(&format!(" ({})", reasons.join(", ")));
     }

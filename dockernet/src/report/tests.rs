@@ -374,6 +374,7 @@ fn json_lines() {
         .ledger(&crate::model::Ledger {
             is_final: false,
             missed: None,
+            nat: None,
             ..ledger()
         })
         .unwrap();

@@ -7,12 +7,12 @@ use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
 use super::{
     Look, Report, Stream, block, clean,
-    nat::Unanswered,
     path::{self, Journeys},
     sink::Sink,
     storm::{Second, Show, Sources, Storm},
     style::{Line, Role, counted, thousands},
     summary::{self, Totals},
+    unanswered::Unanswered,
 };
 use crate::model::{Drop, FlowSum, Ledger, PathEvent, Ready, Transition};
 

@@ -3,7 +3,7 @@
 use super::{NAT, TCP, ends, entry_text, invalid, number, tracked, tuple};
 use crate::{
     cause::{Case, Verdict},
-    host::{conntrack::Entry, netns::NetnsHandle},
+    host::{netns::NetnsHandle, tracked::Entry},
     model::{Impact, Tuple},
 };
 

@@ -3,7 +3,7 @@
 use super::{NAT, UDP, ends, entry_text, tuple};
 use crate::{
     cause::{Case, Verdict, neighbour},
-    host::conntrack::Entry,
+    host::tracked::Entry,
     model::{Impact, NatKind},
 };
 use dockernet_common::conntrack::status;

@@ -6,11 +6,11 @@ use super::{Scene, hook};
 use crate::{
     evidence::HookPoint,
     host::{
-        conntrack::{Counters, Entry},
         firewall::{
             Backend, Chain, Family, Firewall, Hook, NatKind, NatTarget, Rule, Ruleset, Table,
             Target,
         },
+        tracked::{Counters, Entry},
     },
     model::{Published, Tuple},
 };

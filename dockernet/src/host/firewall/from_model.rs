@@ -60,6 +60,7 @@ impl FlowPacket {
             model::NatKind::Snat => 0x10,
             model::NatKind::Dnat => 0x20,
             model::NatKind::Both => 0x30,
+            model::NatKind::Proxy => 0,
         };
         self.ct_status = (0x30, bits);
         self.ct_original = Some(tuple(&nat.original));

@@ -53,7 +53,7 @@ pub struct LinkWatch {
     buffer: Vec<u8>,
 }
 
-const RTNLGRP_LINK: u32 = 1;
+pub(super) const RTNLGRP_LINK: u32 = 1;
 const RTNLGRP_IPV4_IFADDR: u32 = 5;
 const RTNLGRP_IPV6_IFADDR: u32 = 9;
 const RTNLGRP_NSID: u32 = 28;
@@ -125,7 +125,7 @@ impl LinkWatch {
     }
 }
 
-fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Vec<Notice>> {
+pub(super) fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Vec<Notice>> {
     let mut control = nix::cmsg_space!(libc::c_int);
     let mut slices = [IoSliceMut::new(buffer)];
     let message = recvmsg::<()>(
@@ -177,7 +177,7 @@ fn change(message: &RouteNetlinkMessage) -> Option<Change> {
 }
 
 /// `SO_RCVBUFFORCE` (CAP_NET_ADMIN), which `net.core.rmem_max` does not limit.
-fn force_receive_buffer(socket: &Socket) {
+pub(super) fn force_receive_buffer(socket: &Socket) {
     let size = libc::c_int::try_from(RECEIVE_BUFFER).unwrap_or(libc::c_int::MAX);
     let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
     // SAFETY: the socket is open, and `size` is as long as `length` says.

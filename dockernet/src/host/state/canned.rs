@@ -8,7 +8,6 @@ use super::HostState;
 use crate::host::{
     attached::Attached,
     bridge::Bridges,
-    conntrack,
     fdb::FdbEntry,
     hosts::HostsEntry,
     listeners::Listener,
@@ -22,6 +21,7 @@ use crate::host::{
         rule::PolicyRule,
     },
     sysctl::files::SysctlFiles,
+    tracked,
     vxlan::Vxlan,
 };
 use crate::model::Tuple;
@@ -46,9 +46,9 @@ pub struct CannedNetns {
     /// What hangs at devices, by device.
     pub attached: HashMap<String, Vec<Attached>>,
     /// Tracked flows.
-    pub flows: Vec<conntrack::Entry>,
+    pub flows: Vec<tracked::Entry>,
     /// The connection table's counters.
-    pub conntrack_counters: conntrack::Counters,
+    pub conntrack_counters: tracked::Counters,
     /// Checksum offload by device.
     pub checksum_offload: HashMap<String, bool>,
     /// Queueing disciplines by device.
@@ -148,19 +148,19 @@ impl HostState for CannedState {
         netns: &NetnsHandle,
         protocol: u8,
         tuple: &Tuple,
-    ) -> Result<Option<conntrack::Entry>> {
+    ) -> Result<Option<tracked::Entry>> {
         let mut flows = self.get(netns)?.flows.iter();
-        let has = |entry: &&conntrack::Entry| {
+        let has = |entry: &&tracked::Entry| {
             entry.protocol == protocol && [&entry.original, &entry.reply].contains(&tuple)
         };
         Ok(flows.find(has).cloned())
     }
 
-    fn flows(&self, netns: &NetnsHandle) -> Result<Vec<conntrack::Entry>> {
+    fn flows(&self, netns: &NetnsHandle) -> Result<Vec<tracked::Entry>> {
         Ok(self.get(netns)?.flows.clone())
     }
 
-    fn conntrack_counters(&self, netns: &NetnsHandle) -> Result<conntrack::Counters> {
+    fn conntrack_counters(&self, netns: &NetnsHandle) -> Result<tracked::Counters> {
         Ok(self.get(netns)?.conntrack_counters)
     }
 

@@ -1,0 +1,158 @@
+//! The connection tracking table of a network namespace, over ctnetlink: the whole of it, or one flow.
+
+mod message;
+
+use std::{
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use dockernet_common::conntrack::RawTuple;
+use nix::{
+    errno::Errno,
+    sys::{
+        socket::{
+            AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt,
+            socket, sockopt::ReceiveTimeout,
+        },
+        time::TimeVal,
+    },
+};
+
+use self::message::Answer;
+
+/// A table that takes longer than this to read is taken as far as it came.
+const LIMIT: Duration = Duration::from_secs(5);
+/// The kernel fills at most 32 KiB per datagram of a dump (net/netlink/af_netlink.c, `netlink_dump`).
+const DATAGRAM: usize = 64 * 1024;
+
+/// An entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// Before NAT.
+    pub original: RawTuple,
+    /// What the answer looks like.
+    pub reply: RawTuple,
+    /// `nf_conn.status`.
+    pub status: u32,
+    /// When it began, wall clock, ns since 1970; only with `net.netfilter.nf_conntrack_timestamp`.
+    pub started_ns: Option<u64>,
+}
+
+/// A socket that asks about the namespace it was opened in.
+#[derive(Debug)]
+pub struct Table {
+    socket: OwnedFd,
+    sequence: u32,
+}
+
+impl Table {
+    /// Opens one in the calling thread's namespace. `has_symbol`: whether the kernel has a function of this name.
+    ///
+    /// # Errors
+    /// ctnetlink is not loaded (a question would load it), or there is no socket to be had.
+    pub fn open_here(has_symbol: impl Fn(&str) -> bool) -> Result<Self> {
+        let is_loaded = Path::new("/sys/module/nf_conntrack_netlink").exists()
+            || has_symbol("ctnetlink_dump_table");
+        if !is_loaded {
+            bail!("nf_conntrack_netlink is not loaded");
+        }
+        let open = || -> nix::Result<OwnedFd> {
+            let socket = socket(
+                AddressFamily::Netlink,
+                SockType::Raw,
+                SockFlag::SOCK_CLOEXEC,
+                SockProtocol::NetlinkNetFilter,
+            )?;
+            setsockopt(&socket, ReceiveTimeout, &TimeVal::new(1, 0))?;
+            Ok(socket)
+        };
+        Ok(Self {
+            socket: open().context("opening a ctnetlink socket")?,
+            sequence: 0,
+        })
+    }
+
+    /// Entries of every family that `wanted` wants, at most `limit`. The flag: whether that is all of them.
+    ///
+    /// # Errors
+    /// The kernel refuses or does not answer.
+    pub fn dump(
+        &mut self,
+        limit: usize,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<(Vec<Entry>, bool)> {
+        let sequence = self.next();
+        self.ask(&message::dump(sequence))?;
+        let mut entries = Vec::new();
+        let deadline = Instant::now() + LIMIT;
+        let mut buffer = vec![0; DATAGRAM];
+        loop {
+            for answer in self.answers(&mut buffer)? {
+                match answer {
+                    Answer::Entry(entry) if entries.len() >= limit && wanted(&entry) => {
+                        return Ok((entries, false));
+                    }
+                    Answer::Entry(entry) => entries.extend(wanted(&entry).then_some(*entry)),
+                    Answer::Refused(0) => {}
+                    Answer::Refused(errno) => {
+                        return Err(Errno::from_raw(errno)).context("reading the conntrack table");
+                    }
+                    Answer::Done => return Ok((entries, true)),
+                }
+            }
+            if Instant::now() >= deadline {
+                return Ok((entries, false));
+            }
+        }
+    }
+
+    /// The entry of a flow, by its tuple before NAT.
+    ///
+    /// # Errors
+    /// The kernel refuses or does not answer.
+    pub fn get(&mut self, original: &RawTuple) -> Result<Option<Entry>> {
+        let sequence = self.next();
+        let Some(question) = message::get(sequence, original) else {
+            return Ok(None);
+        };
+        self.ask(&question)?;
+        let mut buffer = vec![0; DATAGRAM];
+        loop {
+            // Datagrams with answers to earlier questions have none to this.
+            match self.answers(&mut buffer)?.into_iter().next() {
+                None => {}
+                Some(Answer::Entry(entry)) => return Ok(Some(*entry)),
+                Some(Answer::Done | Answer::Refused(libc::ENOENT)) => return Ok(None),
+                Some(Answer::Refused(errno)) => {
+                    return Err(Errno::from_raw(errno)).context("asking for a conntrack entry");
+                }
+            }
+        }
+    }
+
+    fn next(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
+    }
+
+    fn ask(&self, question: &[u8]) -> Result<()> {
+        send(self.socket.as_raw_fd(), question, MsgFlags::empty())
+            .context("asking about conntrack")?;
+        Ok(())
+    }
+
+    /// The answers of one datagram to the last question.
+    fn answers(&self, buffer: &mut [u8]) -> Result<Vec<Answer>> {
+        let length = loop {
+            match recv(self.socket.as_raw_fd(), buffer, MsgFlags::empty()) {
+                Err(Errno::EINTR) => {}
+                other => break other.context("waiting for conntrack's answer")?,
+            }
+        };
+        let datagram = buffer.get(..length).unwrap_or_default();
+        Ok(message::answers(datagram, self.sequence))
+    }
+}

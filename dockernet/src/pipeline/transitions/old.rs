@@ -1,0 +1,110 @@
+//! Flows that are older than this run: one look at the conntrack table, taken beside everything else.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::mpsc::{Receiver, TryRecvError, channel},
+    thread,
+};
+
+use anyhow::{Context as _, Result};
+use dockernet_common::{
+    conntrack::{RawTuple, info, status},
+    nat::NatRecord,
+};
+
+use crate::host::{
+    conntrack::{Entry, Table},
+    netns::NetnsHandle,
+};
+
+/// Translated flows that are remembered.
+const LIMIT: usize = 1 << 18;
+
+/// What is known of them.
+pub(super) enum Old {
+    /// The table is being read. Flows that are seen meanwhile are none of them.
+    Reading {
+        answer: Receiver<Result<(Vec<Entry>, bool)>>,
+        seen: HashSet<RawTuple>,
+    },
+    /// By their tuple before NAT; those that were seen since are taken out.
+    Known(HashMap<RawTuple, Entry>),
+}
+
+impl Old {
+    /// Starts to read. Attach first: what begins after that is seen.
+    pub(super) fn read(netns: NetnsHandle, has_ctnetlink: bool) -> Self {
+        let (sender, answer) = channel();
+        let reader = thread::Builder::new()
+            .name("conntrack".into())
+            .spawn(move || {
+                let table = netns.enter_for_good().and_then(|()| {
+                    let mut table = Table::open_here(|_| has_ctnetlink)?;
+                    let wanted =
+                        |entry: &Entry| entry.status & (status::SRC_NAT | status::DST_NAT) != 0;
+                    table.dump(LIMIT, wanted)
+                });
+                let _nobody_waits = sender.send(table);
+            })
+            .context("starting a thread");
+        if let Err(error) = reader {
+            log::warn!("flows older than this run are not known: {error:#}");
+        }
+        Self::Reading {
+            answer,
+            seen: HashSet::new(),
+        }
+    }
+
+    /// The flows, once, when they have been read.
+    pub(super) fn arrived(&mut self) -> Option<&HashMap<RawTuple, Entry>> {
+        let Self::Reading { answer, seen } = self else {
+            return None;
+        };
+        let known = match answer.try_recv() {
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => HashMap::new(),
+            Ok(Err(error)) => {
+                log::warn!("flows older than this run are not known: {error:#}");
+                HashMap::new()
+            }
+            Ok(Ok((entries, is_whole))) => {
+                log::info!(
+                    "{}{} translated flows are older than this run",
+                    if is_whole { "" } else { "more than " },
+                    entries.len()
+                );
+                entries
+                    .into_iter()
+                    .filter(|entry| !seen.contains(&entry.original))
+                    .map(|entry| (entry.original, entry))
+                    .collect()
+            }
+        };
+        *self = Self::Known(known);
+        match self {
+            Self::Known(known) => Some(known),
+            Self::Reading { .. } => None,
+        }
+    }
+
+    /// The entry of an old flow, when it is first seen.
+    pub(super) fn take(&mut self, record: &NatRecord) -> Option<Entry> {
+        match self {
+            Self::Reading { seen, .. } => {
+                // Only a first packet says that the flow is none of the old.
+                if record.info == info::NEW {
+                    seen.insert(record.original);
+                }
+                None
+            }
+            Self::Known(known) => {
+                let entry = known.remove(&record.original)?;
+                // An answered flow has no further first packet: this one is its successor.
+                let is_successor =
+                    record.info == info::NEW && entry.status & status::SEEN_REPLY != 0;
+                (!is_successor && entry.reply == record.reply).then_some(entry)
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! docs/benchmarks.md, one section per benchmark.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+
+const HEAD: &str = "# Benchmarks\n\nWritten by `cargo xtask bench [NAME]` on real kernels, engines and packets, in the lab's namespaces. Ratios are of interleaved\nrepetitions in one run, and medians of those: the machine's own speed cancels out, what else it does only partly.\n";
+
+/// Writes a section in place of the one of the same name.
+pub(crate) fn replace(name: &str, text: &str) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let file = root.join("docs/benchmarks.md");
+    fs::create_dir_all(root.join("docs"))?;
+    let old = fs::read_to_string(&file).unwrap_or_else(|_| HEAD.to_owned());
+    let title = format!("\n## {name}\n");
+    let section = format!("{title}\n{}\n", text.trim());
+    let new = match old.split_once(&title) {
+        Some((before, after)) => {
+            let rest = after.find("\n## ").and_then(|at| after.get(at..));
+            format!("{before}{section}{}", rest.unwrap_or_default())
+        }
+        None => format!("{}\n{section}", old.trim_end()),
+    };
+    fs::write(&file, new).with_context(|| format!("writing {}", file.display()))
+}
+
+/// The middle one of some measurements.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The machine, in a few words.
+pub(crate) fn machine() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let model = read("/proc/cpuinfo");
+    let model = model
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("", |(_, model)| model)
+        .to_owned();
+    let load = read("/proc/loadavg");
+    let load = load.split(' ').next().unwrap_or_default();
+    format!(
+        "Linux {}, {cores} cores ({model}), load average {load} at the start.",
+        kernel.trim()
+    )
+}
