@@ -9,6 +9,7 @@ mod project;
 mod run;
 mod setup;
 mod test;
+mod vm;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -51,6 +52,21 @@ enum Verb {
         #[arg(last = true)]
         filter: Vec<OsString>,
     },
+    /// Boots a stock Debian kernel in an emulated machine and runs a command in it; its exit status is ours
+    Vm {
+        /// The kernel's series, such as 5.10, 6.1, 6.12, 6.18, 7.2
+        #[arg(long)]
+        kernel: String,
+        /// More words for the kernel, such as lockdown=confidentiality; dockernet.cgroup=v1 mounts the old hierarchy
+        #[arg(long, default_value = "")]
+        cmdline: String,
+        /// Seconds after which a guest without a terminal is ended
+        #[arg(long, default_value_t = 300)]
+        limit: u64,
+        /// Without one: a shell where stdin is a terminal, else dockernet-trace doctor
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
     /// Breaks a Docker host in a lab, shows the tool naming the fault, mends it, cleans up
     Demo,
     /// Formatting, clippy (both halves), documentation and licences, warnings denied
@@ -61,6 +77,12 @@ enum Verb {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
+        Verb::Vm {
+            kernel,
+            cmdline,
+            limit,
+            command,
+        } => return end(vm::verb(&kernel, &cmdline, limit, &command)),
         Verb::Setup { tests } => setup::verb(tests),
         Verb::Build { release } => build::verb(release),
         Verb::Run { args } => run::verb(&args),
@@ -69,8 +91,12 @@ fn main() -> ExitCode {
         Verb::Lint => lint::verb(),
         Verb::Licenses => licenses::verb(),
     };
+    end(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn end(done: anyhow::Result<ExitCode>) -> ExitCode {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
