@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::{
     bpf::{
+        features::Features,
         load::{Kernel, Prepared, release},
         symbols::Symbols,
     },
@@ -65,7 +66,10 @@ pub fn run(options: &Options) -> Result<Exit> {
     let broken = checks.iter().any(|check| check.health == Health::Broken);
     match options.output {
         Output::Json => {
-            let line = serde_json::json!({ "type": "doctor", "schema": 1, "usable": !broken, "checks": checks });
+            let features = Kernel::look().and_then(|kernel| Features::of(&kernel)).ok();
+            let line = serde_json::json!({
+                "type": "doctor", "schema": 1, "usable": !broken, "checks": checks, "features": features
+            });
             println!("{line}");
         }
         Output::Text => print(&checks),

@@ -56,9 +56,7 @@ fn tracefs() -> Result<(), String> {
         MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
         None::<&str>,
     )
-    .map_err(|error| {
-        format!("tracefs is not mounted, and mounting it on {MOUNT} failed: {error}")
-    })
+    .map_err(|error| format!("tracefs is not mounted, and mounting it on {MOUNT} failed: {error}"))
 }
 
 /// Whether a test that needs the lab can run. Where it cannot, it says so; with `CI` set that is a failure.

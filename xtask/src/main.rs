@@ -48,6 +48,9 @@ enum Verb {
         /// Every case of every fault instead of this seed's share
         #[arg(long)]
         full: bool,
+        /// On these kernels instead, such as 5.10,6.1: boots each and runs a quick set in it (see docs/kernels.md)
+        #[arg(long, value_delimiter = ',', conflicts_with = "full")]
+        kernels: Vec<String>,
         /// Only tests whose name contains this; further words go to the test harness
         #[arg(last = true)]
         filter: Vec<OsString>,
@@ -86,7 +89,10 @@ fn main() -> ExitCode {
         Verb::Setup { tests } => setup::verb(tests),
         Verb::Build { release } => build::verb(release),
         Verb::Run { args } => run::verb(&args),
-        Verb::Test { full, filter } => test::verb(full, &filter),
+        Verb::Test {
+            kernels, filter, ..
+        } if !kernels.is_empty() => vm::matrix::verb(&kernels, &filter),
+        Verb::Test { full, filter, .. } => test::verb(full, &filter),
         Verb::Demo => demo::verb(),
         Verb::Lint => lint::verb(),
         Verb::Licenses => licenses::verb(),

@@ -11,7 +11,9 @@ use dockernet_common::{filter::Filter, names};
 
 use crate::host::privileges;
 
-use super::{btf::Btf, format::EventFormat, offsets, reasons::Reasons, tracer::Tracer};
+use super::{
+    btf::Btf, features::Features, format::EventFormat, offsets, reasons::Reasons, tracer::Tracer,
+};
 
 /// The kernel half, as built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dockernet-ebpf"));
@@ -89,11 +91,8 @@ impl Prepared {
         verbose: bool,
     ) -> Result<Self> {
         raise_memlock();
-        let mut degraded = Vec::new();
-        if kernel.reasons.is_empty() {
-            degraded.push("this kernel gives no drop reasons (5.17+): causes come from location, stack and state".into());
-        }
         let mut offsets = offsets::resolve(&kernel.btf)?;
+        let mut degraded = Features::with(kernel, &offsets).lacking();
         if only != Some(Tier::Tracepoint) {
             match Self::load_tp_btf(&offsets, filter, verbose) {
                 Ok(ebpf) => return Ok(Self { ebpf, tier: Tier::TpBtf, verbose, degraded }),

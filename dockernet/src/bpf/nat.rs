@@ -20,7 +20,7 @@ use dockernet_common::{
     nat::{NatRecord, NatTotals},
 };
 
-use super::{load, offsets};
+use super::{features::Features, load, offsets};
 use crate::host::netns::NetnsHandle;
 
 /// Watches NAT on devices of one namespace; detaches when dropped.
@@ -31,7 +31,7 @@ pub struct NatTracer {
     totals: PerCpuArray<MapData, NatTotals>,
     /// By interface index.
     watched: HashMap<u32, Watched>,
-    /// tcx was refused once: clsact from then on.
+    /// There is no tcx here, or it was refused once: clsact from then on.
     clsact: bool,
 }
 
@@ -77,7 +77,7 @@ impl NatTracer {
             ring,
             totals,
             watched: HashMap::new(),
-            clsact: false,
+            clsact: !Features::with(kernel, &offsets).tcx,
         })
     }
 

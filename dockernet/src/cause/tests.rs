@@ -339,4 +339,25 @@ fn noise_is_told_by_its_own_evidence() {
     let mut reset = Scene::new("NO_SOCKET", "tcp_v4_rcv");
     reset.evidence.drop.packet.as_mut().unwrap().tcp_flags = Some("R".into());
     assert_eq!(certain(&reset), Some("teardown"));
+    assert_eq!(
+        certain(&Scene::new("NOT_SPECIFIED", "sk_stream_kill_queues")),
+        Some("teardown")
+    );
+    // An old timestamp is harmless on a bare acknowledgement only: a SYN that it kills is a failure.
+    let mut paws = Scene::new("TCP_RFC7323_PAWS", "tcp_validate_incoming");
+    assert_eq!(certain(&paws), None);
+    let packet = paws.evidence.drop.packet.as_mut().unwrap();
+    packet.tcp_flags = Some("A".into());
+    packet.length = 52;
+    assert_eq!(certain(&paws), Some("overtaken"));
+    paws.evidence.drop.packet.as_mut().unwrap().length = 600;
+    assert_eq!(certain(&paws), None);
+}
+
+#[test]
+fn without_reasons_only_what_fits_a_cause_is_worth_a_line() {
+    let mut scene = Scene::new("NOT_SPECIFIED", "some_function");
+    assert_eq!(scene.ask(noise::leftover), None);
+    scene.evidence.drop.reason = None;
+    assert_eq!(scene.ask(noise::leftover), Some("no-reason"));
 }

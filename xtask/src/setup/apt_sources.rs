@@ -60,7 +60,10 @@ pub(super) fn archive<'a>(sources: &'a [Source], codename: &str) -> Option<&'a S
 /// Debian's archive of security updates among `sources`.
 pub(super) fn security(sources: &[Source]) -> Option<&Source> {
     sources.iter().find(|source| {
-        source.suites.iter().any(|suite| suite.ends_with("-security"))
+        source
+            .suites
+            .iter()
+            .any(|suite| suite.ends_with("-security"))
             && source.components.iter().any(|name| name == "main")
     })
 }

@@ -48,7 +48,9 @@ const PROGRAMS: [&str; 33] = [
 ];
 
 /// Programs that the guest's shell does not miss when this machine has none.
-const OPTIONAL: [&str; 7] = ["capsh", "script", "ss", "strace", "tar", "unshare", "umount"];
+const OPTIONAL: [&str; 7] = [
+    "capsh", "script", "ss", "strace", "tar", "unshare", "umount",
+];
 
 /// Files that the programs read where they are.
 const DATA: [&str; 6] = [
@@ -156,7 +158,11 @@ fn base(image: &mut Image) -> Result<()> {
             image.same(path)?;
         }
     }
-    image.text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n", false);
+    image.text(
+        "/etc/passwd",
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+        false,
+    );
     image.text("/etc/group", "root:x:0:\nnogroup:x:65534:\n", false);
     image.text("/etc/nsswitch.conf", "hosts: files dns\n", false);
     image.text("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n", false);
@@ -166,7 +172,13 @@ fn base(image: &mut Image) -> Result<()> {
 /// The folder of an engine's programs, at the same place.
 fn add_engine(image: &mut Image, bin: &Path) -> Result<()> {
     // Tools for other jobs, large ones: they only fill the guest's memory.
-    const USELESS: [&str; 5] = ["ctr", "dnet", "ovrouter", "containerd-stress", "containerd-shim-runc-v1"];
+    const USELESS: [&str; 5] = [
+        "ctr",
+        "dnet",
+        "ovrouter",
+        "containerd-stress",
+        "containerd-shim-runc-v1",
+    ];
     let unpacked = setup::engines::is_unpacked(bin);
     let list = std::fs::read_dir(bin).with_context(|| format!("reading {}", bin.display()))?;
     for entry in list.flatten() {

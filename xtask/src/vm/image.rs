@@ -131,7 +131,11 @@ impl Image {
             let at = real.join(&part);
             let Ok(to) = fs::read_link(&at) else {
                 if !at.exists() {
-                    bail!("{} is not there ({} is missing)", path.display(), at.display());
+                    bail!(
+                        "{} is not there ({} is missing)",
+                        path.display(),
+                        at.display()
+                    );
                 }
                 real = at;
                 continue;

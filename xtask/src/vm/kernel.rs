@@ -108,7 +108,11 @@ fn fetch(series: &str, place: &Path) -> Result<()> {
     );
     let archive = Archive::open(&folder().join("apt"), &SUITES)?;
     let mut search = archive.command("apt-cache");
-    search.args(["search", "--names-only", "^linux-image-[0-9].*-cloud-amd64$"]);
+    search.args([
+        "search",
+        "--names-only",
+        "^linux-image-[0-9].*-cloud-amd64$",
+    ]);
     let found = process::output(&mut search)?;
     let names = found.lines().filter_map(|line| line.split(' ').next());
     let names: Vec<&str> = names.collect();
@@ -134,6 +138,12 @@ fn depmod(root: &Path, release: &str) -> Result<()> {
         apt::install(&["kmod"], "it finds what a kernel module needs")?;
     }
     let depmod = process::find("depmod").context("depmod is missing")?;
+    // Newer packages have no /lib of their own, and older depmods look nowhere else.
+    let lib = root.join("lib");
+    if !lib.exists() {
+        std::os::unix::fs::symlink("usr/lib", &lib)
+            .with_context(|| format!("{} could not be made", lib.display()))?;
+    }
     let mut command = Command::new(depmod);
     command.arg("--basedir").arg(root).arg(release);
     process::quiet(&mut command, Duration::from_secs(120))
@@ -173,7 +183,7 @@ fn all_series(names: &[&str]) -> Vec<String> {
 }
 
 /// All numbers in a version, to compare by.
-fn numbers(text: &str) -> Vec<u64> {
+pub(super) fn numbers(text: &str) -> Vec<u64> {
     text.split(|c: char| !c.is_ascii_digit())
         .filter_map(|digits| digits.parse().ok())
         .collect()

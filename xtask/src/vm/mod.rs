@@ -4,8 +4,12 @@ mod cpio;
 mod guest;
 mod image;
 mod kernel;
+pub(crate) mod matrix;
 mod modules;
+mod outcome;
 mod qemu;
+mod table;
+mod tests;
 
 use std::{
     ffi::OsString,
@@ -61,10 +65,18 @@ pub(crate) fn verb(
         Duration::from_secs(limit)
     };
     let mut stdout = std::io::stdout();
-    let status = boot(&kernel, &engines, &job, command_line, interactive, limit, |bytes| {
-        // A reader that is gone is no reason to stop the guest: its status still counts.
-        let _gone = stdout.write_all(bytes).and_then(|()| stdout.flush());
-    })?;
+    let status = boot(
+        &kernel,
+        &engines,
+        &job,
+        command_line,
+        interactive,
+        limit,
+        |bytes| {
+            // A reader that is gone is no reason to stop the guest: its status still counts.
+            let _gone = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        },
+    )?;
     Ok(ExitCode::from(status))
 }
 
@@ -79,7 +91,7 @@ fn boot(
     sink: impl FnMut(&[u8]) + Send,
 ) -> Result<u8> {
     // Of this process alone: several may run at a time.
-    let scratch = Scratch::new()?;
+    let scratch = Scratch::new("boot")?;
     let image = scratch.0.join("image.cpio");
     guest::image(kernel, engines, job)?.write(&image)?;
     process::step(
@@ -124,7 +136,14 @@ fn environment(engines: &[setup::engines::Engine]) -> Vec<(String, String)> {
         "DOCKERNET_ENGINES".to_owned(),
         list.to_string_lossy().into_owned(),
     ));
-    for name in ["TERM", "LINES", "COLUMNS", "DOCKERNET_TIER", "DOCKERNET_TEST_SEED", "DOCKERNET_TEST_FULL"] {
+    for name in [
+        "TERM",
+        "LINES",
+        "COLUMNS",
+        "DOCKERNET_TIER",
+        "DOCKERNET_TEST_SEED",
+        "DOCKERNET_TEST_FULL",
+    ] {
         if let Ok(value) = std::env::var(name) {
             variables.push((name.to_owned(), value));
         }
@@ -134,7 +153,13 @@ fn environment(engines: &[setup::engines::Engine]) -> Vec<(String, String)> {
         .iter()
         .map(|folder| folder.display().to_string())
         .collect();
-    variables.push(("PATH".to_owned(), format!("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/vm/applets:{}", path.join(":"))));
+    variables.push((
+        "PATH".to_owned(),
+        format!(
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/vm/applets:{}",
+            path.join(":")
+        ),
+    ));
     variables
 }
 
@@ -142,10 +167,10 @@ fn environment(engines: &[setup::engines::Engine]) -> Vec<(String, String)> {
 struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Result<Self> {
+    fn new(purpose: &str) -> Result<Self> {
         let parent = folder().join("boots");
         clean(&parent);
-        let folder = parent.join(std::process::id().to_string());
+        let folder = parent.join(format!("{}-{purpose}", std::process::id()));
         fs::create_dir_all(&folder)
             .with_context(|| format!("{} could not be made", folder.display()))?;
         Ok(Self(folder))
@@ -163,7 +188,10 @@ impl Drop for Scratch {
 /// Removes what a killed process left.
 fn clean(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        let alive = Path::new("/proc").join(entry.file_name()).exists();
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let pid = name.split('-').next().unwrap_or_default();
+        let alive = Path::new("/proc").join(pid).exists();
         if !alive && let Err(error) = fs::remove_dir_all(entry.path()) {
             process::note(&format!("{} stays: {error}", entry.path().display()));
         }

@@ -36,8 +36,7 @@ const INDEX: &str = "modules.";
 pub(super) fn add(image: &mut Image, kernel: &Kernel) -> Result<()> {
     let folder = kernel.modules();
     let file = folder.join("modules.dep");
-    let text =
-        fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
     // Where modprobe looks, wherever the package had it.
     let place = Path::new("/usr/lib/modules").join(&kernel.release);
     for module in closure(&text) {
@@ -55,7 +54,10 @@ pub(super) fn add(image: &mut Image, kernel: &Kernel) -> Result<()> {
 
 /// The wanted modules of a `modules.dep` (`a.ko: b.ko c.ko` names all that `a` depends on, indirectly too).
 fn closure(dep: &str) -> BTreeSet<&str> {
-    let needs: BTreeMap<&str, &str> = dep.lines().filter_map(|line| line.split_once(':')).collect();
+    let needs: BTreeMap<&str, &str> = dep
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .collect();
     let wanted = needs.keys().copied().filter(|module| {
         let path = module.strip_prefix("kernel/").unwrap_or(module);
         WANTED.iter().any(|prefix| path.starts_with(prefix))

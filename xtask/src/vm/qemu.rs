@@ -21,9 +21,9 @@ use crate::{
 const QEMU: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
 
 /// What the kernel is always told. Emulated processors have no steady TSC: the kernel would find out in the middle of a
-/// test. A panic ends the machine at once.
+/// test. A panic ends the machine at once. Without AppArmor, whose profiles dockerd would load with tools that are not here.
 const COMMAND_LINE: &str =
-    "console=ttyS0 panic=-1 oops=panic tsc=unstable clocksource=hpet rdinit=/init";
+    "console=ttyS0 panic=-1 oops=panic tsc=unstable clocksource=hpet apparmor=0 rdinit=/init";
 
 /// Lines of the console that a failure shows.
 const TAIL: usize = 25;

@@ -1,0 +1,165 @@
+//! `test --kernels`: the lab's quick set on each of several kernels, and the table of what came out.
+
+use std::{ffi::OsString, io::Write as _, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    Scratch, TRACER, boot, environment,
+    guest::{self, Job},
+    kernel,
+    outcome::{Outcome, Reader},
+    table, tests, tracer,
+};
+use crate::{
+    build, process, project,
+    setup::{self, engines::Engine},
+};
+
+/// Scenarios of the quick set: one of each way in which a kernel can tell a drop.
+const QUICK: [&str; 8] = [
+    "interface-forwarding-disabled",
+    "ip-forward-disabled",
+    "rp-filter",
+    "forward-drop",
+    "docker-user-drop",
+    "icc-disabled",
+    "no-listener",
+    "published-on-loopback",
+];
+
+/// Of those, the ones that run on the classic tracepoint too.
+const TRACEPOINT: [&str; 2] = ["interface-forwarding-disabled", "docker-user-drop"];
+
+/// The lab's test programs that run in a guest.
+const PROGRAMS: [&str; 4] = ["faults", "hooks", "nat", "refusals"];
+
+/// A whole guest's time. Emulated on a busy machine, the quick set takes two to four minutes.
+const LIMIT: Duration = Duration::from_secs(1200);
+
+/// Runs the quick set, or with a `filter` the faults that it names, on every kernel of `list`.
+pub(crate) fn verb(list: &[String], filter: &[OsString]) -> Result<()> {
+    build::verb(true)?;
+    let engines = setup::lab()?;
+    super::qemu::ensure()?;
+    let scratch = Scratch::new("tests")?;
+    let mut files = tests::build(&PROGRAMS, &scratch.0)?;
+    files.push(tracer());
+    let mut outcomes = Vec::new();
+    for series in list {
+        let engines = of_its_time(&engines, series);
+        let job = Job {
+            script: script(engines, filter),
+            environment: environment(engines),
+            files: files.clone(),
+            // Scenarios are read where they were when the tests were built.
+            folders: vec![project::root().join("tests/scenarios")],
+        };
+        let outcome = one(series, engines, &job)
+            .with_context(|| format!("kernel {series}"))
+            .unwrap_or_else(|error| {
+                eprintln!("xtask: {error:#}");
+                Outcome::failed(series)
+            });
+        outcomes.push(outcome);
+    }
+    if filter.is_empty() {
+        table::update(&outcomes)?;
+    }
+    let mut failed = Vec::new();
+    for outcome in &outcomes {
+        println!("Linux {}: {}", outcome.name(), outcome.sentence());
+        if !outcome.passed() {
+            failed.push(outcome.series.as_str());
+        }
+    }
+    if !failed.is_empty() {
+        bail!("tests failed on Linux {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// One engine for a guest: the distribution's on kernels that are as old, the current one on those after them.
+fn of_its_time<'a>(engines: &'a [Engine], series: &str) -> &'a [Engine] {
+    let at = if kernel::numbers(series) < vec![6, 12] {
+        0
+    } else {
+        engines.len().saturating_sub(1)
+    };
+    engines.get(at..=at).unwrap_or(engines)
+}
+
+fn script(engines: &[Engine], filter: &[OsString]) -> String {
+    if filter.is_empty() {
+        return quick(engines);
+    }
+    let words: Vec<String> = filter
+        .iter()
+        .map(|word| guest::quoted(&word.to_string_lossy()))
+        .collect();
+    let command = format!("{}/faults {}", tests::FOLDER, words.join(" "));
+    steps(&[step("faults", &command)])
+}
+
+fn one(series: &str, engines: &[Engine], job: &Job) -> Result<Outcome> {
+    let kernel = kernel::get(series)?;
+    let mut reader = Reader::default();
+    let mut stdout = std::io::stdout();
+    boot(&kernel, engines, job, "", false, LIMIT, |bytes| {
+        let _gone = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        reader.feed(bytes);
+    })?;
+    let outcome = reader.finish(&kernel.series, &kernel.release);
+    if outcome.steps.is_empty() {
+        bail!("the guest ran no step");
+    }
+    process::note(&format!("Linux {}: {}", outcome.name(), outcome.sentence()));
+    Ok(outcome)
+}
+
+/// The script of the quick set.
+fn quick(engines: &[Engine]) -> String {
+    let faults = |names: &[&str]| {
+        let exact: Vec<String> = names
+            .iter()
+            .flat_map(|name| {
+                engines
+                    .iter()
+                    .map(move |engine| format!("{name}::{}", engine.name))
+            })
+            .collect();
+        format!("{}/faults --exact {}", tests::FOLDER, exact.join(" "))
+    };
+    steps(&[
+        step("doctor", &format!("{TRACER} doctor")),
+        step(
+            "features",
+            &format!(
+                "{TRACER} doctor --output json && {TRACER} --drops --nat --duration 1s --output json"
+            ),
+        ),
+        step("faults", &faults(&QUICK)),
+        step(
+            "tracepoint",
+            &format!("env DOCKERNET_TIER=tracepoint {}", faults(&TRACEPOINT)),
+        ),
+        step("hooks", &format!("{}/hooks", tests::FOLDER)),
+        step("nat", &format!("{}/nat", tests::FOLDER)),
+        step("refusals", &format!("{}/refusals", tests::FOLDER)),
+    ])
+}
+
+/// A script that fails when a step does, and goes on.
+fn steps(steps: &[String]) -> String {
+    format!("failed=0\n{}exit $failed\n", steps.concat())
+}
+
+/// One step, between two lines that [`Reader`] knows.
+fn step(name: &str, command: &str) -> String {
+    format!(
+        "echo '{begin} {name}'; start=$(cut -d. -f1 /proc/uptime)\n{command}\nstatus=$?; [ $status = 0 ] || failed=1\n\
+         echo '{end} {name}' $status $(($(cut -d. -f1 /proc/uptime) - start))\n",
+        begin = super::outcome::BEGIN,
+        end = super::outcome::END,
+    )
+}
