@@ -59,7 +59,8 @@ impl Check {
 
 /// Looks at everything and prints what it found.
 pub fn run(options: &Options) -> Result<Exit> {
-    let mut checks = vec![kernel(), capabilities(), lockdown()];
+    let mut checks = kernel();
+    checks.extend([capabilities(), lockdown()]);
     checks.extend(programs());
     checks.push(symbols());
     checks.extend(host(options));
@@ -107,20 +108,38 @@ fn print(checks: &[Check]) {
     println!("\n{verdict}");
 }
 
-fn kernel() -> Check {
+/// The kernel, and what this one lacks.
+fn kernel() -> Vec<Check> {
     let release = release();
-    match Kernel::look() {
-        Ok(kernel) if kernel.reasons.is_empty() => {
-            Check::new("kernel", Health::Degraded, format!("{release}, with type information (BTF), without drop reasons"))
-                .mend("Linux 5.17 or later gives reasons; without them causes come from location, stack and state")
+    let kernel = match Kernel::look() {
+        Ok(kernel) => kernel,
+        Err(error) => {
+            return vec![Check::new(
+                "kernel",
+                Health::Broken,
+                format!("{release}: {error:#}"),
+            )];
         }
-        Ok(kernel) => Check::new(
-            "kernel",
-            Health::Ok,
-            format!("{release}, with type information (BTF) and {} drop reasons", kernel.reasons.names().count()),
+    };
+    let reasons = match kernel.reasons.names().count() {
+        0 => "without drop reasons".to_owned(),
+        count => format!("and {count} drop reasons"),
+    };
+    let mut checks = vec![Check::new(
+        "kernel",
+        Health::Ok,
+        format!("{release}, with type information (BTF) {reasons}"),
+    )];
+    match Features::of(&kernel) {
+        Ok(features) => checks.extend(
+            features
+                .lacking()
+                .into_iter()
+                .map(|sentence| Check::new("kernel", Health::Degraded, sentence)),
         ),
-        Err(error) => Check::new("kernel", Health::Broken, format!("{release}: {error:#}")),
+        Err(error) => checks.push(Check::new("kernel", Health::Broken, format!("{error:#}"))),
     }
+    checks
 }
 
 fn capabilities() -> Check {
@@ -170,10 +189,13 @@ fn programs() -> Vec<Check> {
             prepared.tier().name()
         ),
     )];
+    // What the kernel lacks is told already.
+    let lacking = Features::of(&kernel).map_or_else(|_| Vec::new(), |all| all.lacking());
     checks.extend(
         prepared
             .degraded
             .iter()
+            .filter(|text| !lacking.contains(text))
             .map(|text| Check::new("programs", Health::Degraded, text.clone())),
     );
     checks

@@ -66,6 +66,44 @@ fn help_and_version_need_no_rights() -> Result<()> {
     Ok(())
 }
 
+/// Runs the tool where `hide` has made something of the machine invisible to it alone.
+fn without(hide: &str, args: &str) -> Result<Output> {
+    let script = format!("{hide} || exit 99; exec {} {args}", tool_path()?.display());
+    Cmd::new("unshare")
+        .args(["--mount", "sh", "-c", &script])
+        .output()
+}
+
+#[test]
+fn without_type_information_it_says_so() -> Result<()> {
+    if !can_run()? {
+        return Ok(());
+    }
+    let hide = "mount -t tmpfs none /sys/kernel/btf";
+    let output = without(hide, "--drops --duration 1s")?;
+    refused(&output, 1, &["BTF", "CONFIG_DEBUG_INFO_BTF"])?;
+    let doctor = without(hide, "doctor")?;
+    ensure!(
+        doctor.status == Some(1) && doctor.stdout.contains("BROKEN  kernel"),
+        "{doctor:?}"
+    );
+    Ok(())
+}
+
+/// The better tier needs no tracefs; the classic one says how to get it.
+#[test]
+fn without_tracefs_the_better_tier_works() -> Result<()> {
+    if !can_run()? {
+        return Ok(());
+    }
+    let hide = "mount -t tmpfs none /sys/kernel/tracing && mount -t tmpfs none /sys/kernel/debug";
+    let output = without(hide, "--drops --duration 1s")?;
+    ensure!(output.success(), "{output:?}");
+    let hide = format!("{hide} && export DOCKERNET_TIER=tracepoint");
+    let output = without(&hide, "--drops --duration 1s")?;
+    refused(&output, 1, &["tracefs", "mount -t tracefs"])
+}
+
 /// The binary where an unprivileged user can reach it.
 fn reachable() -> Result<(TempDir, PathBuf)> {
     let folder = tempfile::tempdir()?;

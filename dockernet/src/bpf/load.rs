@@ -5,7 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader,
+    maps::MapType,
     programs::{BtfTracePoint, ProgramError, TracePoint},
+    sys::is_map_supported,
 };
 use dockernet_common::{filter::Filter, names};
 
@@ -90,7 +92,7 @@ impl Prepared {
         only: Option<Tier>,
         verbose: bool,
     ) -> Result<Self> {
-        raise_memlock();
+        preconditions()?;
         let mut offsets = offsets::resolve(&kernel.btf)?;
         let mut degraded = Features::with(kernel, &offsets).lacking();
         if only != Some(Tier::Tracepoint) {
@@ -140,7 +142,7 @@ impl Prepared {
         let program: &mut TracePoint = program(&mut ebpf, names::KFREE_SKB_TRACEPOINT)?;
         program
             .load()
-            .map_err(|error| locked_down(refused("tracepoint/skb/kfree_skb", error)))?;
+            .map_err(|error| refused("tracepoint/skb/kfree_skb", error))?;
         Ok(ebpf)
     }
 
@@ -192,8 +194,7 @@ fn open(
         // A level that is filtered out is a constant to the verifier: its code disappears.
         .override_global(aya_log::LEVEL, &log_level, true)
         .load(object()?)
-        .context("creating the kernel half's maps (its ring buffer needs Linux 5.8 or later)")
-        .map_err(locked_down)
+        .context("creating the kernel half's maps")
 }
 
 fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T>
@@ -228,15 +229,23 @@ pub(super) fn refused(what: &str, error: ProgramError) -> anyhow::Error {
     }
 }
 
-/// What lockdown has to do with it.
-fn locked_down(error: anyhow::Error) -> anyhow::Error {
+/// What no tier can do without, each told in one sentence; and the limit on maps is lifted.
+pub(super) fn preconditions() -> Result<()> {
     if privileges::lockdown().as_deref() == Some("confidentiality") {
-        return error.context(
+        bail!(
             "kernel lockdown is in confidentiality mode, in which no BPF program may read kernel memory; \
-             boot with lockdown=integrity",
+             boot with lockdown=integrity"
         );
     }
-    error
+    raise_memlock();
+    // An error is not an answer; what is wrong then shows when the maps are made.
+    if let Ok(false) = is_map_supported(MapType::RingBuf) {
+        bail!(
+            "this kernel ({}) has no BPF ring buffer, through which drops are reported; Linux 5.8 or later has it",
+            release()
+        );
+    }
+    Ok(())
 }
 
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK, 64 KiB by default. A refusal shows when the maps are made.

@@ -43,6 +43,7 @@ struct Watched {
 impl NatTracer {
     /// Loads the program; nothing is attached yet. `netns` is where the devices are.
     pub fn load(kernel: &load::Kernel, netns: NetnsHandle) -> Result<Self> {
+        load::preconditions()?;
         let offsets = offsets::resolve(&kernel.btf)?;
         let mut loader = EbpfLoader::new();
         loader

@@ -93,8 +93,9 @@ pub fn certain(case: &Case<'_>) -> Option<&'static str> {
             return Some("teardown");
         }
     }
-    // A duplicate SYN: the answer to the first one was lost, which is the drop to look at.
-    if unspecified
+    // A duplicate SYN: the answer to the first one was lost, which is the drop to look at. (Kernels that give no reasons say
+    // nothing else about a SYN that nobody listens for.)
+    if evidence.reason() == "NOT_SPECIFIED"
         && flags == "S"
         && evidence.freed_in(&["tcp_v4_rcv", "tcp_v6_rcv", "tcp_conn_request"])
     {

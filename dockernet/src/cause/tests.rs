@@ -17,6 +17,7 @@ use crate::{
         netns::NetnsHandle,
         route::{
             Family, Route, RouteKind,
+            lookup::{Refusal, RouteAnswer, RouteQuery},
             rule::{PolicyRule, RuleVerdict},
         },
         state::CannedState,
@@ -352,6 +353,32 @@ fn noise_is_told_by_its_own_evidence() {
     assert_eq!(certain(&paws), Some("overtaken"));
     paws.evidence.drop.packet.as_mut().unwrap().length = 600;
     assert_eq!(certain(&paws), None);
+}
+
+/// Before 5.18: the location, the settings and the way back say what a reason says later.
+#[test]
+fn old_kernels_tell_no_reasons() {
+    let mut scene = Scene::new("", "tcp_v4_rcv").in_container();
+    scene.evidence.drop.reason = None;
+    assert_eq!(scene.ask(noise::certain), None);
+    assert_eq!(scene.id(), "no-listener");
+    let filtered = |location| {
+        let mut scene = Scene::new("", location).settings(|settings| {
+            settings.rp_filter = 1;
+            settings.all_rp_filter = 0;
+        });
+        scene.evidence.drop.reason = None;
+        let back = RouteQuery::to(scene.evidence.drop.packet.as_ref().unwrap().src.unwrap());
+        let nowhere = RouteAnswer::Refused(Refusal {
+            errno: libc::ENETUNREACH,
+        });
+        scene.canned(0).lookups.insert(back, nowhere);
+        scene
+    };
+    assert_eq!(filtered("ip_rcv_finish_core").id(), "rp-filter");
+    assert_eq!(filtered("ip_rcv_core").id(), "unexplained");
+    let off = filtered("ip_rcv_finish_core").settings(|settings| settings.rp_filter = 0);
+    assert_eq!(off.id(), "unexplained");
 }
 
 #[test]
