@@ -51,6 +51,9 @@ enum Verb {
         /// On these kernels instead, such as 5.10,6.1: boots each and runs a quick set in it (see docs/kernels.md)
         #[arg(long, value_delimiter = ',', conflicts_with = "full")]
         kernels: Vec<String>,
+        /// With --kernels: two faults on each, no table
+        #[arg(long, requires = "kernels")]
+        brief: bool,
         /// Only tests whose name contains this; further words go to the test harness
         #[arg(last = true)]
         filter: Vec<OsString>,
@@ -90,8 +93,11 @@ fn main() -> ExitCode {
         Verb::Build { release } => build::verb(release),
         Verb::Run { args } => run::verb(&args),
         Verb::Test {
-            kernels, filter, ..
-        } if !kernels.is_empty() => vm::matrix::verb(&kernels, &filter),
+            kernels,
+            brief,
+            filter,
+            ..
+        } if !kernels.is_empty() => vm::matrix::verb(&kernels, brief, &filter),
         Verb::Test { full, filter, .. } => test::verb(full, &filter),
         Verb::Demo => demo::verb(),
         Verb::Lint => lint::verb(),

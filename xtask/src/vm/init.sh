@@ -46,7 +46,8 @@ hostname dockernet-vm
 # Bytes as they are: no line ends are added. A terminal sets itself up again.
 stty -F /dev/ttyS1 raw -echo
 stty -F /dev/ttyS2 raw -echo
-setsid -c sh -c '. /vm/environment; exec sh /vm/command' </dev/ttyS1 >/dev/ttyS1 2>&1
+# Busybox's shell would run its own applets before real programs.
+setsid -c /usr/bin/dash -c '. /vm/environment; exec /usr/bin/dash /vm/command' </dev/ttyS1 >/dev/ttyS1 2>&1
 echo "$?" >/dev/ttyS2
 sync
 poweroff -f

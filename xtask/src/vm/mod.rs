@@ -37,7 +37,7 @@ pub(crate) fn verb(
     limit: u64,
     command: &[OsString],
 ) -> Result<ExitCode> {
-    build::verb(true)?;
+    ensure_tracer()?;
     let engines = setup::lab()?;
     let words: Vec<String> = command
         .iter()
@@ -114,9 +114,21 @@ fn folder() -> PathBuf {
     project::target().join("vm")
 }
 
+/// Builds the tracer, unless `DOCKERNET_TRACE` names one.
+fn ensure_tracer() -> Result<()> {
+    if named_tracer().is_some() {
+        return Ok(());
+    }
+    build::verb(true)
+}
+
+fn named_tracer() -> Option<PathBuf> {
+    std::env::var_os("DOCKERNET_TRACE").map(PathBuf::from)
+}
+
 fn tracer() -> Extra {
     Extra {
-        from: project::tracer(),
+        from: named_tracer().unwrap_or_else(project::tracer),
         to: PathBuf::from(TRACER),
     }
 }
@@ -127,6 +139,7 @@ fn environment(engines: &[setup::engines::Engine]) -> Vec<(String, String)> {
         ("HOME", "/root"),
         ("LANG", "C.UTF-8"),
         ("CI", "true"),
+        ("NO_COLOR", "1"),
         ("DOCKERNET_TRACE", TRACER),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
