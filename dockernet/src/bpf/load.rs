@@ -95,27 +95,50 @@ impl Prepared {
         preconditions()?;
         let mut offsets = offsets::resolve(&kernel.btf)?;
         let mut degraded = Features::with(kernel, &offsets).lacking();
+        let mut refusal = None;
         if only != Some(Tier::Tracepoint) {
             match Self::load_tp_btf(&offsets, filter, verbose) {
-                Ok(ebpf) => return Ok(Self { ebpf, tier: Tier::TpBtf, verbose, degraded }),
+                Ok(ebpf) => {
+                    return Ok(Self {
+                        ebpf,
+                        tier: Tier::TpBtf,
+                        verbose,
+                        degraded,
+                    });
+                }
                 Err(error) if only.is_some() => return Err(error),
-                Err(error) => degraded.push(format!(
-                    "tp_btf refused, using the classic tracepoint (about 60 ns more for each drop): {error:#}"
-                )),
+                Err(error) => {
+                    refusal = Some(format!(
+                        "tp_btf refused, using the classic tracepoint (about 60 ns more for each drop): {error:#}"
+                    ))
+                }
             }
         }
-        offsets::add_tracepoint(&mut offsets, &EventFormat::read("skb/kfree_skb")?)?;
+        let format = match EventFormat::read("skb/kfree_skb") {
+            Ok(format) => format,
+            Err(error) => {
+                // Why the better tier does not work comes first: mending that makes this one needless.
+                return Err(match refusal {
+                    Some(first) => error.context(first),
+                    None => error,
+                });
+            }
+        };
+        offsets::add_tracepoint(&mut offsets, &format)?;
         match Self::load_tracepoint(&offsets, filter, verbose) {
-            Ok(ebpf) => Ok(Self {
-                ebpf,
-                tier: Tier::Tracepoint,
-                verbose,
-                degraded,
+            Ok(ebpf) => {
+                degraded.extend(refusal);
+                Ok(Self {
+                    ebpf,
+                    tier: Tier::Tracepoint,
+                    verbose,
+                    degraded,
+                })
+            }
+            Err(error) => Err(match refusal {
+                Some(first) => error.context(first),
+                None => error,
             }),
-            Err(error) => match degraded.pop() {
-                Some(first) if only.is_none() => Err(error.context(first)),
-                _ => Err(error),
-            },
         }
     }
 
@@ -216,17 +239,25 @@ pub(super) fn refused(what: &str, error: ProgramError) -> anyhow::Error {
         } => {
             let log = verifier_log.to_string();
             log::debug!("verifier log of {what}:\n{log}");
-            let last = log
-                .lines()
-                .rev()
-                .find(|line| !line.is_empty() && !line.starts_with("processed "));
-            match last {
+            match last_words(&log) {
+                // Where securityfs is not mounted nothing else tells it.
+                Some(line) if line.contains("bpf_probe_read_kernel#") => anyhow!(
+                    "{what}: {io_error}: {line}; kernel lockdown is in confidentiality mode, it seems: boot with lockdown=integrity"
+                ),
                 Some(line) => anyhow!("{what}: {io_error}: {line}"),
                 None => anyhow!("{what}: {io_error}"),
             }
         }
         other => anyhow::Error::new(other).context(what.to_owned()),
     }
+}
+
+/// The last line of a verifier's log that is no statistics.
+fn last_words(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
+    log.lines().rev().find(|line| {
+        !line.trim().is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start))
+    })
 }
 
 /// What no tier can do without, each told in one sentence; and the limit on maps is lifted.
@@ -253,5 +284,21 @@ fn raise_memlock() {
     use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
     if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
         log::debug!("raising RLIMIT_MEMLOCK: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verifiers_last_words() {
+        let log = "0: (85) call bpf_probe_read_kernel#113\nunknown func bpf_probe_read_kernel#113\nverification time 9 usec\n\
+                   stack depth 440+0\nprocessed 1 insns (limit 1000000)\n\n";
+        assert_eq!(
+            last_words(log),
+            Some("unknown func bpf_probe_read_kernel#113")
+        );
+        assert_eq!(last_words("processed 1 insns\n"), None);
     }
 }
