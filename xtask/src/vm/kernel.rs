@@ -44,7 +44,12 @@ pub(super) struct Kernel {
 impl Kernel {
     /// The kernel's image.
     pub(super) fn image(&self) -> PathBuf {
-        self.folder.join(format!("boot/vmlinuz-{}", self.release))
+        let boot = self.folder.join(format!("boot/vmlinuz-{}", self.release));
+        if boot.is_file() {
+            boot
+        } else {
+            self.modules().join("vmlinuz")
+        }
     }
 
     /// The folder of its modules, with `modules.dep`.
@@ -123,13 +128,30 @@ fn fetch(series: &str, place: &Path) -> Result<()> {
         );
     };
     let fresh = folder().join(format!("{series}.new"));
-    archive.unpack(&[name], &fresh, &folder().join(format!("{series}.deb")))?;
     let release = name.trim_start_matches("linux-image-");
+    let told = process::output(archive.command("apt-cache").args(["show", name]))?;
+    let packages: Vec<&str> = std::iter::once(name).chain(parts(&told, release)).collect();
+    archive.unpack(&packages, &fresh, &folder().join(format!("{series}.deb")))?;
     depmod(&fresh, release)?;
     fs::write(fresh.join("release"), release)
         .with_context(|| format!("writing to {}", fresh.display()))?;
     archive::remove(place)?;
     fs::rename(&fresh, place).with_context(|| format!("{} could not be made", place.display()))
+}
+
+/// The packages that hold what a kernel's own does not: from 7.2 or so Debian has its image and its modules apart.
+fn parts<'a>(told: &'a str, release: &str) -> Vec<&'a str> {
+    let lines = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("Depends:"));
+    let words = lines.flat_map(|line| line.split([' ', ',', '|']));
+    words
+        .filter(|word| {
+            ["linux-binary-", "linux-modules-"]
+                .iter()
+                .any(|start| word.strip_prefix(start) == Some(release))
+        })
+        .collect()
 }
 
 /// Makes `modules.dep`, which packages make only when they are installed.
@@ -217,6 +239,20 @@ mod tests {
         assert_eq!(newest("5.10.0-9"), Some("linux-image-5.10.0-9-cloud-amd64"));
         assert_eq!(newest("6.2"), None);
         assert_eq!(all_series(&NAMES), ["5.10", "6.1", "6.12"]);
+    }
+
+    #[test]
+    fn a_kernel_in_parts() {
+        let told = "Package: linux-image-7.2.1-cloud-amd64\nDepends: kmod, linux-base-7.2.1-cloud-amd64 (= 7), \
+                    linux-binary-7.2.1-cloud-amd64 (= 7), linux-modules-7.2.1-cloud-amd64 (= 7) | x\n";
+        assert_eq!(
+            parts(told, "7.2.1-cloud-amd64"),
+            [
+                "linux-binary-7.2.1-cloud-amd64",
+                "linux-modules-7.2.1-cloud-amd64"
+            ]
+        );
+        assert!(parts(told, "7.2.2-cloud-amd64").is_empty());
     }
 
     #[test]

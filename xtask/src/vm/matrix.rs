@@ -9,7 +9,7 @@ use super::{
     guest::{self, Job},
     kernel,
     outcome::{Outcome, Reader},
-    table, tests, tracer,
+    programs, table, tracer,
 };
 use crate::{
     process, project,
@@ -45,7 +45,7 @@ pub(crate) fn verb(list: &[String], brief: bool, filter: &[OsString]) -> Result<
     let engines = setup::lab()?;
     super::qemu::ensure()?;
     let scratch = Scratch::new("tests")?;
-    let mut files = tests::build(&PROGRAMS, &scratch.0)?;
+    let mut files = programs::build(&PROGRAMS, &scratch.0)?;
     files.push(tracer());
     let mut outcomes = Vec::new();
     for series in list {
@@ -114,7 +114,7 @@ fn script(engines: &[Engine], brief: bool, filter: &[OsString]) -> String {
         .iter()
         .map(|word| guest::quoted(&word.to_string_lossy()))
         .collect();
-    let command = format!("{}/faults {}", tests::FOLDER, words.join(" "));
+    let command = format!("{}/faults {}", programs::FOLDER, words.join(" "));
     steps(&[step("faults", &command)])
 }
 
@@ -149,7 +149,7 @@ fn faults(names: &[&str], engines: &[Engine]) -> String {
                 .map(move |engine| format!("{name}::{}", engine.name))
         })
         .collect();
-    format!("{}/faults --exact {}", tests::FOLDER, exact.join(" "))
+    format!("{}/faults --exact {}", programs::FOLDER, exact.join(" "))
 }
 
 /// The script of the quick set.
@@ -165,9 +165,9 @@ fn quick(engines: &[Engine]) -> String {
                 faults(&TRACEPOINT, engines)
             ),
         ),
-        step("hooks", &format!("{}/hooks", tests::FOLDER)),
-        step("nat", &format!("{}/nat", tests::FOLDER)),
-        step("refusals", &format!("{}/refusals", tests::FOLDER)),
+        step("hooks", &format!("{}/hooks", programs::FOLDER)),
+        step("nat", &format!("{}/nat", programs::FOLDER)),
+        step("refusals", &format!("{}/refusals", programs::FOLDER)),
     ])
 }
 

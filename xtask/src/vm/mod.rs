@@ -7,9 +7,9 @@ mod kernel;
 pub(crate) mod matrix;
 mod modules;
 mod outcome;
+mod programs;
 mod qemu;
 mod table;
-mod tests;
 
 use std::{
     ffi::OsString,
