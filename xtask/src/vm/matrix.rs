@@ -63,11 +63,11 @@ pub(crate) fn verb(list: &[String], brief: bool, filter: &[OsString]) -> Result<
                 eprintln!("xtask: {error:#}");
                 Outcome::failed(series)
             });
+        // A brief run of continuous integration is no reason to change a file.
+        if filter.is_empty() && !(brief && project::is_ci()) {
+            table::update(&outcome)?;
+        }
         outcomes.push(outcome);
-    }
-    // A brief run of continuous integration is no reason to change a file.
-    if filter.is_empty() && !(brief && project::is_ci()) {
-        table::update(&outcomes)?;
     }
     let mut failed = Vec::new();
     for outcome in &outcomes {

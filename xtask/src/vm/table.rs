@@ -11,7 +11,7 @@ use crate::project;
 const HEAD: &str = "# Kernels
 
 Written by `cargo xtask test --kernels 5.10,6.1,…`, which boots each kernel in an emulated machine and runs the quick set of the
-lab's tests in it, with a real Docker engine. Rows of kernels that a run does not name stay as they were.
+lab's tests in it (with `--brief` two scenarios of it), with a real Docker engine. Rows of kernels that a run does not name stay as they were.
 
 | kernel | drops | reasons | receiving socket | namespace id | missed drops counted | NAT | scenarios | classic tracepoint | hooks | NAT test | refusals |
 |---|---|---|---|---|---|---|---|---|---|---|---|
@@ -19,27 +19,27 @@ lab's tests in it, with a real Docker engine. Rows of kernels that a run does no
 
 const TAIL: &str = "
 - drops: the attach point that the kernel accepted. reasons: how many drop reasons it has (5.17+).
-- receiving socket: `kfree_skb` tells it (6.11+). namespace id: `net_cookie` (5.12+), or the inode number.
-- missed drops: the kernel counts those that interrupt our program (5.12+). NAT: tcx (6.6+), or clsact.
+- receiving socket: `kfree_skb` tells it (6.11+). namespace id: `net_cookie` (to be asked for since 5.14), or the inode number.
+- missed drops: the kernel counts those that interrupt our program (6.1+). NAT: tcx (6.6+), or clsact.
 - scenarios, classic tracepoint (the same, with `DOCKERNET_TIER=tracepoint`), hooks, NAT test, refusals: tests that passed of those that ran.
 ";
 
-/// Writes a row for each outcome, and keeps the others.
+/// Writes the row of an outcome, and keeps the others.
 ///
 /// # Errors
 /// The file cannot be written.
-pub(super) fn update(outcomes: &[Outcome]) -> Result<()> {
+pub(super) fn update(outcome: &Outcome) -> Result<()> {
+    if outcome.steps.is_empty() {
+        return Ok(());
+    }
     let file = project::root().join("docs/kernels.md");
     let old = fs::read_to_string(&file).unwrap_or_default();
     let mut rows: Vec<(Vec<u64>, String)> = old
         .lines()
         .filter_map(|line| Some((series_of(line)?, line.to_owned())))
         .collect();
-    for outcome in outcomes.iter().filter(|outcome| !outcome.steps.is_empty()) {
-        let line = row(outcome);
-        let Some(series) = series_of(&line) else {
-            continue;
-        };
+    let line = row(outcome);
+    if let Some(series) = series_of(&line) {
         rows.retain(|(other, _)| *other != series);
         rows.push((series, line));
     }
