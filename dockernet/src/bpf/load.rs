@@ -110,7 +110,7 @@ impl Prepared {
                 Err(error) => {
                     refusal = Some(format!(
                         "tp_btf refused, using the classic tracepoint (about 60 ns more for each drop): {error:#}"
-                    ))
+                    ));
                 }
             }
         }
