@@ -317,7 +317,7 @@ pub(super) fn buffer_full(case: &Case<'_>) -> Option<Verdict> {
     }
     let place = case.place();
     let verdict = Verdict::when(
-        drops > 0,
+        drops > 0 && !silent,
         "socket-buffer-full",
         format!(
             "the program on {port}/{} in {place} reads more slowly than data comes in",
