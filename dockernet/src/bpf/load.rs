@@ -240,8 +240,8 @@ pub(super) fn refused(what: &str, error: ProgramError) -> anyhow::Error {
             let log = verifier_log.to_string();
             log::debug!("verifier log of {what}:\n{log}");
             match last_words(&log) {
-                // Where securityfs is not mounted nothing else tells it.
-                Some(line) if line.contains("bpf_probe_read_kernel#") => anyhow!(
+                // Where securityfs is not mounted nothing else tells it. (aya tries `bpf_probe_read` where `_kernel` is refused.)
+                Some(line) if line.contains(" bpf_probe_read") => anyhow!(
                     "{what}: {io_error}: {line}; kernel lockdown is in confidentiality mode, it seems: boot with lockdown=integrity"
                 ),
                 Some(line) => anyhow!("{what}: {io_error}: {line}"),
