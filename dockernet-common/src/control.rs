@@ -24,7 +24,11 @@ pub struct Control {
     pub ip_local_deliver: u64,
     /// See `ip_forward`.
     pub ip6_input: u64,
+    /// Where `nf_hook_slow` begins: on kernels without a reason for it, what it frees is a netfilter drop. 0 = unknown.
+    pub nf_hook_slow: u64,
+    /// Where it ends.
+    pub nf_hook_slow_end: u64,
 }
 
-const _: () = assert!(size_of::<Control>() == 56);
+const _: () = assert!(size_of::<Control>() == 72);
 crate::pod!(Control);

@@ -65,7 +65,11 @@ pub(crate) fn drop<M: Mem>(freed: Freed) -> Outcome {
         totals.out_of_scope += 1;
         return outcome;
     }
-    let netfilter = offsets!(netfilter_drop) != ABSENT && freed.reason == offsets!(netfilter_drop);
+    let netfilter = if offsets!(netfilter_drop) == ABSENT {
+        in_hook_slow(freed.location)
+    } else {
+        freed.reason == offsets!(netfilter_drop)
+    };
     let key = CountKey {
         location: freed.location,
         netns: place.cookie,
@@ -101,6 +105,14 @@ pub(crate) fn drop<M: Mem>(freed: Freed) -> Outcome {
     // SAFETY: an in-bounds field of a valid row.
     unsafe { (&raw mut row.packets).write_volatile(row.packets + 1) };
     outcome
+}
+
+/// Kernels without the reason (before 5.18) free what a hook drops in `nf_hook_slow`.
+#[inline(always)]
+fn in_hook_slow(location: u64) -> bool {
+    DOCKERNET_CTRL.get(0).is_some_and(|control| {
+        location > control.nf_hook_slow && location < control.nf_hook_slow_end
+    })
 }
 
 /// Whether user space has declared the namespace out of scope.

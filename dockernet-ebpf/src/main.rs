@@ -52,7 +52,11 @@ fn dockernet_kfree_skb(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// `tracepoint/skb/kfree_skb`: everywhere else. Field offsets come from the event's format file.
+///
+/// Inlined into the entry that the macro makes: before 6.7 the verifier counts 32 bytes of stack for every call, and all of
+/// them together must not be over 512.
 #[tracepoint(category = "skb", name = "kfree_skb")]
+#[inline(always)]
 fn dockernet_kfree_skb_tp(ctx: TracePointContext) -> u32 {
     let reason = if offsets!(tp_reason) == ABSENT {
         0

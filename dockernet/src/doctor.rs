@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::{
     bpf::{
+        features::Features,
         load::{Kernel, Prepared, release},
         symbols::Symbols,
     },
@@ -58,14 +59,18 @@ impl Check {
 
 /// Looks at everything and prints what it found.
 pub fn run(options: &Options) -> Result<Exit> {
-    let mut checks = vec![kernel(), capabilities(), lockdown()];
+    let mut checks = kernel();
+    checks.extend([capabilities(), lockdown()]);
     checks.extend(programs());
     checks.push(symbols());
     checks.extend(host(options));
     let broken = checks.iter().any(|check| check.health == Health::Broken);
     match options.output {
         Output::Json => {
-            let line = serde_json::json!({ "type": "doctor", "schema": 1, "usable": !broken, "checks": checks });
+            let features = Kernel::look().and_then(|kernel| Features::of(&kernel)).ok();
+            let line = serde_json::json!({
+                "type": "doctor", "schema": 1, "usable": !broken, "checks": checks, "features": features
+            });
             println!("{line}");
         }
         Output::Text => print(&checks),
@@ -103,20 +108,38 @@ fn print(checks: &[Check]) {
     println!("\n{verdict}");
 }
 
-fn kernel() -> Check {
+/// The kernel, and what this one lacks.
+fn kernel() -> Vec<Check> {
     let release = release();
-    match Kernel::look() {
-        Ok(kernel) if kernel.reasons.is_empty() => {
-            Check::new("kernel", Health::Degraded, format!("{release}, with type information (BTF), without drop reasons"))
-                .mend("Linux 5.17 or later gives reasons; without them causes come from location, stack and state")
+    let kernel = match Kernel::look() {
+        Ok(kernel) => kernel,
+        Err(error) => {
+            return vec![Check::new(
+                "kernel",
+                Health::Broken,
+                format!("{release}: {error:#}"),
+            )];
         }
-        Ok(kernel) => Check::new(
-            "kernel",
-            Health::Ok,
-            format!("{release}, with type information (BTF) and {} drop reasons", kernel.reasons.names().count()),
+    };
+    let reasons = match kernel.reasons.names().count() {
+        0 => "without drop reasons".to_owned(),
+        count => format!("and {count} drop reasons"),
+    };
+    let mut checks = vec![Check::new(
+        "kernel",
+        Health::Ok,
+        format!("{release}, with type information (BTF) {reasons}"),
+    )];
+    match Features::of(&kernel) {
+        Ok(features) => checks.extend(
+            features
+                .lacking()
+                .into_iter()
+                .map(|sentence| Check::new("kernel", Health::Degraded, sentence)),
         ),
-        Err(error) => Check::new("kernel", Health::Broken, format!("{release}: {error:#}")),
+        Err(error) => checks.push(Check::new("kernel", Health::Broken, format!("{error:#}"))),
     }
+    checks
 }
 
 fn capabilities() -> Check {
@@ -166,10 +189,13 @@ fn programs() -> Vec<Check> {
             prepared.tier().name()
         ),
     )];
+    // What the kernel lacks is told already.
+    let lacking = Features::of(&kernel).map_or_else(|_| Vec::new(), |all| all.lacking());
     checks.extend(
         prepared
             .degraded
             .iter()
+            .filter(|text| !lacking.contains(text))
             .map(|text| Check::new("programs", Health::Degraded, text.clone())),
     );
     checks

@@ -138,6 +138,7 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
         .map(|prepared| -> Result<Tracer> {
             let mut tracer = prepared.attach()?;
             tracer.set_hook_functions(|name| symbols.address(name))?;
+            tracer.set_hook_loop(symbols.range("nf_hook_slow"))?;
             Ok(tracer)
         })
         .transpose()?;

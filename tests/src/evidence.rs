@@ -7,10 +7,30 @@ use std::{
 
 use anyhow::{Context, Result};
 
+/// How much the tracepoint's text tells, which kernels differ in: all before 5.17 give no reason, and those before 6.2
+/// or so a hashed address instead of a function's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Telling {
+    ReasonAndFunction,
+    Reason,
+    Nothing,
+}
+
+impl Telling {
+    fn of_format(text: &str) -> Self {
+        match (text.contains("reason: "), text.contains("location=%pS")) {
+            (true, true) => Self::ReasonAndFunction,
+            (true, false) => Self::Reason,
+            (false, _) => Self::Nothing,
+        }
+    }
+}
+
 /// A tracefs instance of our own that records `skb:kfree_skb`. It sees the whole machine.
 #[derive(Debug)]
 pub struct Evidence {
     instance: PathBuf,
+    telling: Telling,
 }
 
 impl Evidence {
@@ -22,7 +42,11 @@ impl Evidence {
         let instance = Path::new("/sys/kernel/tracing/instances").join(format!("dn-{name}"));
         std::fs::create_dir_all(&instance)
             .with_context(|| format!("making {} (is tracefs mounted?)", instance.display()))?;
-        let evidence = Self { instance };
+        let format = instance.join("events/skb/kfree_skb/format");
+        let format = std::fs::read_to_string(&format)
+            .with_context(|| format!("reading {}", format.display()))?;
+        let telling = Telling::of_format(&format);
+        let evidence = Self { instance, telling };
         evidence.write("trace", "")?;
         evidence.write("events/skb/kfree_skb/enable", "1")?;
         Ok(evidence)
@@ -31,6 +55,26 @@ impl Evidence {
     fn write(&self, file: &str, text: &str) -> Result<()> {
         let file = self.instance.join(file);
         std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
+    }
+
+    /// Whether `counts` hold one of `wanted` (`REASON@function`), as far as this kernel's text tells.
+    #[must_use]
+    pub fn shows(&self, counts: &BTreeMap<String, u64>, wanted: &[String]) -> bool {
+        let reason = |key: &str| key.split('@').next().map(str::to_owned);
+        wanted.is_empty()
+            || match self.telling {
+                Telling::ReasonAndFunction => wanted.iter().any(|key| counts.contains_key(key)),
+                Telling::Reason => wanted
+                    .iter()
+                    .any(|key| counts.keys().any(|other| reason(other) == reason(key))),
+                Telling::Nothing => true,
+            }
+    }
+
+    /// Whether this kernel gives reasons at all.
+    #[must_use]
+    pub fn has_reasons(&self) -> bool {
+        self.telling != Telling::Nothing
     }
 
     /// `REASON@function` → how often, since the start.

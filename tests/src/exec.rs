@@ -227,9 +227,15 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> std::sync::mpsc::Receive
     receiver
 }
 
+/// A limit on this machine: `DOCKERNET_TEST_PATIENCE=5` takes it times five, as emulated machines need.
+pub(crate) fn patient(limit: Duration) -> Duration {
+    let factor = std::env::var("DOCKERNET_TEST_PATIENCE").ok();
+    limit * factor.and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
 /// Waits for a child, at most `limit`; `None` when it still runs.
 pub(crate) fn wait_child(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> {
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now() + patient(limit);
     let mut pause = Duration::from_millis(1);
     loop {
         if let Ok(Some(status)) = child.try_wait() {
@@ -248,6 +254,7 @@ pub(crate) fn wait_child(child: &mut Child, limit: Duration) -> Option<std::proc
 /// # Errors
 /// `what` did not come true within `limit`.
 pub fn wait_until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Result<T> {
+    let limit = patient(limit);
     let deadline = Instant::now() + limit;
     loop {
         if let Some(answer) = ask() {

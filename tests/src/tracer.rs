@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::{
     engine::target_folders,
-    exec::{Cmd, wait_child},
+    exec::{Cmd, patient, wait_child},
     lab::Lab,
 };
 
@@ -164,7 +164,7 @@ impl Tracer {
 
     /// Waits until a line fits, those that came before included.
     pub fn wait_for(&mut self, limit: Duration, fits: impl Fn(&Value) -> bool) -> Option<Value> {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + patient(limit);
         loop {
             let ended = matches!(self.child.try_wait(), Ok(Some(_)));
             if let Some(line) = self.lines().into_iter().find(|line| fits(line)) {

@@ -174,6 +174,7 @@ fn all(lab: &Lab) -> Result<()> {
     let symbols = Symbols::read()?;
     let mut tracer = Prepared::load(&kernel, &Filter::ALL, None, false)?.attach()?;
     tracer.set_hook_functions(|name| symbols.address(name))?;
+    tracer.set_hook_loop(symbols.range("nf_hook_slow"))?;
     for (case, port) in cases().iter().zip(7001_u16..) {
         one(lab, &mut tracer, &symbols, case, port).with_context(|| case.name.to_owned())?;
     }

@@ -32,11 +32,14 @@ fn unknown_reason_suggests_the_nearest() -> Result<()> {
     if !can_run()? {
         return Ok(());
     }
-    refused(
-        &tool(&["--reason", "NETFILTR_DROP"])?,
-        2,
-        &["NETFILTER_DROP"],
-    )
+    let format = std::fs::read_to_string("/sys/kernel/tracing/events/skb/kfree_skb/format")?;
+    // Before 5.17 there is nothing to suggest.
+    let answer = if format.contains("reason") {
+        "NETFILTER_DROP"
+    } else {
+        "no drop reasons"
+    };
+    refused(&tool(&["--reason", "NETFILTR_DROP"])?, 2, &[answer])
 }
 
 #[test]
@@ -66,6 +69,44 @@ fn help_and_version_need_no_rights() -> Result<()> {
     Ok(())
 }
 
+/// Runs the tool where `hide` has made something of the machine invisible to it alone.
+fn without(hide: &str, args: &str) -> Result<Output> {
+    let script = format!("{hide} || exit 99; exec {} {args}", tool_path()?.display());
+    Cmd::new("unshare")
+        .args(["--mount", "sh", "-c", &script])
+        .output()
+}
+
+#[test]
+fn without_type_information_it_says_so() -> Result<()> {
+    if !can_run()? {
+        return Ok(());
+    }
+    let hide = "mount -t tmpfs none /sys/kernel/btf";
+    let output = without(hide, "--drops --duration 1s")?;
+    refused(&output, 1, &["BTF", "CONFIG_DEBUG_INFO_BTF"])?;
+    let doctor = without(hide, "doctor")?;
+    ensure!(
+        doctor.status == Some(1) && doctor.stdout.contains("BROKEN  kernel"),
+        "{doctor:?}"
+    );
+    Ok(())
+}
+
+/// The better tier needs no tracefs; the classic one says how to get it.
+#[test]
+fn without_tracefs_the_better_tier_works() -> Result<()> {
+    if !can_run()? {
+        return Ok(());
+    }
+    let hide = "mount -t tmpfs none /sys/kernel/tracing && mount -t tmpfs none /sys/kernel/debug";
+    let output = without(hide, "--drops --duration 1s")?;
+    ensure!(output.success(), "{output:?}");
+    let hide = format!("{hide} && export DOCKERNET_TIER=tracepoint");
+    let output = without(&hide, "--drops --duration 1s")?;
+    refused(&output, 1, &["tracefs", "mount -t tracefs"])
+}
+
 /// The binary where an unprivileged user can reach it.
 fn reachable() -> Result<(TempDir, PathBuf)> {
     let folder = tempfile::tempdir()?;
@@ -89,7 +130,7 @@ fn without_root_it_says_so() -> Result<()> {
     refused(&output, 1, &["root"])
 }
 
-/// CAP_SYS_ADMIN stands in for most others, so it is missing in each case.
+/// CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON, so it is missing where they are.
 #[test]
 fn a_missing_capability_is_named() -> Result<()> {
     if !can_run()? {
@@ -99,6 +140,10 @@ fn a_missing_capability_is_named() -> Result<()> {
     for (without, name) in [
         ("-bpf,-sys_admin", "CAP_BPF"),
         ("-perfmon,-sys_admin", "CAP_PERFMON"),
+        ("-sys_admin", "CAP_SYS_ADMIN"),
+        ("-net_admin", "CAP_NET_ADMIN"),
+        ("-sys_ptrace", "CAP_SYS_PTRACE"),
+        ("-syslog", "CAP_SYSLOG"),
     ] {
         let output = Cmd::new("setpriv")
             .arg(format!("--bounding-set={without}"))

@@ -11,6 +11,7 @@ mod project;
 mod run;
 mod setup;
 mod test;
+mod vm;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -49,9 +50,30 @@ enum Verb {
         /// Every case of every fault instead of this seed's share
         #[arg(long)]
         full: bool,
+        /// On these kernels instead, such as 5.10,6.1: boots each and runs a quick set in it (see docs/kernels.md)
+        #[arg(long, value_delimiter = ',', conflicts_with = "full")]
+        kernels: Vec<String>,
+        /// With --kernels: two faults on each, no table
+        #[arg(long, requires = "kernels")]
+        brief: bool,
         /// Only tests whose name contains this; further words go to the test harness
         #[arg(last = true)]
         filter: Vec<OsString>,
+    },
+    /// Boots a stock Debian kernel in an emulated machine and runs a command in it; its exit status is ours
+    Vm {
+        /// The kernel's series, such as 5.10, 6.1, 6.12, 6.18, 7.2
+        #[arg(long)]
+        kernel: String,
+        /// More words for the kernel, such as lockdown=confidentiality; dockernet.cgroup=v1 mounts the old hierarchy
+        #[arg(long, default_value = "")]
+        cmdline: String,
+        /// Seconds after which a guest without a terminal is ended
+        #[arg(long, default_value_t = 300)]
+        limit: u64,
+        /// Without one: a shell where stdin is a terminal, else dockernet-trace doctor
+        #[arg(last = true)]
+        command: Vec<OsString>,
     },
     /// Breaks a Docker host in a lab, shows the tool naming the fault, mends it, cleans up
     Demo,
@@ -70,18 +92,34 @@ enum Verb {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
+        Verb::Vm {
+            kernel,
+            cmdline,
+            limit,
+            command,
+        } => return end(vm::verb(&kernel, &cmdline, limit, &command)),
         Verb::Setup { tests } => setup::verb(tests),
         Verb::Build { release } => build::verb(release),
         Verb::Run { args } => run::verb(&args),
-        Verb::Test { full, filter } => test::verb(full, &filter),
+        Verb::Test {
+            kernels,
+            brief,
+            filter,
+            ..
+        } if !kernels.is_empty() => vm::matrix::verb(&kernels, brief, &filter),
+        Verb::Test { full, filter, .. } => test::verb(full, &filter),
         Verb::Demo => demo::verb(),
         Verb::Docs => docs::verb(),
         Verb::Bench { names } => bench::verb(&names),
         Verb::Lint => lint::verb(),
         Verb::Licenses => licenses::verb(),
     };
+    end(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn end(done: anyhow::Result<ExitCode>) -> ExitCode {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE

@@ -15,6 +15,7 @@ const KIND_UNION: u8 = 5;
 const KIND_ENUM: u8 = 6;
 const KIND_TYPEDEF: u8 = 8;
 const KIND_RESTRICT: u8 = 11;
+const KIND_FUNC: u8 = 12;
 const KIND_FUNC_PROTO: u8 = 13;
 const KIND_TYPE_TAG: u8 = 18;
 const KIND_ENUM64: u8 = 19;
@@ -261,6 +262,12 @@ impl Btf {
                 Some((name, high << 32 | low))
             })
             .collect()
+    }
+
+    /// Whether the kernel has a function of this name.
+    #[must_use]
+    pub fn has_function(&self, name: &str) -> bool {
+        self.find(&[KIND_FUNC], name).is_some()
     }
 
     /// How many arguments a tracepoint hands to BPF (`btf_trace_NAME`, without its first, private one).

@@ -46,6 +46,7 @@ impl PreparedHops {
     /// # Errors
     /// The kernel refuses both; its last words are in the message.
     pub fn load(kernel: &Kernel, only: Option<Tier>) -> Result<Self> {
+        load::preconditions()?;
         let mut offsets = offsets::resolve(&kernel.btf)?;
         if only != Some(Tier::Tracepoint) {
             match Self::tp_btf(&offsets) {

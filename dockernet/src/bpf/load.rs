@@ -5,13 +5,17 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader,
+    maps::MapType,
     programs::{BtfTracePoint, ProgramError, TracePoint},
+    sys::is_map_supported,
 };
 use dockernet_common::{filter::Filter, names};
 
 use crate::host::privileges;
 
-use super::{btf::Btf, format::EventFormat, offsets, reasons::Reasons, tracer::Tracer};
+use super::{
+    btf::Btf, features::Features, format::EventFormat, offsets, reasons::Reasons, tracer::Tracer,
+};
 
 /// The kernel half, as built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dockernet-ebpf"));
@@ -88,33 +92,53 @@ impl Prepared {
         only: Option<Tier>,
         verbose: bool,
     ) -> Result<Self> {
-        raise_memlock();
-        let mut degraded = Vec::new();
-        if kernel.reasons.is_empty() {
-            degraded.push("this kernel gives no drop reasons (5.17+): causes come from location, stack and state".into());
-        }
+        preconditions()?;
         let mut offsets = offsets::resolve(&kernel.btf)?;
+        let mut degraded = Features::with(kernel, &offsets).lacking();
+        let mut refusal = None;
         if only != Some(Tier::Tracepoint) {
             match Self::load_tp_btf(&offsets, filter, verbose) {
-                Ok(ebpf) => return Ok(Self { ebpf, tier: Tier::TpBtf, verbose, degraded }),
+                Ok(ebpf) => {
+                    return Ok(Self {
+                        ebpf,
+                        tier: Tier::TpBtf,
+                        verbose,
+                        degraded,
+                    });
+                }
                 Err(error) if only.is_some() => return Err(error),
-                Err(error) => degraded.push(format!(
-                    "tp_btf refused, using the classic tracepoint (about 60 ns more for each drop): {error:#}"
-                )),
+                Err(error) => {
+                    refusal = Some(format!(
+                        "tp_btf refused, using the classic tracepoint (about 60 ns more for each drop): {error:#}"
+                    ));
+                }
             }
         }
-        offsets::add_tracepoint(&mut offsets, &EventFormat::read("skb/kfree_skb")?)?;
+        let format = match EventFormat::read("skb/kfree_skb") {
+            Ok(format) => format,
+            Err(error) => {
+                // Why the better tier does not work comes first: mending that makes this one needless.
+                return Err(match refusal {
+                    Some(first) => error.context(first),
+                    None => error,
+                });
+            }
+        };
+        offsets::add_tracepoint(&mut offsets, &format)?;
         match Self::load_tracepoint(&offsets, filter, verbose) {
-            Ok(ebpf) => Ok(Self {
-                ebpf,
-                tier: Tier::Tracepoint,
-                verbose,
-                degraded,
+            Ok(ebpf) => {
+                degraded.extend(refusal);
+                Ok(Self {
+                    ebpf,
+                    tier: Tier::Tracepoint,
+                    verbose,
+                    degraded,
+                })
+            }
+            Err(error) => Err(match refusal {
+                Some(first) => error.context(first),
+                None => error,
             }),
-            Err(error) => match degraded.pop() {
-                Some(first) if only.is_none() => Err(error.context(first)),
-                _ => Err(error),
-            },
         }
     }
 
@@ -141,7 +165,7 @@ impl Prepared {
         let program: &mut TracePoint = program(&mut ebpf, names::KFREE_SKB_TRACEPOINT)?;
         program
             .load()
-            .map_err(|error| locked_down(refused("tracepoint/skb/kfree_skb", error)))?;
+            .map_err(|error| refused("tracepoint/skb/kfree_skb", error))?;
         Ok(ebpf)
     }
 
@@ -206,8 +230,7 @@ fn open(
     );
     loader
         .load(object()?)
-        .context("creating the kernel half's maps (its ring buffer needs Linux 5.8 or later)")
-        .map_err(locked_down)
+        .context("creating the kernel half's maps")
 }
 
 /// The kernel half is one object, and every load makes all its maps: those of the other views are made as small as they can be.
@@ -252,11 +275,11 @@ pub(super) fn refused(what: &str, error: ProgramError) -> anyhow::Error {
         } => {
             let log = verifier_log.to_string();
             log::debug!("verifier log of {what}:\n{log}");
-            let last = log
-                .lines()
-                .rev()
-                .find(|line| !line.is_empty() && !line.starts_with("processed "));
-            match last {
+            match last_words(&log) {
+                // Where securityfs is not mounted nothing else tells it. (aya tries `bpf_probe_read` where `_kernel` is refused.)
+                Some(line) if line.contains(" bpf_probe_read") => anyhow!(
+                    "{what}: {io_error}: {line}; kernel lockdown is in confidentiality mode, it seems: boot with lockdown=integrity"
+                ),
                 Some(line) => anyhow!("{what}: {io_error}: {line}"),
                 None => anyhow!("{what}: {io_error}"),
             }
@@ -265,15 +288,31 @@ pub(super) fn refused(what: &str, error: ProgramError) -> anyhow::Error {
     }
 }
 
-/// What lockdown has to do with it.
-fn locked_down(error: anyhow::Error) -> anyhow::Error {
+/// The last line of a verifier's log that is no statistics.
+fn last_words(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
+    log.lines().rev().find(|line| {
+        !line.trim().is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start))
+    })
+}
+
+/// What no tier can do without, each told in one sentence; and the limit on maps is lifted.
+pub(super) fn preconditions() -> Result<()> {
     if privileges::lockdown().as_deref() == Some("confidentiality") {
-        return error.context(
+        bail!(
             "kernel lockdown is in confidentiality mode, in which no BPF program may read kernel memory; \
-             boot with lockdown=integrity",
+             boot with lockdown=integrity"
         );
     }
-    error
+    raise_memlock();
+    // An error is not an answer; what is wrong then shows when the maps are made.
+    if let Ok(false) = is_map_supported(MapType::RingBuf) {
+        bail!(
+            "this kernel ({}) has no BPF ring buffer, through which drops are reported; Linux 5.8 or later has it",
+            release()
+        );
+    }
+    Ok(())
 }
 
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK, 64 KiB by default. A refusal shows when the maps are made.
@@ -281,5 +320,21 @@ fn raise_memlock() {
     use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
     if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
         log::debug!("raising RLIMIT_MEMLOCK: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verifiers_last_words() {
+        let log = "0: (85) call bpf_probe_read_kernel#113\nunknown func bpf_probe_read_kernel#113\nverification time 9 usec\n\
+                   stack depth 440+0\nprocessed 1 insns (limit 1000000)\n\n";
+        assert_eq!(
+            last_words(log),
+            Some("unknown func bpf_probe_read_kernel#113")
+        );
+        assert_eq!(last_words("processed 1 insns\n"), None);
     }
 }

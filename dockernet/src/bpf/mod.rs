@@ -2,6 +2,7 @@
 
 pub mod btf;
 pub mod clock;
+pub mod features;
 pub mod format;
 pub mod hops;
 pub mod load;

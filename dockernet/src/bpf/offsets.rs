@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use dockernet_common::offsets::{ABSENT, Offsets};
 
-use super::{btf::Btf, format::EventFormat};
+use super::{btf::Btf, features, format::EventFormat};
 
 /// Resolves every field that the programs read.
 ///
@@ -67,7 +67,13 @@ pub fn resolve(btf: &Arc<Btf>) -> Result<Offsets> {
         dev_rx_handler_data: may("net_device", "rx_handler_data"),
         dev_ip: may("net_device", "ip_ptr"),
         dev_ip6: may("net_device", "ip6_ptr"),
-        net_cookie: may("net", "net_cookie"),
+        // Until 5.12 the kernel made it when a program first asked for it; user space can ask since 5.14. Both sides must
+        // key namespaces alike.
+        net_cookie: if features::cookies() {
+            may("net", "net_cookie")
+        } else {
+            ABSENT
+        },
         net_inum: must("net", "ns.inum")?,
         net_loopback: must("net", "loopback_dev")?,
         net_v4_all: may("net", "ipv4.devconf_all"),

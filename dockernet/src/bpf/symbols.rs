@@ -79,6 +79,15 @@ impl Symbols {
             .find_map(|&(address, start)| (self.string(start) == Some(name)).then_some(address))
     }
 
+    /// The addresses of a function, up to the next one.
+    #[must_use]
+    pub fn range(&self, name: &str) -> Option<std::ops::Range<u64>> {
+        let start = self.address(name)?;
+        let after = self.entries.partition_point(|&(other, _)| other <= start);
+        let (end, _) = *self.entries.get(after)?;
+        Some(start..end)
+    }
+
     fn string(&self, start: u32) -> Option<&str> {
         let bytes = self.names.get(start as usize..)?;
         let end = bytes.iter().position(|&byte| byte == 0)?;
@@ -106,6 +115,9 @@ mod tests {
         assert_eq!(symbols.name(0xffff_ffff_8000_0000), None);
         assert_eq!(symbols.address("ip_error"), Some(0xffff_ffff_8100_0100));
         assert_eq!(symbols.address("nothing"), None);
+        let range = 0xffff_ffff_8100_0100..0xffff_ffff_8100_0300;
+        assert_eq!(symbols.range("ip_error"), Some(range));
+        assert_eq!(symbols.range("nft_do_chain"), None);
     }
 
     #[test]

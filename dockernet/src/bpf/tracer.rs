@@ -144,6 +144,14 @@ impl Tracer {
         self.write_control()
     }
 
+    /// Tells the programs where the function that runs netfilter's hooks is.
+    pub fn set_hook_loop(&mut self, range: Option<std::ops::Range<u64>>) -> Result<()> {
+        let range = range.unwrap_or_default();
+        self.control.nf_hook_slow = range.start;
+        self.control.nf_hook_slow_end = range.end;
+        self.write_control()
+    }
+
     /// File descriptor that becomes readable when a sample arrives after everything was drained.
     #[must_use]
     pub fn ring_fd(&self) -> RawFd {

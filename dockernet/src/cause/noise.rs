@@ -61,6 +61,8 @@ pub fn certain(case: &Case<'_>) -> Option<&'static str> {
             "tcp_rcv_state_process",
             "udp_destruct_common",
             "__skb_queue_purge",
+            // Until 6.2 it throws the receive queue away itself.
+            "sk_stream_kill_queues",
         ]);
     if teardown {
         return Some("teardown");
@@ -74,6 +76,13 @@ pub fn certain(case: &Case<'_>) -> Option<&'static str> {
     {
         return Some("teardown");
     }
+    // A bare acknowledgement that others have overtaken: its timestamp is an older one. (6.14+ has a reason of its own for
+    // it, TCP_RFC7323_PAWS_ACK, because it is harmless.)
+    if evidence.reason() == "TCP_RFC7323_PAWS_ACK"
+        || evidence.reason() == "TCP_RFC7323_PAWS" && is_bare_ack(case, flags)
+    {
+        return Some("overtaken");
+    }
     if evidence.reason_or_silent("NO_SOCKET") {
         // Every ping that is answered ends so.
         if evidence.freed_in(&["ping_rcv"]) {
@@ -84,8 +93,9 @@ pub fn certain(case: &Case<'_>) -> Option<&'static str> {
             return Some("teardown");
         }
     }
-    // A duplicate SYN: the answer to the first one was lost, which is the drop to look at.
-    if unspecified
+    // A duplicate SYN: the answer to the first one was lost, which is the drop to look at. (Kernels that give no reasons say
+    // nothing else about a SYN that nobody listens for.)
+    if evidence.reason() == "NOT_SPECIFIED"
         && flags == "S"
         && evidence.freed_in(&["tcp_v4_rcv", "tcp_v6_rcv", "tcp_conn_request"])
     {
@@ -150,7 +160,19 @@ pub fn leftover(case: &Case<'_>) -> Option<&'static str> {
     if is_closing(case) {
         return Some("teardown");
     }
+    // A kernel that gives no reasons (before 5.17) reports every packet that is freed this way, and much of that is no
+    // failure at all: what fits no cause is not worth a person's attention.
+    if evidence.drop.reason.is_none() {
+        return Some("no-reason");
+    }
     None
+}
+
+/// Neither opens nor closes anything, and is no longer than headers alone may be (a TCP header has up to 60 bytes; what
+/// carries so little data is pushed as a rule).
+fn is_bare_ack(case: &Case<'_>, flags: &str) -> bool {
+    let headers = if case.is_ipv6() { 100 } else { 80 };
+    flags == "A" && case.packet().is_some_and(|packet| packet.length <= headers)
 }
 
 /// A bare acknowledgement that a TIME_WAIT socket took: the reader went on reading after the writer had closed. The only

@@ -137,11 +137,11 @@ fn default_route_advice(dst: IpAddr) -> String {
 
 /// Rows 13 and 14. The larger of `all` and the device's value counts (net/ipv4/fib_frontend.c `fib_validate_source`).
 pub(super) fn rp_filter(case: &Case<'_>) -> Option<Verdict> {
-    if case.evidence.reason() != "IP_RPFILTER" {
-        return None;
-    }
     let settings = case.settings();
     let (own, all) = (known(settings.rp_filter)?, known(settings.all_rp_filter)?);
+    if case.evidence.reason() != "IP_RPFILTER" && !is_filtered(case, own.max(all)) {
+        return None;
+    }
     let device = case.device();
     let key = interface_key(false, device, "rp_filter");
     let src = case.src()?;
@@ -189,15 +189,45 @@ pub(super) fn rp_filter(case: &Case<'_>) -> Option<Verdict> {
     ))
 }
 
+/// Whether the reverse path filter took it, on kernels that give no reason (before 5.18): the function that looks up the
+/// way in freed it, the filter is on, and the way back is one that it refuses.
+fn is_filtered(case: &Case<'_>, mode: i32) -> bool {
+    let silent = case.evidence.reason().is_empty() && case.evidence.freed_in(ROUTED_IN);
+    let (true, Some(src), Some(netns)) = (silent && mode > 0, case.src(), case.netns()) else {
+        return false;
+    };
+    // Refused as a martian whatever the filter says.
+    let own = case
+        .inventory
+        .netns(case.evidence.netns)
+        .is_none_or(|info| {
+            let mut addresses = info.links.iter().flat_map(|link| &link.addresses);
+            addresses.any(|net| net.addr() == src)
+        });
+    if own || src.is_loopback() {
+        return false;
+    }
+    let Ok(answer) = case.state.route_lookup(&netns, &RouteQuery::to(src)) else {
+        return false;
+    };
+    match answer.found() {
+        Some(route) => mode == 1 && route.oif.as_deref() != Some(case.ingress()),
+        None => true,
+    }
+}
+
+/// Functions that free what `ip_route_input_noref` refuses.
+const ROUTED_IN: &[&str] = &[
+    "ip_rcv_finish_core",
+    "ip_rcv_finish",
+    "ip_route_input_noref",
+];
+
 /// Row 15. 6.13 and later say so; before, the same function frees it without a reason.
 pub(super) fn martian_source(case: &Case<'_>) -> Option<Verdict> {
     let says = matches!(case.evidence.reason(), "IP_LOCAL_SOURCE" | "IP_LOCALNET");
-    let may = matches!(case.evidence.reason(), "" | "NOT_SPECIFIED")
-        && case.evidence.freed_in(&[
-            "ip_rcv_finish_core",
-            "ip_rcv_finish",
-            "ip_route_input_noref",
-        ]);
+    let may =
+        matches!(case.evidence.reason(), "" | "NOT_SPECIFIED") && case.evidence.freed_in(ROUTED_IN);
     if !says && !may {
         return None;
     }

@@ -21,7 +21,8 @@ pub(super) fn ttl_exceeded(case: &Case<'_>) -> Option<Verdict> {
 
 /// Row 67.
 pub(super) fn mtu_exceeded(case: &Case<'_>) -> Option<Verdict> {
-    if !case.evidence.freed_in(FORWARDING) || case.evidence.reason() != "PKT_TOO_BIG" {
+    let silent = case.evidence.reason().is_empty();
+    if !case.evidence.freed_in(FORWARDING) || !silent && case.evidence.reason() != "PKT_TOO_BIG" {
         return None;
     }
     let out = case
@@ -32,6 +33,9 @@ pub(super) fn mtu_exceeded(case: &Case<'_>) -> Option<Verdict> {
     let mtu = known(case.settings().out_mtu);
     let length = case.packet()?.length;
     let agrees = mtu.is_some_and(|mtu| i64::from(length) > i64::from(mtu));
+    if silent && !agrees {
+        return None;
+    }
     let verdict = Verdict::when(
         agrees,
         "mtu-exceeded",

@@ -24,6 +24,7 @@ use crate::{
         netns::NetnsHandle,
         route::{
             Family, Route, RouteKind,
+            lookup::{Refusal, RouteAnswer, RouteQuery},
             rule::{PolicyRule, RuleVerdict},
         },
         state::CannedState,
@@ -385,4 +386,51 @@ fn noise_is_told_by_its_own_evidence() {
     let mut reset = Scene::new("NO_SOCKET", "tcp_v4_rcv");
     reset.evidence.drop.packet.as_mut().unwrap().tcp_flags = Some("R".into());
     assert_eq!(certain(&reset), Some("teardown"));
+    assert_eq!(
+        certain(&Scene::new("NOT_SPECIFIED", "sk_stream_kill_queues")),
+        Some("teardown")
+    );
+    // An old timestamp is harmless on a bare acknowledgement only: a SYN that it kills is a failure.
+    let mut paws = Scene::new("TCP_RFC7323_PAWS", "tcp_validate_incoming");
+    assert_eq!(certain(&paws), None);
+    let packet = paws.evidence.drop.packet.as_mut().unwrap();
+    packet.tcp_flags = Some("A".into());
+    packet.length = 52;
+    assert_eq!(certain(&paws), Some("overtaken"));
+    paws.evidence.drop.packet.as_mut().unwrap().length = 600;
+    assert_eq!(certain(&paws), None);
+}
+
+/// Before 5.18: the location, the settings and the way back say what a reason says later.
+#[test]
+fn old_kernels_tell_no_reasons() {
+    let mut scene = Scene::new("", "tcp_v4_rcv").in_container();
+    scene.evidence.drop.reason = None;
+    assert_eq!(scene.ask(noise::certain), None);
+    assert_eq!(scene.id(), "no-listener");
+    let filtered = |location| {
+        let mut scene = Scene::new("", location).settings(|settings| {
+            settings.rp_filter = 1;
+            settings.all_rp_filter = 0;
+        });
+        scene.evidence.drop.reason = None;
+        let back = RouteQuery::to(scene.evidence.drop.packet.as_ref().unwrap().src.unwrap());
+        let nowhere = RouteAnswer::Refused(Refusal {
+            errno: libc::ENETUNREACH,
+        });
+        scene.canned(0).lookups.insert(back, nowhere);
+        scene
+    };
+    assert_eq!(filtered("ip_rcv_finish_core").id(), "rp-filter");
+    assert_eq!(filtered("ip_rcv_core").id(), "unexplained");
+    let off = filtered("ip_rcv_finish_core").settings(|settings| settings.rp_filter = 0);
+    assert_eq!(off.id(), "unexplained");
+}
+
+#[test]
+fn without_reasons_only_what_fits_a_cause_is_worth_a_line() {
+    let mut scene = Scene::new("NOT_SPECIFIED", "some_function");
+    assert_eq!(scene.ask(noise::leftover), None);
+    scene.evidence.drop.reason = None;
+    assert_eq!(scene.ask(noise::leftover), Some("no-reason"));
 }

@@ -57,6 +57,17 @@ pub(super) fn archive<'a>(sources: &'a [Source], codename: &str) -> Option<&'a S
     })
 }
 
+/// Debian's archive of security updates among `sources`.
+pub(super) fn security(sources: &[Source]) -> Option<&Source> {
+    sources.iter().find(|source| {
+        source
+            .suites
+            .iter()
+            .any(|suite| suite.ends_with("-security"))
+            && source.components.iter().any(|name| name == "main")
+    })
+}
+
 /// The keyring to check the archive with: the source's own, else Debian's.
 pub(super) fn keyring(source: &Source) -> &str {
     source
@@ -169,6 +180,7 @@ mod tests {
         assert_eq!(first.components, ["main", "contrib"]);
         assert_eq!(first.signed_by.as_deref(), Some("/k.gpg"));
         assert_eq!(archive(&found, "bookworm"), Some(first));
+        assert_eq!(security(&found), found.get(1));
     }
 
     #[test]

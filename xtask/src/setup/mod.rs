@@ -1,7 +1,8 @@
 //! `setup`: what a machine needs to build the kernel half, and with `--tests` what the lab needs.
 
-mod apt;
+pub(crate) mod apt;
 mod apt_sources;
+pub(crate) mod archive;
 pub(crate) mod engines;
 mod lab_tools;
 mod linker;

@@ -22,7 +22,7 @@ use dockernet_common::{
 };
 
 use self::follow::Follower;
-use super::{load, mirror::Mirror, offsets};
+use super::{features::Features, load, mirror::Mirror, offsets};
 use crate::host::netns::NetnsHandle;
 
 pub use attach::Hook;
@@ -33,6 +33,8 @@ pub struct NatTracer {
     /// Until it is attached.
     ebpf: Option<Ebpf>,
     netns: NetnsHandle,
+    /// Without it clsact is not a second try.
+    has_tcx: bool,
     follower: Option<Follower>,
     ring: RingBuf<MapData>,
     totals: PerCpuArray<MapData, NatTotals>,
@@ -43,6 +45,7 @@ pub struct NatTracer {
 impl NatTracer {
     /// Loads the program; nothing is attached yet. `netns` is where the devices are.
     pub fn load(kernel: &load::Kernel, netns: NetnsHandle) -> Result<Self> {
+        load::preconditions()?;
         let offsets = offsets::resolve(&kernel.btf)?;
         let mut loader = EbpfLoader::new();
         loader
@@ -75,6 +78,7 @@ impl NatTracer {
         Ok(Self {
             ebpf: Some(ebpf),
             netns,
+            has_tcx: Features::with(kernel, &offsets).tcx,
             follower: None,
             ring,
             totals,
@@ -89,6 +93,7 @@ impl NatTracer {
         let Some(ebpf) = self.ebpf.take() else {
             return Ok(Vec::new());
         };
+        let only = only.or((!self.has_tcx).then_some(Hook::Clsact));
         let (follower, start) =
             Follower::start(ebpf, self.netns.clone(), only).context("watching devices for NAT")?;
         self.follower = Some(follower);

@@ -1,0 +1,201 @@
+//! `test --kernels`: the lab's quick set on each of several kernels, and the table of what came out.
+
+use std::{ffi::OsString, io::Write as _, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    Scratch, TRACER, boot, environment,
+    guest::{self, Job},
+    kernel,
+    outcome::{Outcome, Reader},
+    programs, table, tracer,
+};
+use crate::{
+    process, project,
+    setup::{self, engines::Engine},
+};
+
+/// Scenarios of the quick set: one of each way in which a kernel can tell a drop.
+const QUICK: [&str; 7] = [
+    "interface-forwarding-disabled-uplink",
+    "ip-forward-disabled",
+    "rp-filter-host",
+    "forward-drop",
+    "docker-user-drop",
+    "no-listener-tcp",
+    "published-on-loopback",
+];
+
+/// Of those, the ones that run on the classic tracepoint too.
+const TRACEPOINT: [&str; 1] = ["docker-user-drop"];
+
+/// The lab's test programs that run in a guest.
+const PROGRAMS: [&str; 4] = ["faults", "hooks", "nat", "refusals"];
+
+/// A whole guest's time. Emulated on a busy machine, the quick set takes two to four minutes.
+const LIMIT: Duration = Duration::from_secs(1500);
+
+/// Of those, the ones of a brief run.
+const BRIEF: [&str; 2] = ["interface-forwarding-disabled-uplink", "docker-user-drop"];
+
+/// Runs the quick set, a `brief` part of it, or with a `filter` the faults that it names, on every kernel of `list`.
+pub(crate) fn verb(list: &[String], brief: bool, filter: &[OsString]) -> Result<()> {
+    super::ensure_tracer()?;
+    let engines = setup::lab()?;
+    super::qemu::ensure()?;
+    let scratch = Scratch::new("tests")?;
+    let mut files = programs::build(&PROGRAMS, &scratch.0)?;
+    files.push(tracer());
+    let mut outcomes = Vec::new();
+    for series in list {
+        let engines = of_its_time(&engines, series);
+        let job = Job {
+            script: script(engines, brief, filter),
+            environment: slow(environment(engines)),
+            files: files.clone(),
+            // Scenarios are read where they were when the tests were built.
+            folders: vec![project::root().join("tests/scenarios")],
+        };
+        let outcome = one(series, engines, &job)
+            .with_context(|| format!("kernel {series}"))
+            .unwrap_or_else(|error| {
+                eprintln!("xtask: {error:#}");
+                Outcome::failed(series)
+            });
+        // A brief run of continuous integration is no reason to change a file.
+        if filter.is_empty() && !(brief && project::is_ci()) {
+            table::update(&outcome)?;
+        }
+        outcomes.push(outcome);
+    }
+    let mut failed = Vec::new();
+    for outcome in &outcomes {
+        println!("Linux {}: {}", outcome.name(), outcome.sentence());
+        if !outcome.passed() {
+            failed.push(outcome.series.as_str());
+        }
+    }
+    if !failed.is_empty() {
+        bail!("tests failed on Linux {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// Emulated processors are some ten times slower, and others may use the machine: limits that are there to end what hangs
+/// are not to be met.
+fn slow(mut environment: Vec<(String, String)>) -> Vec<(String, String)> {
+    environment.push(("DOCKERNET_TEST_PATIENCE".to_owned(), "8".to_owned()));
+    environment
+}
+
+/// One engine for a guest: the distribution's on kernels that are as old, the current one on those after them.
+fn of_its_time<'a>(engines: &'a [Engine], series: &str) -> &'a [Engine] {
+    let at = if kernel::numbers(series) < vec![6, 12] {
+        0
+    } else {
+        engines.len().saturating_sub(1)
+    };
+    engines.get(at..=at).unwrap_or(engines)
+}
+
+fn script(engines: &[Engine], brief: bool, filter: &[OsString]) -> String {
+    if brief {
+        return steps(&[
+            step("doctor", &format!("{TRACER} doctor")),
+            step("features", &features()),
+            step("faults", &faults(&BRIEF, engines)),
+        ]);
+    }
+    if filter.is_empty() {
+        return quick(engines);
+    }
+    let words: Vec<String> = filter
+        .iter()
+        .map(|word| guest::quoted(&word.to_string_lossy()))
+        .collect();
+    let command = format!("{}/faults {}", programs::FOLDER, words.join(" "));
+    steps(&[step("faults", &command)])
+}
+
+fn one(series: &str, engines: &[Engine], job: &Job) -> Result<Outcome> {
+    let kernel = kernel::get(series)?;
+    let mut reader = Reader::default();
+    let mut stdout = std::io::stdout();
+    boot(&kernel, engines, job, "", false, LIMIT, |bytes| {
+        let _gone = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        reader.feed(bytes);
+    })?;
+    let outcome = reader.finish(&kernel.series, &kernel.release);
+    if outcome.steps.is_empty() {
+        bail!("the guest ran no step");
+    }
+    process::note(&format!("Linux {}: {}", outcome.name(), outcome.sentence()));
+    Ok(outcome)
+}
+
+/// The command whose lines tell what a kernel has.
+fn features() -> String {
+    format!("{TRACER} doctor --output json && {TRACER} --drops --nat --duration 1s --output json")
+}
+
+/// The command that runs these faults.
+fn faults(names: &[&str], engines: &[Engine]) -> String {
+    let exact: Vec<String> = names
+        .iter()
+        .flat_map(|name| {
+            engines
+                .iter()
+                .map(move |engine| format!("{name}::{}", engine.name))
+        })
+        .collect();
+    format!("{}/faults --exact {}", programs::FOLDER, exact.join(" "))
+}
+
+/// The script of the quick set.
+fn quick(engines: &[Engine]) -> String {
+    steps(&[
+        step("doctor", &format!("{TRACER} doctor")),
+        step("features", &features()),
+        step("faults", &faults(&QUICK, engines)),
+        step(
+            "tracepoint",
+            &format!(
+                "env DOCKERNET_TIER=tracepoint {}",
+                faults(&TRACEPOINT, engines)
+            ),
+        ),
+        step("hooks", &format!("{}/hooks", programs::FOLDER)),
+        step("nat", &format!("{}/nat", programs::FOLDER)),
+        step("refusals", &format!("{}/refusals", programs::FOLDER)),
+    ])
+}
+
+/// A script that fails when a step does, and goes on.
+fn steps(steps: &[String]) -> String {
+    format!("failed=0\n{}exit $failed\n", steps.concat())
+}
+
+/// One step, between two lines that [`Reader`] knows.
+fn step(name: &str, command: &str) -> String {
+    format!(
+        "echo '{begin} {name}'; start=$(cut -d. -f1 /proc/uptime)\n{command}\nstatus=$?; [ $status = 0 ] || failed=1\n\
+         echo '{end} {name}' $status $(($(cut -d. -f1 /proc/uptime) - start))\n",
+        begin = super::outcome::BEGIN,
+        end = super::outcome::END,
+    )
+}
+
+#[cfg(test)]
+mod checks {
+    use super::*;
+
+    /// A name that no scenario has would be left out without a word.
+    #[test]
+    fn the_quick_set_exists() {
+        for name in QUICK.iter().chain(&TRACEPOINT).chain(&BRIEF) {
+            let file = project::root().join(format!("tests/scenarios/{name}.toml"));
+            assert!(file.is_file(), "{}", file.display());
+        }
+    }
+}

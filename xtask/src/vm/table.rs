@@ -1,0 +1,130 @@
+//! `docs/kernels.md`: what each kernel has, and what was run on it.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::outcome::Outcome;
+use crate::project;
+
+const HEAD: &str = "# Kernels
+
+Written by `cargo xtask test --kernels 5.10,6.1,…`, which boots each kernel in an emulated machine and runs the quick set of the
+lab's tests in it (with `--brief` two scenarios of it), with a real Docker engine. Rows of kernels that a run does not name stay as they were.
+
+| kernel | drops | reasons | receiving socket | namespace id | missed drops counted | NAT | scenarios | classic tracepoint | hooks | NAT test | refusals |
+|---|---|---|---|---|---|---|---|---|---|---|---|
+";
+
+const TAIL: &str = "
+- drops: the attach point that the kernel accepted. reasons: how many drop reasons it has (5.17+).
+- receiving socket: `kfree_skb` tells it (6.11+). namespace id: `net_cookie` (to be asked for since 5.14), or the inode number.
+- missed drops: the kernel counts those that interrupt our program (6.1+). NAT: tcx (6.6+), or clsact.
+- scenarios, classic tracepoint (the same, with `DOCKERNET_TIER=tracepoint`), hooks, NAT test, refusals: tests that passed of those that ran.
+";
+
+/// Writes the row of an outcome, and keeps the others.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn update(outcome: &Outcome) -> Result<()> {
+    if outcome.steps.is_empty() {
+        return Ok(());
+    }
+    let file = project::root().join("docs/kernels.md");
+    let old = fs::read_to_string(&file).unwrap_or_default();
+    let mut rows: Vec<(Vec<u64>, String)> = old
+        .lines()
+        .filter_map(|line| Some((series_of(line)?, line.to_owned())))
+        .collect();
+    let line = row(outcome);
+    if let Some(series) = series_of(&line) {
+        rows.retain(|(other, _)| *other != series);
+        rows.push((series, line));
+    }
+    rows.sort();
+    let body: String = rows.iter().map(|(_, line)| format!("{line}\n")).collect();
+    fs::create_dir_all(project::root().join("docs"))
+        .and_then(|()| fs::write(&file, format!("{HEAD}{body}{TAIL}")))
+        .with_context(|| format!("{} could not be written", file.display()))
+}
+
+/// First two numbers of a row's kernel.
+fn series_of(line: &str) -> Option<Vec<u64>> {
+    let release = line.strip_prefix("| ")?;
+    let numbers: Vec<u64> = release
+        .split([' ', '.', '-', '+'])
+        .map_while(|word| word.parse().ok())
+        .take(2)
+        .collect();
+    (numbers.len() == 2).then_some(numbers)
+}
+
+fn row(outcome: &Outcome) -> String {
+    let features = &outcome.doctor["features"];
+    let yes = |key: &str| match features[key].as_bool() {
+        Some(true) => "yes",
+        Some(false) => "–",
+        None => "?",
+    };
+    let program = |prefix: &str| {
+        let list = outcome.ready["programs"].as_array();
+        let found = list.into_iter().flatten().filter_map(Value::as_str);
+        let mut found = found.filter_map(|name| name.strip_prefix(prefix)?.strip_prefix(':'));
+        found.next().unwrap_or("–").to_owned()
+    };
+    let nat = match features["tcx"].as_bool() {
+        Some(true) => "tcx",
+        Some(false) => "clsact",
+        None => "?",
+    };
+    let cells = [
+        outcome.release.clone(),
+        program("kfree_skb"),
+        match features["reasons"].as_u64() {
+            Some(0) => "–".to_owned(),
+            Some(count) => count.to_string(),
+            None => "?".to_owned(),
+        },
+        yes("rx_sk").to_owned(),
+        match features["net_cookie"].as_bool() {
+            Some(true) => "cookie",
+            Some(false) => "inode",
+            None => "?",
+        }
+        .to_owned(),
+        yes("recursion_misses").to_owned(),
+        nat.to_owned(),
+        tested(outcome, "faults"),
+        tested(outcome, "tracepoint"),
+        tested(outcome, "hooks"),
+        tested(outcome, "nat"),
+        tested(outcome, "refusals"),
+    ];
+    format!("| {} |", cells.join(" | "))
+}
+
+fn tested(outcome: &Outcome, step: &str) -> String {
+    let Some(step) = outcome.step(step) else {
+        return "not run".to_owned();
+    };
+    let word = if step.status == 0 { "" } else { "FAILED " };
+    format!("{word}{}/{}", step.ok, step.ok + step.failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_know_their_kernel() {
+        assert_eq!(
+            series_of("| 6.12.117+deb13-cloud-amd64 | x |"),
+            Some(vec![6, 12])
+        );
+        assert_eq!(series_of("| 6.1.0-56-cloud-amd64 | x |"), Some(vec![6, 1]));
+        assert_eq!(series_of("| kernel | drops |"), None);
+        assert_eq!(series_of("|---|"), None);
+    }
+}
