@@ -156,4 +156,4 @@ fn ends_match(tests: u32, address: &[u8; 16], port: u16) -> bool {
     (address[0] ^ wanted[0]) & mask[0] == 0 && (address[1] ^ wanted[1]) & mask[1] == 0
 }
 
-const _: () = assert!(size_of::<Filter>() % 8 == 0);
+const _: () = assert!(size_of::<Filter>().is_multiple_of(8));

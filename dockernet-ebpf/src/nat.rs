@@ -177,6 +177,7 @@ fn untranslated(packet: &Leaving) {
             protocol: u16::from(raw.protocol),
             port: u16::from_be_bytes(raw.dst_port),
         };
+        // SAFETY: as above.
         if unsafe { DOCKERNET_PORT.get(key) }.is_none() {
             return;
         }

@@ -1,7 +1,7 @@
 //! `check`: what on this host is broken or will be, with no traffic needed. Nothing is attached, nothing is changed.
 //!
-//! [`sight`] reads the machine once, one file per family of findings looks at it, [`text`] and [`json`] show what
-//! they found. [`walk`] follows one connection step by step.
+//! `sight` reads the machine once, one file per family of findings looks at it, `text` and `json` show what
+//! they found. `walk` follows one connection step by step.
 
 mod chain;
 mod choose;

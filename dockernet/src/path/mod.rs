@@ -1,8 +1,8 @@
 //! Follows flows through the host: hops and drops in, one journey per packet out.
 //!
-//! The kernel half shows every packet of the ends that are followed, at every device of the machine ([`observe`]). One packet keeps
-//! its skb from device to device; where it is copied, cut or joined, its content tells ([`packet`]). A flow is known by its
-//! addresses before and after NAT, which conntrack tells with every packet that it has seen ([`flow`]). What cannot be told
+//! The kernel half shows every packet of the ends that are followed, at every device of the machine (`observe`). One packet keeps
+//! its skb from device to device; where it is copied, cut or joined, its content tells (`packet`). A flow is known by its
+//! addresses before and after NAT, which conntrack tells with every packet that it has seen (`flow`). What cannot be told
 //! is said to be so: a wrong journey is worse than none.
 
 mod ending;
