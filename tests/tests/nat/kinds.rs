@@ -29,6 +29,8 @@ fn all(lines: &[&Value], what: &str, fits: impl Fn(&Value) -> bool) -> Result<()
 /// MASQUERADE and SNAT to the very same address, REDIRECT, DNAT, DNAT of the host's own.
 pub(crate) fn told_apart(lab: &mut Lab) -> Result<()> {
     let place = |name: &str| lab.netns(&Place::Container(name.to_owned()));
+    // Another flow with the same client port would have its source port changed too, by the kernel's own choice.
+    lab.shell(&Place::Host, "conntrack -F")?;
     let tracer = Tracer::start(lab, &["--nat", "--scope", "host"])?;
     connect(lab.outside(), end(HOST_IP, 10002)?, 1)?;
     connect(lab.outside(), end(HOST_IP, 4444)?, 1)?;
