@@ -30,9 +30,9 @@ pub(super) fn ending(flow: &Flow, traveller: &Traveller, inventory: &Inventory) 
         return over(JourneyEnd::Unknown, "it was seen nowhere".to_owned());
     };
     // Before it is translated it is addressed to the host, and yet on its way.
-    let is_final = flow
-        .last_wire(traveller.way)
-        .is_none_or(|wire| wire == last.wire);
+    let is_final = flow.last_wire(traveller.way).is_none_or(|wire| {
+        wire == last.wire || traveller.ident.fragment > 0 && wire.portless() == last.wire.portless()
+    });
     if let Some(place) = delivered(last, inventory).filter(|_| is_final || traveller.is_error()) {
         return Ending {
             end: JourneyEnd::Delivered,

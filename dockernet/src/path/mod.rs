@@ -273,7 +273,7 @@ impl Follower {
                 .map(|id| (id, Way::Back));
         }
         // Later fragments have no ports: the first told whose they are.
-        let fragment = (portless(signs.wire), signs.ident.ip_id);
+        let fragment = (signs.wire.portless(), signs.ident.ip_id);
         if signs.ident.fragment > 0 && signs.tracked.is_none() {
             return self.fragments.get(&fragment).copied();
         }
@@ -458,13 +458,5 @@ fn time(event: &PathEvent) -> jiff::Timestamp {
         PathEvent::Journey(journey) => journey.time,
         PathEvent::Silence(silence) => silence.time,
         PathEvent::Probe(probe) => probe.time,
-    }
-}
-
-fn portless(wire: Wire) -> Wire {
-    Wire {
-        protocol: wire.protocol,
-        src: (wire.src.0, 0),
-        dst: (wire.dst.0, 0),
     }
 }

@@ -28,6 +28,15 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
+    /// Without ports: what a later fragment shows of it.
+    pub(crate) fn portless(self) -> Self {
+        Self {
+            protocol: self.protocol,
+            src: (self.src.0, 0),
+            dst: (self.dst.0, 0),
+        }
+    }
+
     /// What an answer looks like here.
     pub(crate) fn reversed(self) -> Self {
         Self {
