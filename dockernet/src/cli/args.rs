@@ -101,7 +101,7 @@ pub enum JobArgs {
     },
     /// Say what on this host is broken or will be, without traffic; attaches nothing
     Check(CheckArgs),
-    /// Remove what a run that was killed left on network devices or in nftables; touches nothing else
+    /// Remove what a killed run left on network devices or in nftables; touches nothing else
     Detach,
     /// Explain a cause or a kernel drop reason in prose, or list all causes
     Explain {
