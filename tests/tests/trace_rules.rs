@@ -208,6 +208,9 @@ fn sigkill(lab: &mut Lab) -> Result<()> {
     let tracer = Tracer::start(lab, &["--trace-rules"])?;
     let knocking = knock(lab, &container(), GUARDED)?;
     await_table(lab, true)?;
+    // Only its owner can write it.
+    let theirs = lab.shell(&Place::Host, &format!("nft delete table inet {TABLE}"))?;
+    ensure!(!theirs.success(), "the table has no owner: {theirs:?}");
     tracer.signal(Signal::SIGKILL)?;
     let killed = tracer.wait(Duration::from_secs(3))?;
     ensure!(killed.status.is_none(), "{killed:?}");

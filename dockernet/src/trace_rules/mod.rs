@@ -211,7 +211,12 @@ impl RuleTracer {
     fn warn(&mut self, what: &str, error: &io::Error) {
         if !self.warned {
             self.warned = true;
-            log::warn!("--trace-rules names no rule: {what} failed: {error}");
+            // The kernel keeps everybody but its owner from it.
+            let hint = match error.raw_os_error() {
+                Some(libc::EPERM) => "; another dockernet-trace --trace-rules runs here",
+                _ => "",
+            };
+            log::warn!("--trace-rules names no rule: {what} failed: {error}{hint}");
         }
     }
 }
