@@ -1,4 +1,4 @@
-//! `detach`: removes what an earlier run left on devices, and says what.
+//! `detach`: removes what an earlier run left on devices and in the ruleset, and says what.
 
 use std::io::{self, Write as _};
 
@@ -10,7 +10,8 @@ use crate::{
         Exit,
         options::{Options, Output},
     },
-    host::{netns::NetnsHandle, privileges},
+    host::{firewall::OWN_TABLE, netns::NetnsHandle, privileges},
+    trace_rules,
 };
 
 /// Cleans the host's namespace. Never touches what other people attached, nor a run of ours that goes on.
@@ -25,10 +26,11 @@ pub fn run(options: &Options) -> Result<Exit> {
         None => NetnsHandle::current().context("opening this process's network namespace")?,
     };
     let found = nat::clean(&netns)?;
+    let tables = trace_rules::remove_leftovers(&netns)?;
     let running = nat::running(&netns);
     let text = match options.output {
-        Output::Json => json(&found, &running),
-        Output::Text => text(&found, &running),
+        Output::Json => json(&found, &tables, &running),
+        Output::Text => text(&found, &tables, &running),
     };
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -38,7 +40,7 @@ pub fn run(options: &Options) -> Result<Exit> {
     }
 }
 
-fn json(found: &[Leftover], running: &[u32]) -> String {
+fn json(found: &[Leftover], tables: &[&str], running: &[u32]) -> String {
     let removed: Vec<serde_json::Value> = found
         .iter()
         .filter(|leftover| leftover.owner.is_none())
@@ -50,13 +52,14 @@ fn json(found: &[Leftover], running: &[u32]) -> String {
             })
         })
         .collect();
+    let tables: Vec<String> = tables.iter().map(|family| own_table(family)).collect();
     let line = serde_json::json!({
-        "type": "detach", "schema": 1, "removed": removed, "running": pids(found, running),
+        "type": "detach", "schema": 1, "removed": removed, "tables": tables, "running": pids(found, running),
     });
     format!("{line}\n")
 }
 
-fn text(found: &[Leftover], running: &[u32]) -> String {
+fn text(found: &[Leftover], tables: &[&str], running: &[u32]) -> String {
     let mut text = String::new();
     for leftover in found.iter().filter(|leftover| leftover.owner.is_none()) {
         let qdisc = if leftover.qdisc {
@@ -69,6 +72,12 @@ fn text(found: &[Leftover], running: &[u32]) -> String {
             leftover.device, leftover.program
         ));
     }
+    for family in tables {
+        text.push_str(&format!(
+            "nftables: removed the table {}\n",
+            own_table(family)
+        ));
+    }
     let pids = pids(found, running);
     if text.is_empty() && pids.is_empty() {
         text.push_str("nothing of ours is attached\n");
@@ -79,6 +88,11 @@ fn text(found: &[Leftover], running: &[u32]) -> String {
         ));
     }
     text
+}
+
+/// As `nft` names it.
+fn own_table(family: &str) -> String {
+    format!("{family} {OWN_TABLE}")
 }
 
 /// Processes of ours that go on.
@@ -108,18 +122,25 @@ mod tests {
 
     #[test]
     fn says_what_it_did() {
-        assert_eq!(text(&[], &[]), "nothing of ours is attached\n");
+        assert_eq!(text(&[], &[], &[]), "nothing of ours is attached\n");
         assert_eq!(
-            text(&[leftover(None)], &[]),
+            text(&[leftover(None)], &[], &[]),
             "docker0: removed the filter dockernet_nat and the clsact qdisc made for it\n"
         );
-        let other = text(&[leftover(Some(7))], &[7]);
+        let other = text(&[leftover(Some(7))], &[], &[7]);
         assert_eq!(
             other,
             "left alone: dockernet-trace runs as process 7; to end it: kill -INT 7\n"
         );
-        let line: serde_json::Value = json(&[leftover(None)], &[9]).parse().unwrap_or_default();
+        let line: serde_json::Value = json(&[leftover(None)], &["inet"], &[9])
+            .parse()
+            .unwrap_or_default();
         assert_eq!(line["removed"][0]["device"], "docker0");
         assert_eq!(line["running"][0], 9);
+        assert_eq!(line["tables"][0], "inet dockernet_trace");
+        assert_eq!(
+            text(&[], &["bridge"], &[]),
+            "nftables: removed the table bridge dockernet_trace\n"
+        );
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Data flows one way: kernel → ring → [`bpf`] → [`evidence`] (with the [`inventory`]) → [`cause`] → [`report`].
 //! [`host`] reads what the machine is; [`model`] is what the rooms hand to each other and what JSON consumers see.
+//! [`trace_rules`] asks the kernel for the rule behind a drop, the only part that changes a ruleset, and only if told to.
 //! [`plan`] turns options into what to do, [`pipeline`] does it.
 
 pub mod bpf;
@@ -20,3 +21,4 @@ pub mod path;
 pub mod pipeline;
 pub mod plan;
 pub mod report;
+pub mod trace_rules;

@@ -13,7 +13,12 @@ use dockernet_common::record::{Settings, UNREAD};
 use super::Verdict;
 use crate::{
     evidence::Evidence,
-    host::{firewall::Firewall, netns::NetnsHandle, state::HostState, sysctl},
+    host::{
+        firewall::{Firewall, Traced},
+        netns::NetnsHandle,
+        state::HostState,
+        sysctl,
+    },
     inventory::Inventory,
     model::{Container, Impact, NetnsKey, NetnsOwner, Packet},
 };
@@ -110,6 +115,8 @@ pub struct Case<'a> {
     pub firewalls: &'a FirewallCache,
     /// The namespace taken as the host.
     pub host: &'a NetnsHandle,
+    /// The rule that the kernel named for this flow (`--trace-rules`).
+    pub traced: Option<&'a Traced>,
 }
 
 impl<'a> Case<'a> {

@@ -17,7 +17,9 @@ use self::{
 };
 use super::{Case, Verdict, socket};
 use crate::{
-    host::firewall::{Attribution, Backend, DropKind, Engine, Owner, attribute, drop_candidates},
+    host::firewall::{
+        self, Attribution, Backend, DropKind, Engine, Owner, attribute, drop_candidates,
+    },
     model::{EndpointKind, Impact, Network, Rule},
 };
 
@@ -30,6 +32,9 @@ pub(super) fn netfilter_drop(case: &Case<'_>) -> Option<Verdict> {
     let (before, now) = case.firewall()?;
     let packet = flow_packet(case, point);
     let site = site(case, point);
+    let traced = case
+        .traced
+        .and_then(|traced| firewall::traced(&now, traced, &site));
     let env = Addresses(
         case.inventory
             .netns(case.evidence.netns)?
@@ -38,7 +43,8 @@ pub(super) fn netfilter_drop(case: &Case<'_>) -> Option<Verdict> {
             .map(|link| (link.name.clone(), link.addresses.clone()))
             .collect(),
     );
-    if let Some(found) = attribute(before.as_deref(), &now, &packet, &site, &env) {
+    let found = traced.or_else(|| attribute(before.as_deref(), &now, &packet, &site, &env));
+    if let Some(found) = found {
         // Where the location says that nf_tables dropped it, a candidate without a rival did it, whatever its conditions
         // (limits, strings) are; but only if all rules were read.
         let certain = found.how == "counter"

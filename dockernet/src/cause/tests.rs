@@ -158,6 +158,7 @@ impl Scene {
             state: &self.state,
             firewalls: &firewalls,
             host: &NetnsHandle::pretend(self.files[0].path()).unwrap(),
+            traced: None,
         })
     }
 

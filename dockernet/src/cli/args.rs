@@ -101,7 +101,7 @@ pub enum JobArgs {
     },
     /// Say what on this host is broken or will be, without traffic; attaches nothing
     Check(CheckArgs),
-    /// Remove what a run that was killed left on network devices; touches nothing else
+    /// Remove what a killed run left on network devices or in nftables; touches nothing else
     Detach,
     /// Explain a cause or a kernel drop reason in prose, or list all causes
     Explain {
@@ -267,6 +267,11 @@ pub struct Flags {
     /// Network namespace taken as the host [default: the one it runs in]
     #[arg(long, global = true, value_name = "PATH", help_heading = "Host")]
     pub netns: Option<PathBuf>,
+
+    /// Name the firewall rule behind a drop with certainty: has nftables trace the flow's next packet, by a table
+    /// dockernet_trace in the host's ruleset for some seconds (changes no verdict)
+    #[arg(long, global = true, help_heading = "Host")]
+    pub trace_rules: bool,
 
     /// Stop after this time, e.g. 500ms, 10s, 5m
     #[arg(long, global = true, value_name = "TIME", value_parser = duration::parse, help_heading = "End")]

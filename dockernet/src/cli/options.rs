@@ -77,6 +77,8 @@ pub struct Options {
     pub docker_host: Option<String>,
     /// Namespace taken as the host; none: the one it runs in. It exists and is a namespace file.
     pub netns: Option<PathBuf>,
+    /// Whether nftables may be made to trace flows whose rule is not certain.
+    pub trace_rules: bool,
     /// When to stop.
     pub duration: Option<Duration>,
     /// After how many lines to stop.
@@ -132,6 +134,7 @@ impl Options {
             scope,
             docker_host: given_host,
             netns,
+            trace_rules,
             duration,
             count,
             expect_no_drops,
@@ -151,6 +154,13 @@ impl Options {
             check_netns(path)?;
         }
         let follows = matches!(job, Some(JobArgs::Path { .. }));
+        // The default view; asking whether anything was dropped needs it too.
+        let drops = drops || !nat && !follows || expect_no_drops;
+        if trace_rules && !drops && !follows {
+            return Err(Usage(
+                "--trace-rules names the rules behind drops; add --drops".to_owned(),
+            ));
+        }
         Ok(Self {
             job: match job {
                 None => Job::Trace,
@@ -194,6 +204,7 @@ impl Options {
             },
             docker_host: given_host.or_else(|| docker_host.filter(|url| !url.trim().is_empty())),
             netns,
+            trace_rules,
             duration,
             count,
             expect_no_drops,
@@ -201,8 +212,7 @@ impl Options {
             oneline,
             color,
             verbose,
-            // The default view; asking whether anything was dropped needs it too.
-            drops: drops || !nat && !follows || expect_no_drops,
+            drops,
             nat,
         })
     }

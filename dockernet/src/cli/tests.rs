@@ -381,3 +381,11 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn rules_are_traced_for_drops_only() {
+    assert!(!read("").unwrap().trace_rules);
+    assert!(read("--trace-rules").unwrap().trace_rules);
+    assert!(read("--nat --drops --trace-rules").unwrap().trace_rules);
+    assert!(refused("--nat --trace-rules").contains("add --drops"));
+}

@@ -13,9 +13,10 @@ use crate::{
     cause::{self, Case, FirewallCache, Verdict, noise},
     cli::{Filter, options::Options},
     evidence::Evidence,
-    host::{changes::Changes, netns::NetnsHandle, state::HostState},
+    host::{changes::Changes, firewall::Traced, netns::NetnsHandle, state::HostState},
     inventory::{EngineStatus, Inventory},
     model::Drop,
+    trace_rules::RuleTracer,
 };
 
 /// What becomes of a drop. The ledger has a column for each.
@@ -39,6 +40,7 @@ pub(super) struct Judge {
     lookups: (Instant, u32),
     remembered: HashMap<Question, (Instant, Option<Verdict>)>,
     began: Began,
+    trace: Option<RuleTracer>,
 }
 
 /// What a verdict depends on.
@@ -55,6 +57,7 @@ struct Question {
     status: u32,
     mark: u32,
     stack: Vec<String>,
+    traced: Option<Traced>,
 }
 
 /// How long an answer holds. The host's settings may change behind it.
@@ -70,6 +73,7 @@ impl Judge {
         state: Box<dyn HostState>,
         options: &Options,
         changes: Changes,
+        trace: Option<RuleTracer>,
     ) -> Self {
         Self {
             host,
@@ -82,6 +86,14 @@ impl Judge {
             lookups: (Instant::now(), 0),
             remembered: HashMap::new(),
             began: Began::new(changes),
+            trace,
+        }
+    }
+
+    /// Does what is to be done from time to time, drops or not.
+    pub(super) fn tick(&mut self) {
+        if let Some(trace) = &mut self.trace {
+            trace.tick();
         }
     }
 
@@ -107,16 +119,18 @@ impl Judge {
         if !scope::contains(options.scope, evidence, inventory) {
             return (Fate::OutOfScope, drop);
         }
+        let traced = self.trace.as_mut().and_then(|trace| trace.known(evidence));
         let case = Case {
             evidence,
             inventory,
             state: self.state.as_ref(),
             firewalls: &self.firewalls,
             host: &self.host,
+            traced: traced.as_ref(),
         };
         drop.noise = noise::certain(&case);
         if drop.noise.is_none() {
-            let question = question(evidence);
+            let question = question(evidence, traced.as_ref());
             let now = Instant::now();
             let known = self
                 .remembered
@@ -135,6 +149,10 @@ impl Judge {
                     verdict
                 }
             };
+            if let Some(trace) = &mut self.trace {
+                let rule = verdict.as_ref().and_then(|verdict| verdict.rule.as_ref());
+                trace.want(evidence, rule);
+            }
             match verdict {
                 Some(verdict) => {
                     drop.cause = verdict.cause;
@@ -180,7 +198,7 @@ impl Judge {
     }
 }
 
-fn question(evidence: &Evidence) -> Question {
+fn question(evidence: &Evidence, traced: Option<&Traced>) -> Question {
     let packet = evidence.drop.packet.as_ref();
     let src_port = packet.and_then(|packet| packet.src_port);
     Question {
@@ -201,5 +219,6 @@ fn question(evidence: &Evidence) -> Question {
         status: evidence.record.conntrack.status,
         mark: packet.map_or(0, |packet| packet.mark),
         stack: evidence.stack().iter().take(4).cloned().collect(),
+        traced: traced.cloned(),
     }
 }

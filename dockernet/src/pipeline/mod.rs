@@ -51,6 +51,7 @@ use crate::{
     inventory::Inventory,
     model::{Drop, Endpoint, EndpointKind, NatLedger, NetnsKey, PathEvent},
     report::{Report, Stream},
+    trace_rules::RuleTracer,
 };
 
 /// Between two drains at least so much time passes: wake-ups are batched, and a storm costs twenty of them a second.
@@ -120,6 +121,7 @@ impl Pipeline {
                 Box::new(LiveState),
                 &self.options,
                 self.changes(),
+                self.rule_tracer()?,
             ),
             books: Books::default(),
             waiting: Waiting::default(),
@@ -153,6 +155,7 @@ impl Pipeline {
             state.clock = Clock::now();
             let seen =
                 hops + self.transitions(&mut state, false)? + self.drain(&mut state, false)?;
+            state.judge.tick();
             busy = self.journeys(&mut state)?
                 || seen > 0
                 || !state.waiting.is_empty()
@@ -283,6 +286,13 @@ impl Pipeline {
             log::warn!("what changes on the host while tracing is not told: {error:#}");
             Changes::default()
         })
+    }
+
+    /// What asks the kernel for rules, if the user wants it.
+    fn rule_tracer(&self) -> Result<Option<RuleTracer>> {
+        (self.options.trace_rules && self.drops.is_some())
+            .then(|| RuleTracer::start(&self.host).context("--trace-rules"))
+            .transpose()
     }
 
     /// How long nothing need be done.

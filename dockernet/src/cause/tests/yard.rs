@@ -179,6 +179,7 @@ impl Yard {
             state: &self.state,
             firewalls: &FirewallCache::default(),
             host: &NetnsHandle::pretend(self.files[0].path()).unwrap(),
+            traced: None,
         };
         explain(&case).map(|verdict| verdict.cause)
     }

@@ -27,7 +27,7 @@ pub(super) fn change(body: &[u8]) -> Option<(Subject, String)> {
             _ => {}
         }
     }
-    if pid == Some(std::process::id()) {
+    if pid.is_some_and(is_ours) {
         return None;
     }
     let who = match (name, pid) {
@@ -36,6 +36,16 @@ pub(super) fn change(body: &[u8]) -> Option<(Subject, String)> {
         _ => String::new(),
     };
     Some((Subject::Firewall, format!("the firewall was changed{who}")))
+}
+
+/// Whether a message, given with its header, tells of a transaction of somebody else.
+pub(crate) fn is_foreign_generation(kind: u16, message: &[u8]) -> bool {
+    kind == NEW_GENERATION && message.get(16..).and_then(change).is_some()
+}
+
+/// The kernel names the thread.
+fn is_ours(pid: u32) -> bool {
+    pid == std::process::id() || std::path::Path::new(&format!("/proc/self/task/{pid}")).exists()
 }
 
 #[cfg(test)]

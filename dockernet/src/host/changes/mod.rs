@@ -16,7 +16,10 @@ use std::{
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+pub(crate) use firewall::is_foreign_generation;
+pub(crate) use netconf::attribute;
 pub use watch::start;
+pub(crate) use watch::{listen, messages};
 
 /// Changes remembered.
 const REMEMBERED: usize = 128;

@@ -59,7 +59,7 @@ pub(super) fn change(
 }
 
 /// The first netlink attribute: its type, its value, and what comes after it.
-pub(super) fn attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+pub(crate) fn attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     const HEADER: usize = 4;
     /// `NLA_TYPE_MASK`.
     const TYPE: u16 = 0x3fff;

@@ -57,7 +57,8 @@ pub fn start(netns: &NetnsHandle) -> Result<Changes> {
     Ok(changes)
 }
 
-fn listen(protocol: SockProtocol, groups: &[u32]) -> io::Result<OwnedFd> {
+/// A socket that hears these groups in the calling thread's namespace; reading from it does not wait.
+pub(crate) fn listen(protocol: SockProtocol, groups: &[u32]) -> io::Result<OwnedFd> {
     let socket = socket(
         AddressFamily::Netlink,
         SockType::Raw,
@@ -133,7 +134,7 @@ fn hear(
 const HEADER: usize = 16;
 
 /// The messages of a datagram: each one's type, and itself with its header.
-fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = u32::from_ne_bytes(*datagram.first_chunk()?);
         let length = usize::try_from(length)

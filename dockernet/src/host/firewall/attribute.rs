@@ -2,6 +2,7 @@
 
 mod counter;
 mod kind;
+mod traced;
 
 use std::borrow::Cow;
 
@@ -15,6 +16,7 @@ use super::{
 pub use counter::{Moved, moved};
 pub use kind::DropKind;
 pub(super) use kind::one_name;
+pub use traced::{Jump, Traced, traced};
 
 /// Where a packet died, as far as the drop event tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +78,7 @@ impl Site {
 pub struct Attribution {
     /// The rule or policy.
     pub dropped: Dropped,
-    /// `counter` or `simulated`.
+    /// `traced`, `counter` or `simulated`.
     pub how: &'static str,
     /// Who wrote it.
     pub owner: Owner,

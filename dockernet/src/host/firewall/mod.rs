@@ -26,7 +26,9 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use attribute::{Attribution, DropKind, Moved, Site, attribute, drop_candidates, moved};
+pub use attribute::{
+    Attribution, DropKind, Jump, Moved, Site, Traced, attribute, drop_candidates, moved, traced,
+};
 pub use matching::{Elements, Field, Item, Key, Match};
 pub use model::{
     Backend, Base, Chain, ChainKind, Counter, Engine, Family, Firewall, Hook, Policy, Rule,
@@ -37,6 +39,9 @@ pub use packet::{CtState, Env, FlowPacket, FlowTuple};
 pub use query::DnatTarget;
 pub use simulate::{Dropped, Outcome, Step, Translation, simulate, translate};
 pub use target::{NatKind, NatTarget, Target, Verdict};
+
+/// The table that `--trace-rules` makes. It decides nothing, and is no part of what is read.
+pub(crate) const OWN_TABLE: &str = "dockernet_trace";
 
 /// Rules from a listing, for tests of what asks about them.
 #[cfg(test)]

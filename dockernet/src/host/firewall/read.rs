@@ -1,7 +1,7 @@
 //! Reading a namespace's rules with the programs that are there.
 
 use super::{
-    iptables,
+    OWN_TABLE, iptables,
     merge::merge,
     model::{Backend, Family, Firewall, Ruleset, Table},
     nft,
@@ -101,7 +101,10 @@ fn parse_nft(firewall: &mut Firewall, json: &str) -> Option<Ruleset> {
         .flatten();
     let texts = Texts::parse(&listing.unwrap_or_default());
     match nft::parse(json, &texts) {
-        Ok(ruleset) => Some(ruleset),
+        Ok(mut ruleset) => {
+            ruleset.tables.retain(|table| table.name != OWN_TABLE);
+            Some(ruleset)
+        }
         Err(error) => {
             firewall.notes.push(format!("{error:#}"));
             None
