@@ -25,6 +25,8 @@ pub mod end {
     pub const PORTLESS: u8 = 2;
     /// Put there by the kernel half: the address and port that a followed flow was translated to.
     pub const LEARNED: u8 = 4;
+    /// The same for flows without ports: the address alone, and only for what has no ports.
+    pub const LEARNED_PORTLESS: u8 = 8;
 }
 
 /// Values of [`HopRecord::kind`].

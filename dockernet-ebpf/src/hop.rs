@@ -151,12 +151,17 @@ fn emit<M: Mem>(skb: &Skb<M>, packet: &Packet, entry: *const u8, state: u32) -> 
 /// Follows what a flow was translated to as well; false if the map is full.
 #[inline(always)]
 fn learn(entry: *const u8) -> bool {
-    let learned = to(&Probe::load(entry, offsets!(ct_reply)));
+    let reply: RawTuple = Probe::load(entry, offsets!(ct_reply));
+    let mut learned = to(&reply);
+    let mut bits = end::LEARNED;
+    // In the place of its port an ICMP tuple has type and code.
+    if matches!(reply.protocol, 1 | 58) {
+        learned.port = 0;
+        bits = end::LEARNED_PORTLESS;
+    }
     // SAFETY: the value is not read, only its presence counts.
     unsafe { DOCKERNET_WANT.get(learned) }.is_some()
-        || DOCKERNET_WANT
-            .insert(learned, end::LEARNED, NOEXIST)
-            .is_ok()
+        || DOCKERNET_WANT.insert(learned, bits, NOEXIST).is_ok()
 }
 
 /// Whether one of the packet's own ends is wanted.
@@ -197,7 +202,7 @@ fn to(tuple: &RawTuple) -> EndKey {
 fn wanted(key: &EndKey, portless: bool) -> bool {
     // SAFETY: one byte, replaced whole.
     match unsafe { DOCKERNET_WANT.get(key) } {
-        Some(bits) => *bits & !end::PORTLESS != 0 || portless,
+        Some(bits) => *bits & (end::ALL | end::LEARNED) != 0 || portless,
         None => false,
     }
 }

@@ -456,6 +456,9 @@ fn lost(lab: &mut Lab) -> Result<()> {
         ),
     )?;
     ensure!(output.success(), "{}", output.stderr);
+    // A probe waits until the loss can be told from a neighbour's silence.
+    let args = ["path", "--from", "other", "--to", "web:53", "--probe=udp"];
+    let probed = Tracer::start(lab, &args)?.wait(Duration::from_secs(15));
     let finished = follow(
         lab,
         &["--to", "web:53"],
@@ -468,6 +471,12 @@ fn lost(lab: &mut Lab) -> Result<()> {
         },
     );
     lab.shell(&Place::Host, &format!("tc qdisc del dev {veth} clsact"))?;
+    let probed = probed?;
+    expect_exit(&probed, 3)?;
+    let asked = journeys_of(&probed, "forward")
+        .next()
+        .context("no journey of the probe")?;
+    ensure!(asked["end"] == "lost", "the probe's: {asked}");
     let finished = finished?;
     expect_exit(&finished, 3)?;
     let journey = journeys_of(&finished, "forward")

@@ -180,7 +180,7 @@ impl HopTracer {
             .followed
             .iter()
             .filter_map(Result::ok)
-            .filter(|(_, bits)| *bits == end::LEARNED)
+            .filter(|(_, bits)| matches!(*bits, end::LEARNED | end::LEARNED_PORTLESS))
             .map(|(key, _)| key)
             .collect();
         if learned.len() >= LEARNED {

@@ -168,6 +168,9 @@ pub struct FlowSum {
     pub forward: Vec<HopSum>,
     /// Packets by hop, on the way back.
     pub back: Vec<HopSum>,
+    /// Unanswered, and nothing says that it will stay so: no packet died, no silence was long enough.
+    #[serde(skip)]
+    pub is_open: bool,
 }
 
 /// Something about a followed flow that is told when it is known.

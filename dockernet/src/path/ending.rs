@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     flow::Flow,
-    observe::protocol,
+    observe::{Wire, protocol},
     packet::{Stop, Traveller},
 };
 use crate::{
@@ -30,10 +30,21 @@ pub(super) fn ending(flow: &Flow, traveller: &Traveller, inventory: &Inventory) 
         return over(JourneyEnd::Unknown, "it was seen nowhere".to_owned());
     };
     // Before it is translated it is addressed to the host, and yet on its way.
-    let is_final = flow.last_wire(traveller.way).is_none_or(|wire| {
-        wire == last.wire || traveller.ident.fragment > 0 && wire.portless() == last.wire.portless()
-    });
-    if let Some(place) = delivered(last, inventory).filter(|_| is_final || traveller.is_error()) {
+    let is_final = |stop: &Stop| {
+        let is_last = |wire: Wire| {
+            wire == stop.wire
+                || traveller.ident.fragment > 0 && wire.portless() == stop.wire.portless()
+        };
+        traveller.is_error() || flow.last_wire(traveller.way).is_none_or(is_last)
+    };
+    // Not only at its last stop: a bridge that does not know where to hands a copy to every port.
+    let place = traveller
+        .stops
+        .iter()
+        .rev()
+        .filter(|stop| is_final(stop))
+        .find_map(|stop| delivered(stop, inventory));
+    if let Some(place) = place {
         return Ending {
             end: JourneyEnd::Delivered,
             sentence: format!("delivered to {place}"),
@@ -41,10 +52,15 @@ pub(super) fn ending(flow: &Flow, traveller: &Traveller, inventory: &Inventory) 
         };
     }
     if leaves(last, inventory) {
-        return over(
-            JourneyEnd::Left,
-            format!("left the host on {}", last.device),
-        );
+        let sentence = if last.netns == inventory.host_key() {
+            format!("left the host on {}", last.device)
+        } else {
+            format!(
+                "left by {}, a tunnel or a device of its own",
+                device(last, inventory)
+            )
+        };
+        return over(JourneyEnd::Left, sentence);
     }
     if traveller.ambiguous {
         return over(
@@ -124,18 +140,25 @@ fn owns(inventory: &Inventory, netns: NetnsKey, address: IpAddr) -> bool {
 
 /// Whether behind its device there is no namespace of this host.
 fn leaves(last: &Stop, inventory: &Inventory) -> bool {
-    if last.passage != Passage::Out || last.netns != inventory.host_key() {
+    if last.passage != Passage::Out {
         return false;
     }
+    let at_host = last.netns == inventory.host_key();
     let Some(link) = inventory.link(last.netns, last.ifindex) else {
         return false;
     };
     match link.kind {
         LinkKind::Bridge | LinkKind::Loopback => false,
-        LinkKind::Veth => !inventory
-            .netns_behind(last.ifindex)
-            .is_some_and(|info| info.near),
-        LinkKind::Other(_) => true,
+        LinkKind::Veth => {
+            at_host
+                && !inventory
+                    .netns_behind(last.ifindex)
+                    .is_some_and(|info| info.near)
+        }
+        // In a container: a VPN's tunnel, an overlay's vxlan. What sits on a device of the host's is seen there next.
+        LinkKind::Other(ref kind) => {
+            at_host || !matches!(kind.as_str(), "macvlan" | "ipvlan" | "macvtap" | "vlan")
+        }
     }
 }
 

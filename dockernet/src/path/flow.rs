@@ -27,6 +27,8 @@ pub(super) struct Flow {
     pub translated: Option<Wire>,
     /// Bits of `nf_conn.status` that say what is translated.
     status: u32,
+    /// It is what was asked for, or was once: addresses change hands.
+    pub wanted: bool,
     /// Which way is forward is certain.
     pub oriented: bool,
     pub under_way: Vec<Traveller>,
@@ -52,6 +54,7 @@ impl Flow {
             forward,
             translated: None,
             status: 0,
+            wanted: false,
             oriented: false,
             under_way: Vec::new(),
             sums: Default::default(),
@@ -75,9 +78,14 @@ impl Flow {
                 self.forward = tracked.original;
             }
         }
-        if tracked.is_translated() && self.translated.is_none() {
+        let translated = tracked.reply.reversed();
+        // The same tuple may be led elsewhere later: the container was made anew. Another original is a second translation,
+        // in a namespace behind.
+        let is_news = self.translated.is_none()
+            || tracked.original == self.forward && self.translated != Some(translated);
+        if tracked.is_translated() && is_news {
             self.forward = tracked.original;
-            self.translated = Some(tracked.reply.reversed());
+            self.translated = Some(translated);
             self.status = tracked.status;
         }
     }
@@ -90,8 +98,13 @@ impl Flow {
             .flat_map(|wire| [(wire, Way::Forward), (wire.reversed(), Way::Back)])
     }
 
-    /// Whether it is what was asked for.
-    pub(super) fn is_wanted(&self, followed: &Followed) -> bool {
+    /// Whether it is what was asked for, or was once.
+    pub(super) fn want(&mut self, followed: &Followed) -> bool {
+        self.wanted = self.wanted || self.is_wanted(followed);
+        self.wanted
+    }
+
+    fn is_wanted(&self, followed: &Followed) -> bool {
         followed.admits(&self.forward)
             || self
                 .translated

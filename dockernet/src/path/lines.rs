@@ -72,7 +72,7 @@ pub(super) fn silence(
     }
     let last = flow.last_forward.as_deref()?;
     let seconds = microseconds(patience_ns) / 1e6;
-    let sentence = if last.starts_with("left the host") {
+    let sentence = if last.starts_with("left ") {
         format!(
             "no answer in {seconds:.0} s: it {last}, and nothing came back; that is not local, look at the next hop"
         )
@@ -108,6 +108,10 @@ pub(super) fn sum(flow: &Flow, inventory: &Inventory) -> FlowSum {
             flow.let_go
         ));
     }
+    let forward = forward.shown(inventory);
+    let is_open = verdict == FlowVerdict::Unanswered
+        && forward.iter().all(|hop| hop.ended == 0)
+        && flow.asked.is_none_or(|(_, told)| !told);
     FlowSum {
         flow: flow.id(),
         protocol: protocol(&flow.forward),
@@ -118,8 +122,9 @@ pub(super) fn sum(flow: &Flow, inventory: &Inventory) -> FlowSum {
         published: published(flow, inventory),
         verdict,
         sentence,
-        forward: forward.shown(inventory),
+        forward,
         back: back.shown(inventory),
+        is_open,
     }
 }
 

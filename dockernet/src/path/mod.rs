@@ -113,6 +113,10 @@ impl Follower {
         if !self.everywhere && inventory.near(seen.netns) == Some(false) {
             return;
         }
+        // Every namespace has a loopback of its own; the host's is the one that published ports are on.
+        if seen.wire.is_loopback() && seen.netns != inventory.host_key() && !self.names_loopback() {
+            return;
+        }
         if seen.is_housekeeping() && !self.followed.admits(&seen.wire) {
             return;
         }
@@ -162,7 +166,7 @@ impl Follower {
         let Some(flow) = self.flows.get_mut(&id) else {
             return false;
         };
-        if !flow.is_wanted(&self.followed) {
+        if !flow.want(&self.followed) {
             return false;
         }
         flow.last_ns = record.ktime_ns;
@@ -174,7 +178,9 @@ impl Follower {
                 .filter(|(_, other)| other.way == way && other.drop.is_none())
         };
         let place = open()
-            .find(|(_, other)| other.skb == record.skb)
+            .find(|(_, other)| {
+                other.skb == record.skb && (other.ident == ident || other.overlaps(&ident))
+            })
             .or_else(|| open().find(|(_, other)| other.ident == ident))
             .map(|(place, _)| place);
         let drop = Some(Box::new(drop.clone()));
@@ -197,15 +203,23 @@ impl Follower {
     pub fn due(&mut self, now_ns: u64, clock: Clock, inventory: &Inventory) -> Vec<PathEvent> {
         let mut events = Vec::new();
         for flow in self.flows.values_mut() {
-            let wanted = flow.is_wanted(&self.followed);
+            let wanted = flow.want(&self.followed);
             let travellers = std::mem::take(&mut flow.under_way);
             for traveller in travellers {
                 let idle = now_ns.saturating_sub(traveller.last_ns);
+                if idle < SETTLED_NS {
+                    flow.under_way.push(traveller);
+                    continue;
+                }
+                // Of no interest by now, and unlikely to become so.
+                if !wanted {
+                    continue;
+                }
                 let ending = ending::ending(flow, &traveller, inventory);
                 let patience = if ending.is_over { SETTLED_NS } else { LOST_NS };
                 if idle < patience {
                     flow.under_way.push(traveller);
-                } else if wanted {
+                } else {
                     settle(flow, &traveller, &ending, inventory);
                     events.push(lines::journey(flow, &traveller, &ending, clock, inventory));
                 }
@@ -232,7 +246,7 @@ impl Follower {
             let Some(flow) = self.flows.get_mut(&id) else {
                 continue;
             };
-            if !flow.is_wanted(&self.followed) {
+            if !flow.want(&self.followed) {
                 continue;
             }
             for traveller in std::mem::take(&mut flow.under_way) {
@@ -254,9 +268,9 @@ impl Follower {
     /// Whether a packet is under way, or an answer is waited for.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.flows
-            .values()
-            .any(|flow| !flow.under_way.is_empty() || flow.asked.is_some_and(|(_, told)| !told))
+        self.flows.values().any(|flow| {
+            flow.wanted && (!flow.under_way.is_empty() || flow.asked.is_some_and(|(_, told)| !told))
+        })
     }
 
     /// The flow that a packet belongs to, made if it is new.
@@ -310,7 +324,13 @@ impl Follower {
             None => self.begin(tracked.original, signs.ktime_ns),
         };
         let flow = self.flows.get_mut(&id)?;
+        let before: Vec<(Wire, Way)> = flow.wires().collect();
         flow.learn(tracked);
+        for (wire, _) in before {
+            if self.index.get(&wire).is_some_and(|(owner, _)| *owner == id) {
+                self.index.remove(&wire);
+            }
+        }
         let wires: Vec<(Wire, Way)> = flow.wires().collect();
         for (wire, way) in wires {
             self.index.insert(wire, (id, way));
@@ -336,18 +356,33 @@ impl Follower {
         }
     }
 
+    /// Whether a target is a loopback address by name.
+    fn names_loopback(&self) -> bool {
+        [&self.from, &self.to]
+            .into_iter()
+            .flatten()
+            .any(|target| matches!(target, Target::Address(address, _) if address.is_loopback()))
+    }
+
+    /// Takes a flow's wires out, those that are not another's by now.
+    fn unindex(&mut self, flow: &Flow, id: Option<u64>) {
+        for (wire, _) in flow.wires() {
+            if self.index.get(&wire).map(|(owner, _)| *owner) == id {
+                self.index.remove(&wire);
+            }
+        }
+    }
+
     fn begin(&mut self, forward: Wire, ktime_ns: u64) -> u64 {
         if self.flows.len() >= FLOWS {
             let oldest = self
                 .flows
                 .iter()
-                .min_by_key(|(_, flow)| (flow.is_wanted(&self.followed), flow.last_ns))
+                .min_by_key(|(_, flow)| (flow.wanted, flow.last_ns))
                 .map(|(id, _)| *id);
             if let Some(flow) = oldest.and_then(|id| self.flows.remove(&id)) {
-                self.forgotten += u64::from(flow.is_wanted(&self.followed));
-                for (wire, _) in flow.wires() {
-                    self.index.remove(&wire);
-                }
+                self.forgotten += u64::from(flow.wanted);
+                self.unindex(&flow, oldest);
             }
         }
         let id = self.next;

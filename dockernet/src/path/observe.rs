@@ -7,7 +7,7 @@ use std::{
 
 use dockernet_common::{
     conntrack::{RawTuple, info, status},
-    hop::{HopRecord, kind},
+    hop::{HOP_BYTES, HopRecord, kind},
     packet::{Icmp, Ip, Parsed, Start, Transport, parse},
 };
 
@@ -28,6 +28,11 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
+    /// An end of it is a loopback address.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.src.0.is_loopback() || self.dst.0.is_loopback()
+    }
+
     /// Without ports: what a later fragment shows of it.
     pub(crate) fn portless(self) -> Self {
         Self {
@@ -157,6 +162,8 @@ pub(crate) fn of_drop(
         .get(..usize::from(record.header_len))
         .unwrap_or(&record.headers);
     let bytes = bytes.get(usize::from(record.network)..)?;
+    // No more than a hop shows, or the sums over the payload would differ.
+    let bytes = bytes.get(..HOP_BYTES).unwrap_or(bytes);
     let start = Start {
         network: Some(0),
         ..Start::default()

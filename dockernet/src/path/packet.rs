@@ -10,6 +10,9 @@ const SYN: u8 = 2;
 const RST: u8 = 4;
 const ACK: u8 = 16;
 
+/// The parts of a cut packet leave within so much time.
+const AT_ONCE_NS: u64 = 10_000_000;
+
 /// A packet at a device, kept.
 #[derive(Clone, Debug)]
 pub(super) struct Stop {
@@ -122,11 +125,13 @@ impl Traveller {
         }
         // At one device the parts of a cut packet come one after the other.
         let here_now = self.stops.last().is_some_and(|stop| stop.is_at(seen));
-        (self.overlaps(&seen.ident) && (!been_here || here_now)).then_some(Fit::Part)
+        // Much later it is a retransmission of another size.
+        let at_once = seen.ktime_ns.saturating_sub(self.last_ns) < AT_ONCE_NS;
+        (self.overlaps(&seen.ident) && (!been_here || here_now && at_once)).then_some(Fit::Part)
     }
 
     /// TCP segments of which one holds the other: segmentation (GSO) and aggregation (GRO) happen on the way.
-    fn overlaps(&self, other: &Ident) -> bool {
+    pub(super) fn overlaps(&self, other: &Ident) -> bool {
         let (Some((seq, ack, flags)), Some((other_seq, other_ack, other_flags))) =
             (self.ident.tcp, other.tcp)
         else {

@@ -22,6 +22,10 @@ use crate::{
 
 /// After a probe's end its packets' journeys are finished.
 const AFTER: Duration = Duration::from_millis(400);
+/// A packet that vanished is called lost only once no neighbour can answer for it any more.
+const AFTER_LOSS: Duration = Duration::from_millis(4400);
+/// At the start the engine may still have to tell who is who.
+const INTRODUCTION: Duration = Duration::from_secs(2);
 
 /// Sends probes and tells how they end.
 pub struct Prober {
@@ -31,6 +35,8 @@ pub struct Prober {
     every: Option<Duration>,
     host: NetnsHandle,
     running: Option<Running>,
+    /// When it was made.
+    since: Instant,
     /// When the next one is due.
     next: Instant,
     /// What was told last, without its times.
@@ -66,6 +72,7 @@ impl Prober {
             every: path.every,
             host,
             running: None,
+            since: Instant::now(),
             next: Instant::now(),
             told: None,
             held: Vec::new(),
@@ -85,19 +92,21 @@ impl Prober {
         self.held.extend(events);
     }
 
-    /// Sends what is due and gives what is to be told. `None`: the last probe is over.
+    /// Sends what is due and gives what is to be told. `None`: the last probe is over. `busy`: packets of the flow are under way.
     ///
     /// # Errors
     /// The probe's ends cannot be found on this host.
-    pub fn step(&mut self, inventory: &Inventory) -> Result<Option<Vec<PathEvent>>> {
+    pub fn step(&mut self, inventory: &Inventory, busy: bool) -> Result<Option<Vec<PathEvent>>> {
         if self.is_over {
             return Ok(None);
         }
         let Some(running) = &mut self.running else {
-            if Instant::now() >= self.next {
-                self.start(inventory)?;
+            if Instant::now() < self.next {
+                return Ok(Some(Vec::new()));
             }
-            return Ok(Some(Vec::new()));
+            return self
+                .start(inventory)
+                .map_or_else(|error| self.not_sent(error), |()| Ok(Some(Vec::new())));
         };
         if running.over.is_none() {
             let outcome = match running.outcome.try_recv() {
@@ -114,7 +123,12 @@ impl Prober {
                 Outcome::Failed(words) => (false, words),
             };
         }
-        if running.over.is_some_and(|over| over.elapsed() < AFTER) {
+        let after = if busy && !running.end.answered {
+            AFTER_LOSS
+        } else {
+            AFTER
+        };
+        if running.over.is_some_and(|over| over.elapsed() < after) {
             return Ok(Some(Vec::new()));
         }
         self.answered = Some(running.end.answered);
@@ -132,6 +146,31 @@ impl Prober {
                 Ok(Some(self.changed(end)))
             }
         }
+    }
+
+    /// A container that a watch is about may be gone for a while: that is a change like others.
+    fn not_sent(&mut self, error: anyhow::Error) -> Result<Option<Vec<PathEvent>>> {
+        let Some(every) = self.every else {
+            if self.since.elapsed() < INTRODUCTION {
+                return Ok(Some(Vec::new()));
+            }
+            return Err(error);
+        };
+        self.next = Instant::now() + every;
+        self.answered = Some(false);
+        let end = ProbeEnd {
+            time: Timestamp::now(),
+            from: self
+                .from
+                .as_ref()
+                .map_or_else(|| "host".to_owned(), ToString::to_string),
+            to: self.to.to_string(),
+            address: self.to.to_string(),
+            kind: name(self.kind),
+            answered: false,
+            sentence: format!("not sent: {error:#}"),
+        };
+        Ok(Some(self.changed(end)))
     }
 
     /// The probe's end, and its journeys, if it went otherwise than the one before.
@@ -175,12 +214,7 @@ impl Prober {
                 from,
                 to: self.to.to_string(),
                 address,
-                kind: match kind {
-                    ProbeKind::Udp => "udp",
-                    ProbeKind::Icmp => "icmp",
-                    ProbeKind::Dns => "dns",
-                    ProbeKind::Tcp | ProbeKind::Auto => "tcp",
-                },
+                kind: name(kind),
                 answered: false,
                 sentence: String::new(),
             },
@@ -314,6 +348,15 @@ impl Prober {
             .or_else(own)
             .or_else(found)
             .map(|prefix| prefix.addr())
+    }
+}
+
+fn name(kind: ProbeKind) -> &'static str {
+    match kind {
+        ProbeKind::Udp => "udp",
+        ProbeKind::Icmp => "icmp",
+        ProbeKind::Dns => "dns",
+        ProbeKind::Tcp | ProbeKind::Auto => "tcp",
     }
 }
 

@@ -180,8 +180,7 @@ impl Followed {
         let has_ports = !matches!(forward.protocol, 1 | 58);
         let is = |ends: &Vec<End>, (address, port): (IpAddr, u16)| {
             ends.iter().any(|(wanted, wanted_port)| {
-                *wanted == address
-                    && (!has_ports || wanted_port.is_none_or(|wanted| wanted == port))
+                *wanted == address && wanted_port.is_none_or(|wanted| has_ports && wanted == port)
             })
         };
         self.from.as_ref().is_none_or(|ends| is(ends, forward.src))
@@ -248,5 +247,12 @@ mod tests {
         assert!(followed.admits(&wire(1, 2, 443)));
         assert!(!followed.admits(&wire(1, 2, 80)));
         assert!(!followed.admits(&wire(3, 2, 443)));
+        // A ping is not what was asked for with a port, whatever its id.
+        let ping = Wire {
+            protocol: 1,
+            src: (address(1), 443),
+            dst: (address(2), 443),
+        };
+        assert!(!followed.admits(&ping));
     }
 }

@@ -473,6 +473,61 @@ fn a_cut_packet_stays_one_journey() {
 }
 
 #[test]
+fn a_frame_for_every_port_is_delivered_where_it_was_meant() {
+    let mut follower = follower("web:80");
+    let packet = to_port(5000, 7, 100, SYN);
+    let mut hops = inbound(S, 0xa0, packet);
+    // Behind the one that was meant, a copy at another port.
+    let stranger = At {
+        netns: HOST,
+        ifindex: 6,
+        device: "veth2",
+        kind: kind::SENT,
+    };
+    hops.push(hop(
+        &stranger,
+        S + 40,
+        0xa1,
+        translated(packet),
+        Some(entry(5000, info::NEW)),
+    ));
+    play(&mut follower, &hops);
+    let events = due(&mut follower, 9 * S);
+    let told = journeys(&events);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].end, JourneyEnd::Delivered);
+    assert_eq!(told[0].sentence, "delivered to web");
+}
+
+#[test]
+fn the_same_client_port_led_elsewhere_is_followed_there() {
+    let mut follower = follower("web:80");
+    play(&mut follower, &inbound(S, 0xa0, to_port(5000, 7, 100, SYN)));
+    due(&mut follower, 2 * S);
+    // The rule leads to another port of it now.
+    let packet = to_port(5000, 8, 200, SYN);
+    let moved = Tcp {
+        to: (SERVER, 81),
+        ..packet
+    };
+    let mut tracked = entry(5000, info::NEW);
+    tracked.reply = tuple((SERVER, 81), (CLIENT, 5000), 1);
+    play(
+        &mut follower,
+        &[
+            hop(&ETH0_IN, 3 * S, 0xa0, packet, None),
+            hop(&BRIDGE_OUT, 3 * S + 10, 0xa0, moved, Some(tracked)),
+            hop(&VETH_OUT, 3 * S + 20, 0xa0, moved, Some(tracked)),
+            hop(&WEB_IN, 3 * S + 30, 0xa0, moved, None),
+        ],
+    );
+    let events = due(&mut follower, 9 * S);
+    let told = journeys(&events);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].end, JourneyEnd::Delivered);
+}
+
+#[test]
 fn a_reset_is_a_refusal() {
     let mut follower = follower("web:80");
     play(&mut follower, &inbound(S, 0xa0, to_port(5000, 7, 100, SYN)));

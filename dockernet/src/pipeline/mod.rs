@@ -169,6 +169,9 @@ impl Pipeline {
             }
             if interim.elapsed() >= INTERIM {
                 interim = Instant::now();
+                if let Some(paths) = &mut self.paths {
+                    paths.tracer.tidy();
+                }
                 let (totals, missed) = self.totals()?;
                 let mut ledger = state.books.interim(&totals, state.seconds(), missed);
                 ledger.nat = state.nat_ledger()?;
@@ -197,11 +200,13 @@ impl Pipeline {
             return Ok(false);
         };
         // A drop whose names are still waited for may be the end of one.
-        if !state.waiting.is_empty() {
-            return Ok(true);
-        }
+        let held = if state.waiting.is_empty() {
+            Duration::ZERO
+        } else {
+            waiting::PATIENCE
+        };
         let inventory = self.inventory.borrow().clone();
-        let Some(events) = paths.due(&inventory)? else {
+        let Some(events) = paths.due(&inventory, held)? else {
             state.over = true;
             return Ok(false);
         };

@@ -1,5 +1,7 @@
 //! Followed flows between their ring and the report.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use dockernet_common::hop::HopRecord;
 
@@ -43,16 +45,23 @@ impl Paths {
         records.len()
     }
 
-    /// What can be told by now. `None`: a probe was asked for, and it is over.
-    pub(super) fn due(&mut self, inventory: &Inventory) -> Result<Option<Vec<PathEvent>>> {
-        let mut events = self.follower.due(monotonic_ns(), Clock::now(), inventory);
+    /// What can be told by now, of packets that were last seen at least `held` ago. `None`: a probe was asked for, and it is over.
+    pub(super) fn due(
+        &mut self,
+        inventory: &Inventory,
+        held: Duration,
+    ) -> Result<Option<Vec<PathEvent>>> {
+        let held = u64::try_from(held.as_nanos()).unwrap_or(u64::MAX);
+        let now = monotonic_ns().saturating_sub(held);
+        let mut events = self.follower.due(now, Clock::now(), inventory);
+        let busy = self.follower.is_busy();
         let Some(prober) = &mut self.prober else {
             return Ok(Some(events));
         };
         if prober.is_watch() {
             prober.hold(std::mem::take(&mut events));
         }
-        let Some(told) = prober.step(inventory)? else {
+        let Some(told) = prober.step(inventory, busy)? else {
             return Ok(None);
         };
         events.extend(told);
@@ -102,8 +111,10 @@ impl Paths {
         if sums.is_empty() {
             return Exit::NoPacket;
         }
-        let failed = |sum: &&FlowSum| sum.verdict != FlowVerdict::Answered;
-        if answered == Some(false) || sums.iter().any(|sum| failed(&sum)) {
+        let is_answered = |sum: &FlowSum| sum.verdict == FlowVerdict::Answered;
+        // Beside flows that were answered, one that began a moment ago is no failure.
+        let failed = |sum: &FlowSum| !is_answered(sum) && !sum.is_open;
+        if answered == Some(false) || sums.iter().any(failed) || !sums.iter().any(is_answered) {
             return Exit::Found;
         }
         Exit::Done

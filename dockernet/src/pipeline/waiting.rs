@@ -9,7 +9,7 @@ use std::{
 use dockernet_common::record::DropRecord;
 
 /// How long a sample waits for its name.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// How many may wait; beyond that the oldest goes without.
 const CROWD: usize = 4096;
 
