@@ -99,7 +99,7 @@ pub(super) fn named(container: &ContainerRef) -> String {
 }
 
 /// Whose drop it is: the destination's container, else the source's, else the one it died in.
-pub(super) fn subject(drop: &Drop) -> Option<&ContainerRef> {
+pub(crate) fn subject(drop: &Drop) -> Option<&ContainerRef> {
     drop.destination
         .container
         .as_ref()
