@@ -53,7 +53,7 @@ impl Governor {
         {
             self.samples.pop_front();
         }
-        let Some(cpu) = self.cpu() else { return None };
+        let cpu = self.cpu()?;
         #[expect(clippy::cast_precision_loss, reason = "a share")]
         let share = (cpu / budget.cpu).max(used.memory as f64 / budget.memory as f64);
         match self.reduced {

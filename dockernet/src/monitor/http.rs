@@ -59,9 +59,8 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
                 .header_read_timeout(HEAD)
                 .max_buf_size(16 << 10)
                 .serve_connection(TokioIo::new(stream), service);
-            match timeout(PATIENCE, connection).await {
-                Ok(Err(error)) => log::debug!("serving a connection: {error}"),
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(error)) = timeout(PATIENCE, connection).await {
+                log::debug!("serving a connection: {error}");
             }
             drop(place);
         });

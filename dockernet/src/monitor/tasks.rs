@@ -76,10 +76,10 @@ pub(super) async fn reload(
         shared.state().values.is_configured = read.is_ok();
         match read {
             Ok((config, warnings)) => {
-                let file = config.file.as_ref().map_or_else(
-                    || "there is no configuration file; the command line".to_owned(),
-                    |file| file.display().to_string(),
-                );
+                let source = match &config.file {
+                    Some(file) => format!("{} is in force again", file.display()),
+                    None => "no configuration file: the defaults are in force again".to_owned(),
+                };
                 for warning in warnings {
                     lines.note(&warning);
                 }
@@ -89,7 +89,7 @@ pub(super) async fn reload(
                 } else {
                     format!("; needs a restart: {}", fixed.join(", "))
                 };
-                lines.note(&format!("{file} is in force again{restart}"));
+                lines.note(&format!("{source}{restart}"));
                 // The pipeline is ending, if nobody takes it.
                 let _ = commands.send(Command::Ignore(config.ignore.clone()));
                 shared.configure(config);

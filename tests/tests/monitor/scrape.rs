@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, net::TcpStream, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use dockernet_tests::{
     Lab,
     monitor::{Monitor, configuration},
@@ -113,6 +113,7 @@ pub(crate) fn alert(lab: &mut Lab) -> Result<()> {
             .any(|(labels, value)| labels["container"] == "web" && *value >= 1.0),
         "prometheus has no drops of web: {told:?}"
     );
+    dashboard(&prometheus, &monitor.page()?)?;
     let began = monitor.diagnosis("began", CAUSE, Duration::from_secs(1));
     let ended = monitor.diagnosis("ended", CAUSE, Duration::from_secs(5));
     let (Some(began), Some(ended)) = (began, ended) else {
@@ -131,6 +132,52 @@ pub(crate) fn alert(lab: &mut Lab) -> Result<()> {
         "the end tells other packets than the {counted} counted: {ended}"
     );
     monitor.stop()?;
+    Ok(())
+}
+
+/// Every question of the shipped dashboard is one that Prometheus understands, about metrics that there are.
+fn dashboard(prometheus: &Prometheus, page: &str) -> Result<()> {
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&shipped("dist/grafana/dockernet.json")?)?;
+    let mut questions = 0;
+    for target in dashboard["panels"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|panel| panel["targets"].as_array())
+        .flatten()
+    {
+        let question = target["expr"].as_str().unwrap_or_default();
+        let question = question
+            .replace("$instance", ".*")
+            .replace("$container", ".*")
+            .replace("$__rate_interval", "1m");
+        prometheus
+            .query(&question)
+            .with_context(|| question.clone())?;
+        questions += 1;
+        known(&question, page)?;
+    }
+    ensure!(questions >= 10, "the dashboard asks {questions} questions");
+    for file in [
+        "dist/prometheus/alerts.yml",
+        "docs/monitoring.md",
+        "docs/metrics.md",
+    ] {
+        known(&shipped(file)?, page).context(file)?;
+    }
+    Ok(())
+}
+
+/// Whether all metrics that a text names are on the page.
+fn known(text: &str, page: &str) -> Result<()> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    for name in words.filter(|word| word.starts_with("dockernet_") && *word != "dockernet_") {
+        ensure!(
+            page.contains(&format!("# TYPE {name} ")),
+            "there is no metric {name}"
+        );
+    }
     Ok(())
 }
 
