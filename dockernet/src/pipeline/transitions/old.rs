@@ -33,13 +33,13 @@ pub(super) enum Old {
 
 impl Old {
     /// Starts to read. Attach first: what begins after that is seen.
-    pub(super) fn read(netns: NetnsHandle, has_ctnetlink: bool) -> Self {
+    pub(super) fn read(netns: NetnsHandle) -> Self {
         let (sender, answer) = channel();
         let reader = thread::Builder::new()
             .name("conntrack".into())
             .spawn(move || {
                 let table = netns.enter_for_good().and_then(|()| {
-                    let mut table = Table::open_here(|_| has_ctnetlink)?;
+                    let mut table = Table::open_here()?;
                     let wanted =
                         |entry: &Entry| entry.status & (status::SRC_NAT | status::DST_NAT) != 0;
                     table.dump(LIMIT, wanted)
