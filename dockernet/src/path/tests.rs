@@ -604,3 +604,32 @@ proptest! {
         follower.finish(Clock::now(), &inventory());
     }
 }
+
+/// A thousand packets a second, all of which vanish behind the bridge, and are watched for four seconds.
+#[test]
+fn a_flow_that_loses_thousands_is_counted_to_the_last() {
+    let mut follower = follower(":10001");
+    let mut told = 0;
+    for number in 0..6000_u32 {
+        let start = u64::from(number) * MS;
+        let packet = Tcp {
+            payload: 100,
+            ..to_port(40_000, u16::try_from(number).unwrap(), number * 100, ACK)
+        };
+        play(
+            &mut follower,
+            &inbound(start, u64::from(number) + 1, packet)[..2],
+        );
+        if number % 100 == 0 {
+            told += journeys(&due(&mut follower, start)).len();
+        }
+    }
+    let (rest, sums) = follower.finish(Clock::now(), &inventory());
+    told += journeys(&rest).len();
+    assert_eq!(told, 6000);
+    assert!(
+        !sums[0].sentence.contains("too many"),
+        "{}",
+        sums[0].sentence
+    );
+}
