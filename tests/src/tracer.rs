@@ -215,10 +215,18 @@ impl Tracer {
     /// # Errors
     /// It does not end within 10 s, ends otherwise, or its ledger does not balance.
     pub fn stop(self) -> Result<Finished> {
+        self.stop_within(Duration::from_secs(10))
+    }
+
+    /// The same for one that may have much to write first.
+    ///
+    /// # Errors
+    /// As for [`Self::stop`], with `limit`.
+    pub fn stop_within(self, limit: Duration) -> Result<Finished> {
         // Rings are drained every 100 ms at most: what was just dropped shall still be told.
         thread::sleep(Duration::from_millis(250));
         self.signal(Signal::SIGINT)?;
-        let finished = self.wait(Duration::from_secs(10))?;
+        let finished = self.wait(limit)?;
         ensure!(
             finished.status == Some(0),
             "dockernet-trace ended with {:?}: {}",

@@ -12,9 +12,9 @@ use std::{
 
 use anyhow::{Result, anyhow, bail};
 use dockernet_tests::{
-    DaemonOptions, Engine, Lab, LabOptions, can_run, engines,
+    DaemonOptions, Engine, Lab, LabOptions, can_run, engines, is_full,
     scenario::{self, Report, Scenario},
-    tool_path,
+    seed, tool_path,
 };
 
 struct Options {
@@ -157,20 +157,14 @@ fn plan<'a>(
     scenarios: &'a [Scenario],
     engines: &'a [Engine],
 ) -> Result<Vec<(&'a Engine, &'a Scenario)>> {
-    let full = std::env::var_os("DOCKERNET_TEST_FULL").is_some_and(|value| value == "1");
-    let seed: usize = match std::env::var("DOCKERNET_TEST_SEED") {
-        Ok(text) => text
-            .parse()
-            .map_err(|_| anyhow!("DOCKERNET_TEST_SEED is {text:?}, which is no number"))?,
-        Err(_) => 0,
-    };
+    let seed = seed()?;
     let mut plan = Vec::new();
     for (index, scenario) in scenarios.iter().enumerate() {
         let able: Vec<&Engine> = engines.iter().filter(|e| scenario.runs_on(e)).collect();
         if able.is_empty() {
             // Not silent, and not a failure: a second engine is a matter of the machine.
             println!("{}: no engine here has this fault", scenario.name);
-        } else if full {
+        } else if is_full() {
             plan.extend(able.into_iter().map(|engine| (engine, scenario)));
         } else {
             plan.push((able[(index + seed) % able.len()], scenario));

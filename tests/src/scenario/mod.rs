@@ -9,11 +9,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-pub use expect::{check, quiet};
+pub use expect::{check, ends_there, quiet};
 pub use model::{
     ContainerSpec, Expect, NetworkSpec, Only, Scenario, ServerSpec, Step, TrafficStep,
 };
-pub use run::{Report, run};
+pub use run::{Report, follow, run};
 
 /// Reads all scenarios, sorted by name.
 ///

@@ -39,6 +39,8 @@ pub struct Scenario {
     /// Whether packets from outside take the kernel's list path (see `Lab::list_path`).
     #[serde(default)]
     pub list_path: bool,
+    /// Why `path` cannot show the packet's end (the drop is not of the failing traffic, say).
+    pub unfollowed: Option<String>,
     /// Networks.
     #[serde(default)]
     pub network: Vec<NetworkSpec>,

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 
 use super::{
-    check,
-    model::{Only, Scenario},
+    check, ends_there,
+    model::{Only, Scenario, TrafficStep},
     phase, quiet,
 };
 use crate::{evidence::Evidence, lab::Lab, tracer::Tracer};
@@ -34,6 +35,48 @@ pub fn run(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report
     }
     phase::steps(lab, &scenario.teardown).ok();
     result
+}
+
+/// The same fault, with `path` following the scenario's failing traffic: its packet's journey has to end where the packet died.
+/// Returns false if the scenario has no traffic that fails. The lab has to be reset afterwards.
+///
+/// # Errors
+/// What went otherwise.
+pub fn follow(lab: &mut Lab, scenario: &Scenario) -> Result<bool> {
+    let Some(step) = phase::failing(scenario) else {
+        return Ok(false);
+    };
+    let step = step.clone();
+    if scenario.list_path {
+        lab.list_path(true)?;
+    }
+    let result = followed(lab, scenario, &step);
+    if scenario.list_path {
+        lab.list_path(false)?;
+    }
+    phase::steps(lab, &scenario.teardown).ok();
+    result.map(|()| true)
+}
+
+fn followed(lab: &mut Lab, scenario: &Scenario, step: &TrafficStep) -> Result<()> {
+    phase::topology(lab, scenario, Only::Healthy).context("bringing up the topology")?;
+    phase::steps(lab, &scenario.setup).context("setting up")?;
+    let _servers = phase::servers(lab, scenario, None)?;
+    let healthy = phase::servers(lab, scenario, Some(Only::Healthy))?;
+    std::thread::sleep(Duration::from_millis(300));
+    phase::traffic(lab, scenario, Only::Healthy)?;
+    drop(healthy);
+    phase::topology(lab, scenario, Only::Faulty).context("changing the topology")?;
+    let _faulty = phase::servers(lab, scenario, Some(Only::Faulty))?;
+    let target = phase::target(lab, step)?;
+    let tracer = Tracer::start(lab, &["path", "--to", &target, "--scope", "host"])?;
+    phase::steps(lab, &scenario.fault).context("breaking it")?;
+    phase::traffic(lab, scenario, Only::Faulty)?;
+    std::thread::sleep(Duration::from_millis(400));
+    tracer.signal(Signal::SIGINT)?;
+    let finished = tracer.wait(Duration::from_secs(10))?;
+    finished.check_balance()?;
+    ends_there(scenario, &finished)
 }
 
 fn phases(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report> {

@@ -2,6 +2,7 @@
 
 mod burst;
 mod kinds;
+mod shapes;
 mod table;
 
 use std::{
@@ -51,6 +52,7 @@ fn with_docker_proxy(engine: &Engine) -> Result<()> {
             ("docker-proxy is shown as such", kinds::proxied),
             ("flows older than the run", kinds::old),
             ("drops and transitions in one order", kinds::one_order),
+            ("fragments, super-packets, lists, clones", shapes::told_once),
             ("many new flows at once", burst::told_or_counted),
         ],
     )
