@@ -1,7 +1,7 @@
 //! Packets that are not one skb each: fragments, super-packets, lists, clones.
 
 use std::{
-    io::Read as _,
+    io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream, UdpSocket},
     process::{Child, Stdio},
     time::Duration,
@@ -89,7 +89,11 @@ pub(crate) fn told_once(lab: &mut Lab) -> Result<()> {
     let finished = tracer.stop()?;
     let lines: Vec<&Value> = finished.of_type("nat").collect();
     agree(&lines, &table, &events)?;
-    for (port, flows) in [(10053, 40), (7, 20), (4445, 10), (10001, 50)] {
+    for (port, most) in [(10053, 40), (7, 20), (4445, 10), (10001, 50)] {
+        let end = format!(" {port}");
+        // Two sockets of so many may have been given the same port, one after the other.
+        let made = events.iter().filter(|(_, ends)| ends[1].ends_with(&end));
+        let made = made.count();
         let of = |replied: bool| {
             lines
                 .iter()
@@ -97,8 +101,8 @@ pub(crate) fn told_once(lab: &mut Lab) -> Result<()> {
                 .count()
         };
         ensure!(
-            of(false) == flows && of(true) == flows,
-            "{flows} flows to port {port}: {} first packets and {} answers told",
+            made >= most - 2 && of(false) == made && of(true) == made,
+            "{made} of {most} flows to port {port}: {} first packets and {} answers told",
             of(false),
             of(true)
         );
@@ -137,6 +141,7 @@ fn large_download(from: &Netns, to: SocketAddr, times: usize) -> Result<()> {
         for _ in 0..times {
             let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(2))?;
             stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            stream.write_all(b"all of it\n")?;
             let mut data = Vec::new();
             stream.read_to_end(&mut data).context("the download")?;
             ensure!(data.len() >= 1 << 20, "only {} bytes came", data.len());
