@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use dockernet_tests::{HOST_IP, Lab, OUTSIDE_IP, Place, Tracer, is_full, progress};
+use dockernet_tests::{HOST_IP, Lab, OUTSIDE_IP, Place, ServerKind, Tracer, is_full, progress};
 
 use crate::{
     end, succeed,
@@ -38,6 +38,12 @@ pub(crate) fn told_or_counted(lab: &mut Lab) -> Result<()> {
 }
 
 fn storm(lab: &mut Lab, per_client: u16) -> Result<()> {
+    // Who answers takes the time in which others could send.
+    let _deaf = lab.serve(
+        &Place::Container("web".into()),
+        ServerKind::Deaf,
+        "0.0.0.0:54",
+    )?;
     let tracer = Tracer::start(lab, &["--nat"])?;
     let clients: Vec<&str> = std::iter::once(OUTSIDE_IP).chain(MORE).collect();
     let (first, second) = clients.split_at(clients.len() / 2);
@@ -59,7 +65,7 @@ fn storm(lab: &mut Lab, per_client: u16) -> Result<()> {
 
     let told: BTreeSet<_> = finished
         .of_type("nat")
-        .filter(|line| line["original"]["dst_port"] == 10053)
+        .filter(|line| line["original"]["dst_port"] == 10054)
         .filter_map(line_entry)
         .collect();
     let nat = &finished.ledger()?["nat"];
@@ -85,7 +91,7 @@ fn storm(lab: &mut Lab, per_client: u16) -> Result<()> {
 
 /// One datagram from each of so many ports of each address.
 fn send(clients: &[&str], ports: u16) -> Result<()> {
-    let target = end(HOST_IP, 10053)?;
+    let target = end(HOST_IP, 10054)?;
     for client in clients {
         for port in 0..ports {
             let socket = UdpSocket::bind((*client, FIRST + port))?;

@@ -139,6 +139,7 @@ fn wire(lab: &Lab) -> Result<(Server, Vec<Acceptor>)> {
         &server("web")
             .publish("10001:80")
             .publish("10053:53/udp")
+            .publish("10054:54/udp")
             .publish("198.51.100.10:10002:80"),
     )?;
     lab.run(
