@@ -10,13 +10,19 @@ use super::{
     model::{Only, Scenario, TrafficStep},
     phase, quiet,
 };
-use crate::{evidence::Evidence, lab::Lab, tracer::Tracer};
+use crate::{
+    evidence::Evidence,
+    lab::Lab,
+    tracer::{Finished, Tracer},
+};
 
 /// What a run saw, beside the judgement.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// `REASON@function` → count by the kernel's tracepoint in the faulty phase (the whole machine).
     pub kernel: BTreeMap<String, u64>,
+    /// Cause and confidence → packets in the faulty phase, as the tool's lines have them.
+    pub told: BTreeMap<(String, String), u64>,
 }
 
 /// Runs a scenario: healthy traffic and silence, then the fault and the tool's explanation, then mended and silence.
@@ -121,18 +127,37 @@ fn faulty_phase(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<R
     // NEIGH_FAILED and reassembly come late; 100 ms is the tool's longest drain interval.
     std::thread::sleep(Duration::from_millis(200));
     let kernel = evidence.read()?;
-    ensure!(
-        evidence.shows(&kernel, &scenario.expect.kernel),
-        "the kernel's tracepoint shows none of {:?}, but {kernel:?}",
-        scenario.expect.kernel
-    );
-    if let Some(tracer) = tracer {
-        let mut expect = scenario.expect.clone();
-        if !evidence.has_reasons() {
-            // Nothing to compare with; the cause must be found all the same.
-            expect.reason.clear();
-        }
-        check(lab, &expect, &tracer.stop()?)?;
+    let expects = || std::iter::once(&scenario.expect).chain(&scenario.beside);
+    for expect in expects() {
+        ensure!(
+            evidence.shows(&kernel, &expect.kernel),
+            "the kernel's tracepoint shows none of {:?}, but {kernel:?}",
+            expect.kernel
+        );
     }
-    Ok(Report { kernel })
+    let mut told = BTreeMap::new();
+    if let Some(tracer) = tracer {
+        let finished = tracer.stop()?;
+        for expect in expects() {
+            let mut expect = expect.clone();
+            if !evidence.has_reasons() {
+                // Nothing to compare with; the cause must be found all the same.
+                expect.reason.clear();
+            }
+            check(lab, &expect, &finished)?;
+        }
+        told = causes(&finished);
+    }
+    Ok(Report { kernel, told })
+}
+
+/// Packets by what was said of them.
+fn causes(finished: &Finished) -> BTreeMap<(String, String), u64> {
+    let mut told = BTreeMap::new();
+    for line in finished.drops() {
+        let word = |key: &str| line["cause"][key].as_str().unwrap_or_default().to_owned();
+        *told.entry((word("id"), word("confidence"))).or_default() +=
+            line["count"].as_u64().unwrap_or(0);
+    }
+    told
 }
