@@ -115,7 +115,8 @@ impl Traveller {
 
     /// Whether an observation is of this packet.
     pub(super) fn fit(&self, seen: &Observation) -> Option<Fit> {
-        if self.drop.is_some() {
+        // What it did before it died may be read after its death.
+        if self.drop.is_some() && seen.ktime_ns > self.last_ns {
             return None;
         }
         let been_here = || self.stops.iter().any(|stop| stop.is_at(seen));
@@ -161,7 +162,7 @@ impl Traveller {
     /// Adds a stop.
     pub(super) fn advance(&mut self, seen: &Observation) {
         self.skb = seen.skb;
-        self.last_ns = seen.ktime_ns;
+        self.last_ns = self.last_ns.max(seen.ktime_ns);
         match self.stops.last_mut() {
             Some(stop) if stop.is_at(seen) => stop.packets += 1,
             _ => self.stops.push(Stop::of(seen)),
