@@ -15,7 +15,7 @@ use super::{
 use crate::{
     cli::options::Output,
     model::{Cause, ContainerRef, Drop, Fix, Ledger, Ready},
-    report::{cleaned, counted, subject},
+    report::{cleaned, counted, subject, subject_name},
 };
 
 /// Where lines go.
@@ -252,7 +252,11 @@ fn fix(cause: &Cause) -> Option<&str> {
 /// `web: no-route began (confirmed): …; fix: …`, or `web: no-route ended after 14 m, 48,213 packets`.
 fn sentence(notice: &Notice) -> String {
     let (cause, label) = &notice.key;
-    let whose = if label.is_empty() { "host" } else { label };
+    let whose = if label.is_empty() {
+        subject_name(&notice.first)
+    } else {
+        label.clone()
+    };
     let mut text = match notice.ended {
         Some(ended) => format!(
             "{whose}: {cause} ended after {}, {}",

@@ -1,6 +1,6 @@
-//! `monitor`: the same pipeline for months. Its report ([`sink`]) only counts and tells diagnoses; around it are a server for
-//! Prometheus ([`http`]), a file for node_exporter ([`textfile`]), lines for people and journald ([`lines`], [`journal`]), systemd
-//! ([`notify`]), and a watch over its own cost ([`budget`]).
+//! `monitor`: the same pipeline for months. Its report (`sink`) only counts and tells diagnoses; around it are a server for
+//! Prometheus (`http`), a file for node_exporter (`textfile`), lines for people and journald (`lines`, `journal`), systemd
+//! (`notify`), and a watch over its own cost (`budget`).
 
 mod budget;
 pub mod config;

@@ -89,7 +89,12 @@ impl Shared {
     /// The metrics.
     pub(super) fn page(&self, format: Format) -> String {
         let process = Process::read();
-        self.state().values.page(format, &process)
+        self.state().values.page(format, Some(&process))
+    }
+
+    /// The metrics for node_exporter's textfile collector: without `process_*`, which it has of its own.
+    pub(super) fn file(&self) -> String {
+        self.state().values.page(Format::Text, None)
     }
 
     /// Whether the pipeline comes round.

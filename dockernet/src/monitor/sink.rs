@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::{lines::Lines, metrics::Format, notify::Notify, shared::Shared, textfile};
+use super::{lines::Lines, notify::Notify, shared::Shared, textfile};
 use crate::{
     model::{Drop, Fate, FlowSum, Ledger, NatKind, PathEvent, Ready, Transition},
     report::{Counted, Report, Stream, subject},
@@ -184,7 +184,7 @@ impl Report for Sink {
         self.notify.send("STOPPING=1");
         // Who reads the file later shall find the last numbers in it.
         if let Some(path) = &self.shared.config().textfile
-            && let Err(error) = textfile::write(path, &self.shared.page(Format::Text))
+            && let Err(error) = textfile::write(path, &self.shared.file())
         {
             self.lines
                 .note(&format!("writing {}: {error}", path.display()));

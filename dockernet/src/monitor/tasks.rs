@@ -15,7 +15,6 @@ use super::{
     config::Config,
     cost::{self, Kernel, Process},
     lines::Lines,
-    metrics::Format,
     notify::Notify,
     shared::Shared,
     textfile,
@@ -42,7 +41,7 @@ pub(super) async fn textfile(shared: Arc<Shared>, lines: Arc<Lines>) {
         let Some(path) = config.textfile.clone() else {
             continue;
         };
-        let page = shared.page(Format::Text);
+        let page = shared.file();
         let file = path.clone();
         // A full or slow disk stops nobody else.
         let written = tokio::task::spawn_blocking(move || textfile::write(&file, &page)).await;

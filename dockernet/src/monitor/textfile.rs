@@ -17,7 +17,9 @@ pub(super) fn write(path: &Path, page: &str) -> io::Result<()> {
         .to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let beside = path.with_file_name(name);
-    let written = fs::File::create(&beside)
+    // One that is left of a run with the same pid. Whoever owns the folder could put a link there instead: it is never followed.
+    let _ = fs::remove_file(&beside);
+    let written = fs::File::create_new(&beside)
         .and_then(|mut file| file.write_all(page.as_bytes()))
         .and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
@@ -42,7 +44,19 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "two\n");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(write(&folder.path().join("no/such/folder.prom"), "x").is_err());
-        // A full disk.
-        assert!(write(Path::new("/dev/full/x"), "x").is_err());
+    }
+
+    #[test]
+    fn links_in_its_way_are_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "mine").unwrap();
+        let path = folder.path().join("dockernet.prom");
+        let beside = format!("dockernet.prom.{}.tmp", std::process::id());
+        std::os::unix::fs::symlink(&victim, folder.path().join(beside)).unwrap();
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        write(&path, "one\n").unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "mine");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\n");
     }
 }

@@ -108,7 +108,7 @@ pub(crate) fn subject(drop: &Drop) -> Option<&ContainerRef> {
 }
 
 /// The subject's name, or what there is in its place.
-pub(super) fn subject_name(drop: &Drop) -> String {
+pub(crate) fn subject_name(drop: &Drop) -> String {
     match subject(drop) {
         Some(container) => named(container),
         None => match (drop.destination.kind, &drop.destination.network) {

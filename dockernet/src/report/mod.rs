@@ -28,7 +28,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 pub(crate) use block::{fixes, labelled};
 pub(crate) use clean::{ascii, line as cleaned, without_secrets};
-pub(crate) use endpoint::subject;
+pub(crate) use endpoint::{subject, subject_name};
 pub use json::Json;
 pub(crate) use style::{Line, Role, counted};
 pub use style::{Look, Width};

@@ -220,7 +220,9 @@ pub(crate) fn textfile(lab: &mut Lab) -> Result<()> {
     let monitor = Monitor::start(lab, &["--config", &config])?;
     let read = || std::fs::read_to_string(&file).ok();
     wait_until("it is written", Duration::from_secs(5), read)?;
-    promtool(&["check", "metrics"], &read().unwrap_or_default())?;
+    let page = read().unwrap_or_default();
+    promtool(&["check", "metrics"], &page)?;
+    ensure!(!page.contains("process_"), "node_exporter has these itself");
     // Its folder is away, and comes back: that is told once, and nothing else happens.
     std::fs::remove_dir_all(folder.path())?;
     std::thread::sleep(Duration::from_secs(2));

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{process, project};
 
-/// Unpacks it where it is missing. Without it the tests of `monitor` say what they could not do, so outside of continuous
-/// integration that is only told.
+/// Unpacks it where it is missing. Without it only the tests of `monitor` fail, so outside of continuous integration that is told
+/// and no more.
 pub(crate) fn fetch() -> Result<()> {
     let is_here = ["prometheus", "promtool"]
         .iter()
@@ -22,7 +22,9 @@ pub(crate) fn fetch() -> Result<()> {
     }
     match unpack() {
         Err(error) if !project::is_ci() => {
-            process::note(&format!("tests run without Prometheus: {error:#}"));
+            process::note(&format!(
+                "without Prometheus the tests of `monitor` will fail: {error:#}"
+            ));
             Ok(())
         }
         other => other,

@@ -139,9 +139,9 @@ impl Values {
             .retain(|(_, container), is_active| *is_active || !containers.contains(container));
     }
 
-    /// The page.
+    /// The page. Without a process its `process_*` are left out.
     #[must_use]
-    pub fn page(&self, format: Format, process: &Process) -> String {
+    pub fn page(&self, format: Format, process: Option<&Process>) -> String {
         let mut page = Encoder::new(format);
         for (family, of) in [
             (
@@ -231,7 +231,7 @@ impl Values {
         page.sample(&table::BUILD, &[env!("CARGO_PKG_VERSION")], 1, None);
     }
 
-    fn cost(&self, page: &mut Encoder, process: &Process) {
+    fn cost(&self, page: &mut Encoder, process: Option<&Process>) {
         let cost = &self.cost;
         page.single(&table::RING, self.ring);
         page.single(&table::BPF_SECONDS, cost.bpf_seconds);
@@ -239,6 +239,7 @@ impl Values {
         page.single(&table::MAP_BYTES, cost.map_bytes);
         page.single(&table::CPU, cost.cpu);
         page.single(&table::DETAIL, u8::from(!cost.is_reduced));
+        let Some(process) = process else { return };
         page.single(&table::PROCESS_CPU, process.cpu_seconds);
         page.single(&table::PROCESS_RSS, process.resident_bytes);
         page.single(&table::PROCESS_FDS, process.open_fds);
