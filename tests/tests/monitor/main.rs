@@ -59,6 +59,7 @@ fn a_service_for_months() -> Result<()> {
             ("journald gets fields", service::journal),
             ("privileges are given up", service::privileges),
             ("NAT on a network that comes later", service::nat),
+            ("the unit's capabilities are enough", service::unit),
             ("the number of series is bounded", bounds::churn),
         ],
     )

@@ -8,9 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use dockernet_tests::{
-    Cmd, HOST_IP, Lab, Netns, Run,
+    Cmd, HOST_IP, Lab, Netns, Place, Run,
     monitor::{Monitor, sum},
     progress,
+    prometheus::shipped,
     traffic::Probe,
     wait_until,
 };
@@ -229,6 +230,63 @@ pub(crate) fn nat(lab: &mut Lab) -> Result<()> {
     ensure!(monitor.sum("dockernet_program_attached", "nat")? >= 1.0);
     lab.docker(["rm", "-f", "late"])?;
     lab.docker(["network", "rm", "later"])?;
+    monitor.stop()?;
+    Ok(())
+}
+
+/// The bounding set of the shipped unit is enough: for the start, for a fault's rule, and for containers that come.
+pub(crate) fn unit(lab: &mut Lab) -> Result<()> {
+    let unit = shipped("dist/dockernet-trace.service")?;
+    let set = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("CapabilityBoundingSet="))
+        .context("the unit bounds no capabilities")?;
+    let set: Vec<String> = set
+        .split_whitespace()
+        .map(|name| format!("+{}", name.trim_start_matches("CAP_").to_lowercase()))
+        .collect();
+    let command = Monitor::command(lab)?;
+    let cmd = Cmd::new("setpriv")
+        .arg(format!("--bounding-set=-all,{}", set.join(",")))
+        .args(["--inh-caps=-all", "--no-new-privs", "sh", "-c"])
+        .arg(format!("exec {}", command.line()))
+        .env_remove("DOCKER_HOST")
+        .in_netns(lab.host().path());
+    let monitor = Monitor::spawn(&cmd, Some(Netns::at(lab.host().path())))?;
+    let ready = monitor.tracer.lines().into_iter().next();
+    ensure!(
+        ready
+            .as_ref()
+            .is_some_and(|line| line["degraded"] == serde_json::json!([])),
+        "{ready:?}"
+    );
+    lab.run(
+        &Run::new("late", "httpd -f -p 80 -h /www")
+            .publish("10009:80")
+            .wait_port("80/tcp"),
+    )?;
+    let to = format!("{HOST_IP}:10009").parse()?;
+    lab.shell(
+        &Place::Host,
+        "iptables -I DOCKER-USER -p tcp --dport 80 -j DROP",
+    )?;
+    let mut probe = Probe::tcp(to);
+    probe.timeout = Duration::from_millis(500);
+    probe.send(lab.outside())?;
+    let named = monitor.wait("its drop is named", Duration::from_secs(5), |samples| {
+        sum(samples, "dockernet_drops_total", "container=\"late\"") >= 1.0
+    });
+    lab.shell(
+        &Place::Host,
+        "iptables -D DOCKER-USER -p tcp --dport 80 -j DROP",
+    )?;
+    named?;
+    let explained = monitor.sum(
+        "dockernet_drops_total",
+        "cause=\"docker-user-drop\",container=\"late\"",
+    )?;
+    ensure!(explained >= 1.0, "{}", monitor.page()?);
+    lab.docker(["rm", "-f", "late"])?;
     monitor.stop()?;
     Ok(())
 }
