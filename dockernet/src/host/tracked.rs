@@ -82,6 +82,17 @@ pub fn find(netns: &NetnsHandle, protocol: u8, tuple: &Tuple) -> Result<Option<E
 /// # Errors
 /// As [`find`].
 pub fn dump(netns: &NetnsHandle) -> Result<Vec<Entry>> {
+    select(netns, |_| true)
+}
+
+/// Those flows of both families that `wanted` wants. The whole table is read for it, and not kept.
+///
+/// # Errors
+/// As [`find`].
+pub fn select(
+    netns: &NetnsHandle,
+    wanted: impl Fn(&Entry) -> bool + Send + Sync,
+) -> Result<Vec<Entry>> {
     let all: Result<Vec<Entry>> = netns.run(|| {
         available()?;
         let mut all = Vec::new();
@@ -92,7 +103,7 @@ pub fn dump(netns: &NetnsHandle) -> Result<Vec<Entry>> {
             &[0; 4],
             true,
             &mut |b| {
-                all.extend(wire::entry(b));
+                all.extend(wire::entry(b).filter(|entry| wanted(entry)));
             },
         )?;
         Ok(all)
