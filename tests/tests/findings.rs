@@ -97,7 +97,15 @@ fn every_event_is_told_of_in_few_lines_and_none_is_in_the_ledger() -> Result<()>
         );
     }
     // The keys are those of a drop.
-    for key in ["time", "netns", "source", "destination", "published", "cause", "expected"] {
+    for key in [
+        "time",
+        "netns",
+        "source",
+        "destination",
+        "published",
+        "cause",
+        "expected",
+    ] {
         ensure!(first.get(key).is_some(), "no {key} in {first}");
     }
     ensure!(finished.count("shown")? == 0, "{:?}", finished.ledger()?);

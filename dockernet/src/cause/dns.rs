@@ -85,10 +85,12 @@ pub(super) fn loopback_resolver(case: &Case<'_>) -> Option<Verdict> {
     let pid = u32::try_from(container.pid?).ok()?;
     let own = case.state.resolver(Some(pid)).ok()?;
     let all = case.state.listeners(&case.netns()?).ok()?;
-    let is_served = [Transport::Udp, Transport::Tcp].into_iter().any(|transport| {
-        let mut sockets = listening_on(&all, transport, 53).into_iter();
-        sockets.any(|socket| socket.accepts(server))
-    });
+    let is_served = [Transport::Udp, Transport::Tcp]
+        .into_iter()
+        .any(|transport| {
+            let mut sockets = listening_on(&all, transport, 53).into_iter();
+            sockets.any(|socket| socket.accepts(server))
+        });
     if is_served {
         return None;
     }
@@ -101,13 +103,17 @@ pub(super) fn loopback_resolver(case: &Case<'_>) -> Option<Verdict> {
     } else if own.is_embedded() && container.dns.contains(&server) {
         (
             "dns-upstream-unreachable",
-            format!("Docker's resolver was told to ask {server} for {name} (--dns), and asks from inside {name}"),
+            format!(
+                "Docker's resolver was told to ask {server} for {name} (--dns), and asks from inside {name}"
+            ),
         )
     } else {
         return None;
     };
     let advice = if container.dns.contains(&server) {
-        format!("recreate {name} with a --dns that it can reach (the host's address instead of loopback)")
+        format!(
+            "recreate {name} with a --dns that it can reach (the host's address instead of loopback)"
+        )
     } else {
         "name a server that containers can reach in \"dns\" of /etc/docker/daemon.json, or give --dns".to_owned()
     };

@@ -111,11 +111,7 @@ pub(crate) fn ask(
         .collect())
 }
 
-fn container_space(
-    inventory: &Inventory,
-    state: &dyn HostState,
-    key: NetnsKey,
-) -> Result<Space> {
+fn container_space(inventory: &Inventory, state: &dyn HostState, key: NetnsKey) -> Result<Space> {
     let info = inventory
         .netns(key)
         .context("the container has ended meanwhile")?;
@@ -158,7 +154,10 @@ pub(crate) fn accept_queue_was_full(container: &Container) -> Verdict {
         "a listener in {} had more connections waiting than its backlog allows: they time out or are tried again",
         container.name
     );
-    families::queues::mend(Verdict::when(false, "accept-queue-full", summary), container)
+    families::queues::mend(
+        Verdict::when(false, "accept-queue-full", summary),
+        container,
+    )
 }
 
 /// A container whose programs are frozen.

@@ -180,17 +180,24 @@ fn addresses(drop: &Drop) -> impl Iterator<Item = IpAddr> {
 }
 
 /// The packet's protocol; that of the published port for a finding, which has no packet.
-fn protocol(drop: &Drop) -> Option<&str> {
+pub(super) fn protocol(drop: &Drop) -> Option<&str> {
     match &drop.packet {
         Some(packet) => Some(&packet.protocol),
-        None => drop.published.as_deref()?.rsplit_once('/').map(|(_, name)| name),
+        None => drop
+            .published
+            .as_deref()?
+            .rsplit_once('/')
+            .map(|(_, name)| name),
     }
 }
 
 /// Both sides of a finding's published port: `0.0.0.0:10001->80/tcp`.
 fn published_ports(drop: &Drop) -> [Option<u16>; 2] {
     let sides = || {
-        let published = drop.published.as_deref().filter(|_| drop.packet.is_none())?;
+        let published = drop
+            .published
+            .as_deref()
+            .filter(|_| drop.packet.is_none())?;
         let (outside, inside) = published.split_once("->")?;
         let outside = outside.rsplit_once(':')?.1.parse().ok()?;
         let inside = inside.split_once('/')?.0.parse().ok()?;

@@ -188,9 +188,7 @@ IpExt: 99
     fn the_running_kernel_has_them() {
         let reader = Reader::default().read(Path::new("/proc/thread-self"));
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket
-            .send_to(b"x", socket.local_addr().unwrap())
-            .unwrap();
+        socket.send_to(b"x", socket.local_addr().unwrap()).unwrap();
         let now = Reader::default()
             .read(Path::new("/proc/thread-self"))
             .unwrap();

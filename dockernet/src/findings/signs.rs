@@ -117,9 +117,8 @@ impl Matters {
 
     /// Forgets what is long over, and namespaces that are gone.
     pub(super) fn tidy(&mut self, now: Instant, is_there: impl Fn(NetnsKey) -> bool) {
-        self.all.retain(|(key, _), matter| {
-            is_there(*key) && now.duration_since(matter.seen) < FORGET
-        });
+        self.all
+            .retain(|(key, _), matter| is_there(*key) && now.duration_since(matter.seen) < FORGET);
     }
 }
 

@@ -78,17 +78,15 @@ pub(super) fn run(
     };
     loop {
         let cost = watch.count(&inventory.borrow().clone());
+        watch.look(&inventory.borrow().clone(), false);
         let pause = if now.elapsed() < SETTLING {
             SETTLING_PAUSE
         } else {
             (cost * SHARE).clamp(SHORTEST, LONGEST)
         };
-        let is_last = !matches!(stop.recv_timeout(pause), Err(RecvTimeoutError::Timeout));
-        if is_last {
+        if !matches!(stop.recv_timeout(pause), Err(RecvTimeoutError::Timeout)) {
             watch.count(&inventory.borrow().clone());
-        }
-        watch.look(&inventory.borrow().clone(), is_last);
-        if is_last {
+            watch.look(&inventory.borrow().clone(), true);
             return Ok(());
         }
     }
@@ -193,7 +191,10 @@ impl Watch<'_> {
                 since,
             };
             let found = judge(&case, sign).unwrap_or_else(|error| {
-                log::info!("looking behind {sign:?} in {}: {error:#}", info.path.display());
+                log::info!(
+                    "looking behind {sign:?} in {}: {error:#}",
+                    info.path.display()
+                );
                 Vec::new()
             });
             self.matters.looked(key, sign, !found.is_empty(), now);

@@ -174,8 +174,13 @@ impl Ethtool {
             },
         };
         // SAFETY: the request holds a name that ends in a zero, and a pointer to the struct that the command fills in.
-        let status =
-            unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL.into(), &raw mut request) };
+        let status = unsafe {
+            libc::ioctl(
+                self.socket.as_raw_fd(),
+                SIOCETHTOOL.into(),
+                &raw mut request,
+            )
+        };
         if status < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -44,11 +44,21 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
 
 /// Why connections to a full queue time out.
 pub(in crate::check) fn verdict(container: &Container, queue: &AcceptQueue) -> Verdict {
-    mend(Verdict::confirmed(
-        "accept-queue-full",
-        format!("the program in {} does not accept what waits on port {}: new connections time out", container.name, queue.local.port()),
-    ), container)
-    .fact(format!("{}: {} connections wait, {} may (Recv-Q > Send-Q)", queue.local, queue.waiting, queue.limit))
+    mend(
+        Verdict::confirmed(
+            "accept-queue-full",
+            format!(
+                "the program in {} does not accept what waits on port {}: new connections time out",
+                container.name,
+                queue.local.port()
+            ),
+        ),
+        container,
+    )
+    .fact(format!(
+        "{}: {} connections wait, {} may (Recv-Q > Send-Q)",
+        queue.local, queue.waiting, queue.limit
+    ))
 }
 
 /// What to do about it.

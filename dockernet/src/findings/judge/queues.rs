@@ -104,10 +104,7 @@ pub(super) fn syn(case: &Case<'_>) -> Result<Vec<Found>> {
     let cookies = number(COOKIES)?;
     let whose = container.map_or("the host", |container| &container.name);
     let port = busiest(&netns)?;
-    let of = port.map_or_else(
-        || "a port".to_owned(),
-        |(port, _)| format!("port {port}"),
-    );
+    let of = port.map_or_else(|| "a port".to_owned(), |(port, _)| format!("port {port}"));
     let verdict = Verdict::when(
         cookies == Some(0),
         "syn-queue-full",
@@ -124,8 +121,7 @@ pub(super) fn syn(case: &Case<'_>) -> Result<Vec<Found>> {
     Ok(vec![match container {
         Some(container) => {
             let mut found = case.to(container, verdict);
-            found.published =
-                port.and_then(|(port, _)| case.published(container, "tcp", port));
+            found.published = port.and_then(|(port, _)| case.published(container, "tcp", port));
             found
         }
         None => hosts(case, verdict, None),
@@ -134,7 +130,10 @@ pub(super) fn syn(case: &Case<'_>) -> Result<Vec<Found>> {
 
 fn with_cookies(case: &Case<'_>, container: &Container, verdict: Verdict) -> Verdict {
     verdict.run(
-        format!("{}sysctl -w net/ipv4/tcp_syncookies=1", live::enter(case.info)),
+        format!(
+            "{}sysctl -w net/ipv4/tcp_syncookies=1",
+            live::enter(case.info)
+        ),
         container.name.clone(),
         Some("docker run --sysctl net.ipv4.tcp_syncookies=1".into()),
         Impact::None,

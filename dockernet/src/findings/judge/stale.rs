@@ -39,8 +39,7 @@ pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
     };
     let mut all: Vec<Found> = Vec::new();
     for entry in flows.iter().filter(|entry| limits.is_fresh(entry, case)) {
-        let Some((container, published, verdict)) =
-            live::stale_udp(inventory, &has_rule, entry)
+        let Some((container, published, verdict)) = live::stale_udp(inventory, &has_rule, entry)
         else {
             continue;
         };
@@ -72,7 +71,9 @@ impl Limits {
     fn read(case: &Case<'_>) -> Result<Self> {
         let number = |key: &str, usual: u64| -> Result<u64> {
             let text = sysctl::read(case.host, key)?;
-            Ok(text.and_then(|text| text.trim().parse().ok()).unwrap_or(usual))
+            Ok(text
+                .and_then(|text| text.trim().parse().ok())
+                .unwrap_or(usual))
         };
         Ok(Self {
             first: number("net/netfilter/nf_conntrack_udp_timeout", 30)?,
