@@ -160,19 +160,20 @@ fn findings_are_lines_for_count_and_no_drops_for_expect_no_drops() -> Result<()>
         .in_netns(lab.host().path());
     let text = thread::spawn(move || text.output());
     thread::sleep(Duration::from_millis(1500));
-    ask(&lab, 2, Duration::ZERO)?;
+    // One event: two might fall on both sides of a reading.
+    ask(&lab, 1, Duration::ZERO)?;
     let finished = counting.wait(Duration::from_secs(8))?;
     ensure!(finished.status == Some(0), "{finished:?}");
-    ensure!(findings(&finished) == [(CAUSE, 2)], "{finished:?}");
+    ensure!(findings(&finished) == [(CAUSE, 1)], "{finished:?}");
     // Nothing was dropped: status 0, which `stop` demands.
-    ensure!(findings(&expecting.stop()?) == [(CAUSE, 2)]);
+    ensure!(findings(&expecting.stop()?) == [(CAUSE, 1)]);
     let text = text
         .join()
         .map_err(|_| anyhow::anyhow!("the thread panicked"))??;
     let wanted = [
         &format!("✗ {CAUSE} (confirmed)"),
-        "till → external ×2",
-        "IpOutNoRoutes rose by 2",
+        "till → external",
+        "IpOutNoRoutes rose by 1",
         "ip route add default via",
     ];
     for part in wanted {

@@ -52,6 +52,7 @@ fn phases(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report>
     if !scenario.heal.is_empty() {
         phase::steps(lab, &scenario.heal).context("healing")?;
         lab.restore_sysctls();
+        let _healthy = phase::servers(lab, scenario, Some(Only::Healthy))?;
         silent_phase(lab, scenario, with_tool).context("healed")?;
     }
     Ok(report)
