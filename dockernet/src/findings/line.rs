@@ -1,5 +1,7 @@
 //! A finding as its line.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{Finding, judge::Found};
@@ -9,8 +11,14 @@ use crate::{
     model::{Drop, NetnsInfo},
 };
 
-/// `info`: where the sign was seen.
-pub(super) fn finding(found: Found, info: &NetnsInfo, inventory: &Inventory) -> Finding {
+/// `info`: where the sign was seen. `since`: how long ago its first event was counted.
+pub(super) fn finding(
+    found: Found,
+    info: &NetnsInfo,
+    inventory: &Inventory,
+    since: Duration,
+) -> Finding {
+    let now = Timestamp::now();
     let Found {
         verdict,
         source,
@@ -22,7 +30,7 @@ pub(super) fn finding(found: Found, info: &NetnsInfo, inventory: &Inventory) -> 
     } = found;
     Finding {
         line: Drop {
-            time: Timestamp::now(),
+            time: now,
             flow: None,
             reason: None,
             location: None,
@@ -42,6 +50,7 @@ pub(super) fn finding(found: Found, info: &NetnsInfo, inventory: &Inventory) -> 
             expected: false,
             count: events.max(1),
         },
+        began: now - since,
         is_hosts_own,
     }
 }

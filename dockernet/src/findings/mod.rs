@@ -17,6 +17,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use jiff::Timestamp;
 
 use crate::{host::netns::NetnsHandle, inventory::Snapshot, model::Drop};
 
@@ -28,6 +29,8 @@ const LAST_LOOK: Duration = Duration::from_secs(2);
 pub struct Finding {
     /// Its line; `packet` is none.
     pub line: Drop,
+    /// When the first of its events was counted.
+    pub began: Timestamp,
     /// It is the host's own, and no container's.
     pub is_hosts_own: bool,
 }

@@ -64,9 +64,24 @@ pub(super) fn of_host(counted: Counters) -> Vec<(Sign, u64)> {
 struct Matter {
     /// Events that no line has told of.
     pending: u64,
+    /// When the first of them was noted.
+    first: Instant,
     seen: Instant,
     next: Instant,
     wait: Duration,
+}
+
+/// A sign whose time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    /// Where it was seen.
+    pub key: NetnsKey,
+    /// What was seen.
+    pub sign: Sign,
+    /// How often since a line told of it.
+    pub events: u64,
+    /// How long ago the first of these was noted.
+    pub since: Duration,
 }
 
 /// Who waits for a look.
@@ -80,23 +95,32 @@ impl Matters {
     pub(super) fn note(&mut self, key: NetnsKey, sign: Sign, events: u64, now: Instant) {
         let matter = self.all.entry((key, sign)).or_insert(Matter {
             pending: 0,
+            first: now,
             seen: now,
             next: now,
             wait: FIRST_WAIT,
         });
+        if matter.pending == 0 {
+            matter.first = now;
+        }
         matter.pending = matter.pending.saturating_add(events);
         matter.seen = now;
     }
 
-    /// What is to be looked at now (`last`: all that is pending), with its events.
-    pub(super) fn due(&self, now: Instant, last: bool) -> Vec<(NetnsKey, Sign, u64)> {
-        let mut due: Vec<_> = self
+    /// What is to be looked at now (`last`: all that is pending).
+    pub(super) fn due(&self, now: Instant, last: bool) -> Vec<Due> {
+        let mut due: Vec<Due> = self
             .all
             .iter()
             .filter(|(_, matter)| matter.pending > 0 && (last || matter.next <= now))
-            .map(|((key, sign), matter)| (*key, *sign, matter.pending))
+            .map(|((key, sign), matter)| Due {
+                key: *key,
+                sign: *sign,
+                events: matter.pending,
+                since: now.duration_since(matter.first),
+            })
             .collect();
-        due.sort_by_key(|(key, sign, _)| (*sign, *key));
+        due.sort_by_key(|due| (due.sign, due.key));
         due
     }
 
@@ -134,13 +158,19 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         matters.note(KEY, Sign::AcceptQueue, 3, start);
-        assert_eq!(matters.due(start, false), [(KEY, Sign::AcceptQueue, 3)]);
+        let due = |events, since| Due {
+            key: KEY,
+            sign: Sign::AcceptQueue,
+            events,
+            since: Duration::from_secs(since),
+        };
+        assert_eq!(matters.due(start, false), [due(3, 0)]);
         matters.looked(KEY, Sign::AcceptQueue, true, start);
         matters.note(KEY, Sign::AcceptQueue, 2, at(1));
         matters.note(KEY, Sign::AcceptQueue, 2, at(2));
         assert!(matters.due(at(29), false).is_empty());
-        assert_eq!(matters.due(at(29), true), [(KEY, Sign::AcceptQueue, 4)]);
-        assert_eq!(matters.due(at(30), false), [(KEY, Sign::AcceptQueue, 4)]);
+        assert_eq!(matters.due(at(29), true), [due(4, 28)]);
+        assert_eq!(matters.due(at(30), false), [due(4, 29)]);
     }
 
     #[test]
@@ -151,9 +181,9 @@ mod tests {
         for second in 0..300 {
             let now = start + Duration::from_secs(second);
             matters.note(KEY, Sign::Unanswered, 1, now);
-            for (key, sign, _) in matters.due(now, false) {
+            for due in matters.due(now, false) {
                 looks += 1;
-                matters.looked(key, sign, false, now);
+                matters.looked(due.key, due.sign, false, now);
             }
         }
         assert!((8..=10).contains(&looks), "{looks}");

@@ -15,7 +15,7 @@ use super::{
     counters::{Counters, Reader, folder},
     judge::{Case, judge},
     line,
-    signs::{self, Matters, Sign},
+    signs::{self, Due, Matters, Sign},
 };
 use crate::{
     host::{
@@ -33,9 +33,9 @@ const LONGEST: Duration = Duration::from_secs(10);
 const SETTLING: Duration = Duration::from_secs(1);
 const SETTLING_PAUSE: Duration = Duration::from_millis(100);
 /// A reading takes at most one part in so many of a core: with more containers it is made more seldom.
-const SHARE: u32 = 2000;
-/// The same for looks behind a sign, while something goes wrong.
-const LOOK_SHARE: u32 = 20;
+const SHARE: u32 = 4000;
+/// After a look behind a sign the next waits so many times as long as it took.
+const LOOK_SHARE: u32 = 8;
 
 /// Devices whose losses are read, at most.
 const UPLINKS: usize = 8;
@@ -179,7 +179,8 @@ impl Watch<'_> {
         if now < self.next_look && !is_last {
             return;
         }
-        for (key, sign, events) in self.matters.due(now, is_last) {
+        for due in self.matters.due(now, is_last) {
+            let Due { key, sign, .. } = due;
             let Some(info) = inventory.netns(key) else {
                 continue;
             };
@@ -187,7 +188,7 @@ impl Watch<'_> {
                 inventory,
                 host: &self.host,
                 info,
-                events,
+                events: due.events,
                 since,
             };
             let found = judge(&case, sign).unwrap_or_else(|error| {
@@ -200,7 +201,9 @@ impl Watch<'_> {
             self.matters.looked(key, sign, !found.is_empty(), now);
             for found in found {
                 // Nobody listens any more: the run is over.
-                let _ = self.sender.send(line::finding(found, info, inventory));
+                let _ = self
+                    .sender
+                    .send(line::finding(found, info, inventory, due.since));
             }
         }
         self.next_look = Instant::now() + now.elapsed() * LOOK_SHARE;

@@ -199,12 +199,15 @@ impl Judge {
     ) -> (Fate, Drop) {
         let Finding {
             mut line,
+            began,
             is_hosts_own,
         } = finding;
         if is_hosts_own && options.scope == Scope::Containers {
             return (Fate::OutOfScope, line);
         }
+        let told = std::mem::replace(&mut line.time, began);
         let fact = self.began.fact(&line);
+        line.time = told;
         line.cause.evidence.extend(fact);
         let fate = asked_for(options, &mut line, inventory);
         (fate, line)

@@ -10,6 +10,7 @@ use crate::{
     check::live::{self, Question},
     host::tracked::{self, Entry},
     model::EndpointKind,
+    report::counted,
 };
 
 /// A flow of the container to the outside that is tracked without translation and without an answer, while no rule
@@ -55,10 +56,7 @@ pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
         .map(|(verdict, _)| {
             let fact = format!(
                 "{} of {} left as they were and {} unanswered, such as {} → {}",
-                match outward.len() {
-                    1 => "1 flow".to_owned(),
-                    more => format!("{more} flows"),
-                },
+                counted(outward.len() as u64, "flow"),
                 container.name,
                 if outward.len() == 1 { "is" } else { "are" },
                 example.original.src,

@@ -11,6 +11,7 @@ use crate::{
         listeners::{Transport, listeners},
     },
     model::{Container, State},
+    report::counted,
 };
 
 /// A namespace all of whose containers are frozen, with something that waits to be read.
@@ -23,7 +24,7 @@ pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
     }
     let netns = live::open(case.info)?;
     let mut waiting: Vec<(u16, &str)> = Vec::new();
-    let (mut unread, mut open, mut datagrams) = (0_u64, 0_usize, 0_u64);
+    let (mut unread, mut open, mut datagrams) = (0_u64, 0_u64, 0_u64);
     for connection in connections(&netns)? {
         if connection.is_open() && connection.unread > 0 {
             open += 1;
@@ -52,12 +53,18 @@ pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
         return Ok(Vec::new());
     };
     let parts = [
-        (unaccepted > 0).then(|| format!("{unaccepted} connections wait to be accepted")),
-        (open > 0).then(|| format!("{unread} bytes wait on {open} connections")),
-        (datagrams > 0).then(|| "datagrams wait unread".to_owned()),
+        (unaccepted > 0).then(|| format!("{} to be accepted", counted(unaccepted, "connection"))),
+        (open > 0).then(|| {
+            format!(
+                "{} on {}",
+                counted(unread, "byte"),
+                counted(open, "connection")
+            )
+        }),
+        (datagrams > 0).then(|| "datagrams".to_owned()),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
-    let verdict = live::paused(container).fact(parts.join(", "));
+    let verdict = live::paused(container).fact(format!("waiting there: {}", parts.join(", ")));
     let mut found = case.to(container, verdict);
     found.published = case.published(container, protocol, port);
     Ok(vec![found])
