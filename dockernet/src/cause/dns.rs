@@ -73,7 +73,7 @@ pub(super) fn embedded_broken(case: &Case<'_>) -> Option<Verdict> {
 /// Rows 78 and 80. A name server at a loopback address means the container itself, where nobody serves names.
 pub(super) fn loopback_resolver(case: &Case<'_>) -> Option<Verdict> {
     let packet = case.packet()?;
-    let server = packet.dst.filter(|server| server.is_loopback())?;
+    let server = packet.dst.filter(IpAddr::is_loopback)?;
     if !case.in_container()
         || !case.evidence.reason_or_silent("NO_SOCKET")
         || packet.dst_port != Some(53)
@@ -85,12 +85,10 @@ pub(super) fn loopback_resolver(case: &Case<'_>) -> Option<Verdict> {
     let pid = u32::try_from(container.pid?).ok()?;
     let own = case.state.resolver(Some(pid)).ok()?;
     let all = case.state.listeners(&case.netns()?).ok()?;
-    let is_served = [Transport::Udp, Transport::Tcp]
+    let mut sockets = [Transport::Udp, Transport::Tcp]
         .into_iter()
-        .any(|transport| {
-            let mut sockets = listening_on(&all, transport, 53).into_iter();
-            sockets.any(|socket| socket.accepts(server))
-        });
+        .flat_map(|transport| listening_on(&all, transport, 53));
+    let is_served = sockets.any(|socket| socket.accepts(server));
     if is_served {
         return None;
     }

@@ -3,7 +3,7 @@
 
 use std::{cell::RefCell, collections::HashMap};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::{
     daemon::Daemon,
@@ -71,6 +71,12 @@ pub(crate) fn ask(
         ),
         Question::Masquerade => (Space::read(&state, named), Vec::new()),
     };
+    // Rules that could not be read would be missing rules.
+    if question == Question::Masquerade
+        && let Some(note) = host.firewall.notes.first()
+    {
+        bail!("the host's firewall rules: {note}");
+    }
     let daemon = Daemon::look(&host.handle);
     let sight = Sight {
         inventory,

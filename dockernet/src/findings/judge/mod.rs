@@ -7,7 +7,7 @@ mod stale;
 mod uplink;
 mod way_out;
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use anyhow::Result;
 
@@ -18,6 +18,10 @@ use crate::{
     inventory::Inventory,
     model::{Container, Endpoint, EndpointKind, NetnsInfo, NetnsKey},
 };
+
+/// Routes and rules are taken away and put back by the engine while it connects networks or restarts: what is missing is
+/// still missing so much later.
+const PASSING: Duration = Duration::from_millis(300);
 
 /// What every judge needs.
 pub(super) struct Case<'a> {
@@ -57,6 +61,16 @@ pub(super) struct Found {
 /// # Errors
 /// What would tell cannot be read.
 pub(super) fn judge(case: &Case<'_>, sign: Sign) -> Result<Vec<Found>> {
+    let found = once(case, sign)?;
+    let passes = matches!(sign, Sign::NoRoute | Sign::Unanswered);
+    if found.is_empty() || !passes {
+        return Ok(found);
+    }
+    thread::sleep(PASSING);
+    once(case, sign)
+}
+
+fn once(case: &Case<'_>, sign: Sign) -> Result<Vec<Found>> {
     match sign {
         Sign::NoRoute => way_out::judge(case),
         Sign::AcceptQueue => queues::accept(case),
