@@ -19,11 +19,10 @@ use crate::{
     cause::Verdict,
     host::{
         accept_queue::AcceptQueue,
-        bridge,
+        bridge, conntrack,
         netns::NetnsHandle,
         route::Family,
         state::{HostState, LiveState},
-        tracked,
     },
     inventory::Inventory,
     map::{self, read::Reading},
@@ -177,7 +176,7 @@ pub(crate) fn paused(container: &Container) -> Verdict {
 pub(crate) fn stale_udp<'i>(
     inventory: &'i Inventory,
     has_rule: &dyn Fn(u16) -> bool,
-    entry: &tracked::Entry,
+    entry: &conntrack::Flow,
 ) -> Option<(&'i Container, &'i Published, Verdict)> {
     let links = &inventory.host_netns()?.links;
     let host = Host {

@@ -8,7 +8,7 @@ use dockernet_common::conntrack::status;
 use super::{Case, Found};
 use crate::{
     check::live::{self, Question},
-    host::tracked::{self, Entry},
+    host::conntrack::{self, Flow},
     model::EndpointKind,
     report::counted,
 };
@@ -31,13 +31,13 @@ pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
         .iter()
         .filter_map(|attachment| Some(attachment.ipv4?.addr()))
         .collect();
-    let flows = tracked::select(case.host, |entry| {
+    let flows = conntrack::flows_where(case.host, |entry| {
         entry.status & status::SEEN_REPLY == 0
             && own.contains(&entry.original.src)
             && entry.reply.dst == entry.original.src
     })?;
     let host = case.inventory.host_key();
-    let outward: Vec<&Entry> = flows
+    let outward: Vec<&Flow> = flows
         .iter()
         .filter(|entry| {
             let to = case.inventory.endpoint(entry.original.dst, Some(host));

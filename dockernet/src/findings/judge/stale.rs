@@ -9,9 +9,9 @@ use super::{Case, Found};
 use crate::{
     check::live,
     host::{
+        conntrack::{self, Flow},
         firewall::Firewall,
         sysctl,
-        tracked::{self, Entry},
     },
     model::NetnsKey,
 };
@@ -22,7 +22,7 @@ const UDP: u8 = 17;
 /// Stale flows through which a packet came just now: others harm nobody any more.
 pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
     let inventory = case.inventory;
-    let flows = tracked::select(case.host, |entry| {
+    let flows = conntrack::flows_where(case.host, |entry| {
         let port = entry.original.dst_port;
         entry.protocol == UDP
             && port.is_some_and(|port| inventory.published_on("udp", port).next().is_some())
@@ -83,7 +83,7 @@ impl Limits {
 
     /// Whether a packet has set its timeout anew since the last look (net/netfilter/nf_conntrack_proto_udp.c,
     /// `nf_conntrack_udp_packet`: what is assured lives the longer time).
-    fn is_fresh(&self, entry: &Entry, case: &Case<'_>) -> bool {
+    fn is_fresh(&self, entry: &Flow, case: &Case<'_>) -> bool {
         let whole = if entry.status & status::ASSURED == 0 {
             self.first
         } else {
