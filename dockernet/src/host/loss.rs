@@ -1,9 +1,6 @@
 //! What a network device lost before the kernel had a packet in hand: no skb, so no drop event.
 
-use std::{
-    io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-};
+use std::io;
 
 use anyhow::{Context as _, Result};
 use netlink_packet_route::{
@@ -11,10 +8,11 @@ use netlink_packet_route::{
     link::{LinkAttribute, LinkMessage, LinkXdp, Stats64, XdpAttached},
 };
 
-use super::netlink;
+use super::{
+    ethtool::{Ethtool, number, words},
+    netlink,
+};
 
-/// `SIOCETHTOOL` (include/uapi/linux/sockios.h).
-const SIOCETHTOOL: u32 = 0x8946;
 /// `ETHTOOL_GSSET_INFO`, `ETHTOOL_GSTRINGS`, `ETHTOOL_GSTATS` (include/uapi/linux/ethtool.h).
 const GET_SET_INFO: u32 = 0x37;
 const GET_STRINGS: u32 = 0x1b;
@@ -92,15 +90,19 @@ fn xdp_drops(device: &str) -> io::Result<Option<u64>> {
     // struct ethtool_sset_info: command, reserved, mask of sets, then a length for each that there is.
     let mut info = words(&[GET_SET_INFO, 0, 1 << STATS, 0, 0]);
     ethtool.ask(&mut info)?;
-    let count = info.get(16..20).and_then(number).unwrap_or(0).min(MOST);
-    let length = usize::try_from(count).map_err(io::Error::other)?;
+    let count = info.get(16..20).and_then(number).unwrap_or(0);
+    if count > MOST {
+        return Ok(None);
+    }
+    // The kernel writes as many as the driver has by then, whatever it is told: queues may be added meanwhile.
+    let room = usize::try_from(count * 2 + 256).map_err(io::Error::other)?;
     // struct ethtool_gstrings: command, set, length, names.
     let mut names = words(&[GET_STRINGS, STATS, count]);
-    names.resize(12 + length * NAME, 0);
+    names.resize(12 + room * NAME, 0);
     ethtool.ask(&mut names)?;
     // struct ethtool_stats: command, length, 64-bit numbers.
     let mut values = words(&[GET_STATS, count]);
-    values.resize(8 + length * 8, 0);
+    values.resize(8 + room * 8, 0);
     ethtool.ask(&mut values)?;
     let names = names.get(12..).unwrap_or_default().chunks_exact(NAME);
     let values = values.get(8..).unwrap_or_default().chunks_exact(8);
@@ -128,64 +130,6 @@ fn dropped(named: impl Iterator<Item = (String, u64)>) -> Option<u64> {
         *sum = Some(sum.unwrap_or(0_u64).saturating_add(value));
     }
     whole.or(parts)
-}
-
-fn words(all: &[u32]) -> Vec<u8> {
-    all.iter().flat_map(|word| word.to_ne_bytes()).collect()
-}
-
-fn number(bytes: &[u8]) -> Option<u32> {
-    bytes.try_into().ok().map(u32::from_ne_bytes)
-}
-
-/// A socket to ask a device's driver by.
-struct Ethtool {
-    socket: OwnedFd,
-    name: [libc::c_char; libc::IFNAMSIZ],
-}
-
-impl Ethtool {
-    fn open(device: &str) -> io::Result<Self> {
-        let bytes = device.as_bytes();
-        let mut name = [0; libc::IFNAMSIZ];
-        if bytes.len() >= name.len() {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        for (to, from) in name.iter_mut().zip(bytes) {
-            *to = from.cast_signed();
-        }
-        // SAFETY: socket() takes no pointer.
-        let socket =
-            unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-        if socket < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is new and owned by nobody else.
-        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-        Ok(Self { socket, name })
-    }
-
-    /// `data` is the command's struct; the kernel writes no more than the length in it says.
-    fn ask(&self, data: &mut [u8]) -> io::Result<()> {
-        let mut request = libc::ifreq {
-            ifr_name: self.name,
-            ifr_ifru: libc::__c_anonymous_ifr_ifru {
-                ifru_data: data.as_mut_ptr().cast(),
-            },
-        };
-        // SAFETY: the request holds a name that ends in a zero, and a pointer to the struct that the command fills in.
-        let status = unsafe {
-            libc::ioctl(
-                self.socket.as_raw_fd(),
-                SIOCETHTOOL.into(),
-                &raw mut request,
-            )
-        };
-        if status < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

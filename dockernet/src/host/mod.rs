@@ -11,6 +11,7 @@ pub mod conntrack;
 pub mod device;
 pub mod docker;
 pub mod engine_files;
+mod ethtool;
 pub mod fdb;
 pub mod firewall;
 pub mod freezer;
