@@ -119,6 +119,7 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
     let status = runtime.block_on(service.engine_within(patience));
     degraded.extend(status.problem().map(str::to_owned));
     let inventory = service.current();
+    degraded.extend(inventory.caveats());
     let networks: Vec<&str> = inventory
         .networks()
         .flat_map(|network| [Some(network.name.as_str()), network.bridge.as_deref()])
