@@ -152,7 +152,7 @@ fn faulty_phase(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<R
     Ok(Report { kernel, told })
 }
 
-/// Packets by what was said of them.
+/// Packets, or events, by what was said of them.
 fn causes(finished: &Finished) -> BTreeMap<(String, String), u64> {
     let mut told = BTreeMap::new();
     for line in finished.drops().chain(finished.of_type("finding")) {
