@@ -58,7 +58,7 @@ impl HookPoint {
             Some(match frame.as_ref() {
                 "nft_do_chain_ipv4" => "ipv4",
                 "nft_do_chain_ipv6" => "ipv6",
-                "nft_do_chain_inet" => "inet",
+                "nft_do_chain_inet" | "nft_do_chain_inet_ingress" => "inet",
                 "nft_do_chain_bridge" => "bridge",
                 "nft_do_chain_netdev" => "netdev",
                 "nft_do_chain_arp" => "arp",

@@ -153,7 +153,7 @@ impl Context<'_> {
             return Seen::Unknown;
         }
         match field {
-            Field::Iif if self.hook == Hook::Output => Seen::Name(""),
+            Field::Iif if matches!(self.hook, Hook::Output | Hook::Egress) => Seen::Name(""),
             // br_forward_finish and br_dev_queue_push_xmit name no device that it came in by (net/bridge/br_forward.c).
             Field::Iif if self.hook == Hook::Postrouting && self.family == Family::Bridge => {
                 Seen::Name("")
