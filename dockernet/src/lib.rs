@@ -14,6 +14,8 @@ pub mod doctor;
 pub mod evidence;
 pub mod explain;
 pub mod host;
+#[doc(hidden)]
+pub mod hostile;
 pub mod inventory;
 pub mod map;
 pub mod model;

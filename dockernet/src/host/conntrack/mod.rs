@@ -1,6 +1,6 @@
 //! The connection tracking table of a network namespace, over ctnetlink: the whole of it, or one flow.
 
-mod message;
+pub(crate) mod message;
 
 use std::{
     os::fd::{AsRawFd as _, OwnedFd},

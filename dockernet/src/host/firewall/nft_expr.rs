@@ -340,13 +340,16 @@ fn vmap(value: &Value, sets: &Sets<'_>) -> Target {
         },
         None => return unreadable(),
     };
-    let entries = list
+    let entries: Option<_> = list
         .iter()
-        .filter_map(|entry| match entry.as_array().map(Vec::as_slice) {
+        .map(|entry| match entry.as_array().map(Vec::as_slice) {
             Some([key, verdict]) => Some((element(&side, key), read_verdict(verdict))),
             _ => None,
         })
         .collect();
+    let Some(entries) = entries else {
+        return unreadable();
+    };
     Target::Vmap {
         keys,
         entries,
