@@ -47,7 +47,7 @@ pub(crate) fn verb(names: &[String], minutes: u32) -> Result<()> {
     process::run(
         project::cargo()
             .args(["test", "--quiet", "--package", "dockernet-tests"])
-            .args(["--test", "hostile", "--", "--ignored", "--exact", "seeds"])
+            .args(["--test", "hostile"])
             .env("DOCKERNET_SEEDS", &seeds),
     )?;
     let mut found = Vec::new();
