@@ -34,8 +34,8 @@ struct Leaving {
     towards: u8,
 }
 
-/// A packet is about to leave a device. Few reads for most of them: once conntrack is assured of a flow and its direction is
-/// reported, a table says so that is looked up by index.
+/// A packet is about to leave a device. Two reads for most of them: once conntrack is assured of a flow and there is nothing
+/// more to report of its direction, a table says so that is looked up by index.
 #[inline(always)]
 pub(crate) fn leaving(skb: *const u8) {
     let nfct: u64 = Probe::load(skb, offsets!(skb_nfct));
@@ -52,33 +52,40 @@ pub(crate) fn leaving(skb: *const u8) {
     {
         return;
     }
-    let state = Probe::load::<u64>(entry, offsets!(ct_status)) as u32;
+    let towards = if ctinfo >= info::IS_REPLY {
+        direction::REPLY
+    } else {
+        direction::ORIGINAL
+    };
+    // A new flow in an old one's memory shows itself by its first packet.
+    if ctinfo != info::NEW && is_settled(entry, towards) {
+        return;
+    }
     let packet = Leaving {
         skb,
         entry,
-        state,
+        state: Probe::load::<u64>(entry, offsets!(ct_status)) as u32,
         info: ctinfo,
-        towards: if ctinfo >= info::IS_REPLY {
-            direction::REPLY
-        } else {
-            direction::ORIGINAL
-        },
+        towards,
     };
     // A bridged packet that br_netfilter has given a new destination leaves the bridge itself first, before POSTROUTING, where
     // its source may change too (br_nf_pre_routing_finish_bridge, net/bridge/br_netfilter_hooks.c) and the entry is confirmed.
-    if state & status::CONFIRMED == 0 {
+    if packet.state & status::CONFIRMED == 0 {
         return;
     }
-    let is_assured = state & status::ASSURED != 0;
-    if state & NAT == 0 {
-        // docker-proxy's flows are told apart by their first packets.
-        if !is_assured && ctinfo != info::ESTABLISHED {
+    let is_assured = packet.state & status::ASSURED != 0;
+    if packet.state & NAT == 0 {
+        if is_assured && ctinfo != info::NEW {
+            // Whether a flow is translated is decided by its first packet.
+            settle(entry, towards);
+        } else if ctinfo != info::ESTABLISHED {
+            // docker-proxy's flows are told apart by their first packets.
             untranslated(&packet);
         }
         return;
     }
-    if is_assured && ctinfo != info::NEW && is_settled(&packet) {
-        return;
+    if ctinfo == info::NEW {
+        unsettle(entry);
     }
     translated(&packet);
 }
@@ -89,18 +96,32 @@ fn word(entry: *const u8) -> u64 {
 }
 
 #[inline(always)]
-fn is_settled(packet: &Leaving) -> bool {
-    let (slot, mark) = settled(packet.entry as u64, word(packet.entry), packet.towards);
+fn is_settled(entry: *const u8, towards: u8) -> bool {
+    let (slot, mark) = settled(entry as u64, word(entry), towards);
     // SAFETY: a u64 is read at once.
     DOCKERNET_SETTLED.get(slot).copied() == Some(mark)
 }
 
 #[inline(always)]
-fn settle(packet: &Leaving) {
-    let (slot, mark) = settled(packet.entry as u64, word(packet.entry), packet.towards);
+fn settle(entry: *const u8, towards: u8) {
+    let (slot, mark) = settled(entry as u64, word(entry), towards);
     if let Some(place) = DOCKERNET_SETTLED.get_ptr_mut(slot) {
         // SAFETY: a map value; a u64 is written at once.
         unsafe { place.write_volatile(mark) };
+    }
+}
+
+/// Forgets both directions of the flow that had this memory before, should it have looked the same.
+#[inline(always)]
+fn unsettle(entry: *const u8) {
+    for towards in [direction::ORIGINAL, direction::REPLY] {
+        if is_settled(entry, towards) {
+            let (slot, _) = settled(entry as u64, 0, towards);
+            if let Some(place) = DOCKERNET_SETTLED.get_ptr_mut(slot) {
+                // SAFETY: a map value; a u64 is written at once.
+                unsafe { place.write_volatile(0) };
+            }
+        }
     }
 }
 
@@ -143,7 +164,7 @@ fn translated(packet: &Leaving) {
         (what::ANSWERED, before | direction::REPLY)
     } else {
         if is_assured {
-            settle(packet);
+            settle(packet.entry, packet.towards);
         }
         return;
     };
@@ -151,7 +172,7 @@ fn translated(packet: &Leaving) {
     if is_assured {
         // A report that found no room is tried again: only then is the flow not known as reported.
         if reported(packet, print) & packet.towards != 0 {
-            settle(packet);
+            settle(packet.entry, packet.towards);
         }
     }
 }

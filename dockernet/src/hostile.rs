@@ -8,7 +8,7 @@ use crate::{
     check::last_words,
     host::{
         conntrack, docker::convert, engine_files, firewall, freezer, hosts, listeners, proxies,
-        queue, resolver::Resolv, sysctl, tracked,
+        queue, resolver::Resolv, sysctl,
     },
 };
 
@@ -123,7 +123,7 @@ pub fn proc(bytes: &[u8]) {
     let _ = queue::parse_softnet(text);
     let _ = freezer::state_files(text);
     let _ = freezer::says_frozen(text);
-    let _ = tracked::parse_counters(text);
+    let _ = conntrack::counters::parse_counters(text);
     let _ = proxies::parse(bytes);
     let _ = Resolv::parse(text);
     let _ = hosts::parse(text);

@@ -113,13 +113,7 @@ fn load() -> Result<(OwnedFd, OwnedFd)> {
         0xffff_ffff_0000_00b7, // r0 = -1
         0x0000_0000_0000_0095, // exit
     ];
-    let license = c"GPL";
-    let mut attributes = vec![0; 128];
-    attributes[..4].copy_from_slice(&SCHED_CLS.to_ne_bytes());
-    attributes[4..8].copy_from_slice(&6_u32.to_ne_bytes());
-    attributes[8..16].copy_from_slice(&(instructions.as_ptr() as u64).to_ne_bytes());
-    attributes[16..24].copy_from_slice(&(license.as_ptr() as u64).to_ne_bytes());
-    attributes[48..55].copy_from_slice(b"foreign");
+    let mut attributes = program_attributes(SCHED_CLS, &instructions, b"foreign");
     let program = bpf(PROG_LOAD, &mut attributes).context("loading a program")?;
     Ok((map, owned(program)))
 }
@@ -149,6 +143,58 @@ fn bpf(command: libc::c_int, attributes: &mut [u8]) -> Result<RawFd> {
         return Err(io::Error::last_os_error().into());
     }
     Ok(RawFd::try_from(result)?)
+}
+
+/// An empty program at a raw tracepoint; gone when dropped.
+#[derive(Debug)]
+pub struct EmptyTracepoint {
+    _program: OwnedFd,
+    _link: OwnedFd,
+}
+
+impl EmptyTracepoint {
+    /// At the tracepoint of this name.
+    ///
+    /// # Errors
+    /// The kernel refuses, or has no such tracepoint.
+    pub fn attach(tracepoint: &str) -> Result<Self> {
+        const RAW_TRACEPOINT: u32 = 17;
+        const RAW_TRACEPOINT_OPEN: libc::c_int = 17;
+        // r0 = 0; exit
+        let instructions: [u64; 2] = [0xb7, 0x95];
+        let program = owned(
+            bpf(
+                PROG_LOAD,
+                &mut program_attributes(RAW_TRACEPOINT, &instructions, b"empty"),
+            )
+            .context("loading an empty program")?,
+        );
+        let name = CString::new(tracepoint)?;
+        let mut attributes = vec![0; 64];
+        attributes[..8].copy_from_slice(&(name.as_ptr() as u64).to_ne_bytes());
+        attributes[8..12].copy_from_slice(&program.as_raw_fd().to_ne_bytes());
+        let link = owned(
+            bpf(RAW_TRACEPOINT_OPEN, &mut attributes)
+                .with_context(|| format!("attaching to {tracepoint}"))?,
+        );
+        Ok(Self {
+            _program: program,
+            _link: link,
+        })
+    }
+}
+
+/// `bpf_attr` of `BPF_PROG_LOAD`. What it points to has to outlive the call.
+fn program_attributes(kind: u32, instructions: &[u64], name: &[u8]) -> Vec<u8> {
+    const LICENSE: &std::ffi::CStr = c"GPL";
+    let mut attributes = vec![0; 128];
+    attributes[..4].copy_from_slice(&kind.to_ne_bytes());
+    let count = u32::try_from(instructions.len()).unwrap_or(0);
+    attributes[4..8].copy_from_slice(&count.to_ne_bytes());
+    attributes[8..16].copy_from_slice(&(instructions.as_ptr() as u64).to_ne_bytes());
+    attributes[16..24].copy_from_slice(&(LICENSE.as_ptr() as u64).to_ne_bytes());
+    attributes[48..48 + name.len()].copy_from_slice(name);
+    attributes
 }
 
 /// How many programs hang on a device's egress by tcx, in the calling thread's namespace.

@@ -5,6 +5,7 @@
 //! collects its JSON lines. [`scenario`] reads `scenarios/*.toml` and runs each: healthy first, then broken.
 //! Nothing leaves the lab's own namespaces, and nothing of the machine's is changed.
 
+mod choice;
 mod cleanup;
 mod container;
 mod daemon;
@@ -27,6 +28,7 @@ mod tracer;
 pub mod traffic;
 mod wires;
 
+pub use choice::{engines_of_run, is_full, seed};
 pub use container::Run;
 pub use daemon::DaemonOptions;
 pub use engine::{Engine, engines};

@@ -49,7 +49,7 @@ pub fn tool_path() -> Result<PathBuf> {
 #[derive(Debug)]
 pub struct Tracer {
     child: Child,
-    lines: Arc<Mutex<Vec<Value>>>,
+    lines: Arc<Mutex<Lines>>,
     errors: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
     started: Instant,
@@ -116,7 +116,7 @@ impl Tracer {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("starting `{}`", cmd.line()))?;
-        let lines = Arc::new(Mutex::new(Vec::new()));
+        let lines = Arc::new(Mutex::new(Lines::default()));
         let errors = Arc::new(Mutex::new(String::new()));
         let mut readers = Vec::new();
         if let Some(stdout) = child.stdout.take() {
@@ -183,7 +183,8 @@ impl Tracer {
         self.lines
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+            .parsed()
+            .to_vec()
     }
 
     /// What it wrote to standard error so far.
@@ -215,10 +216,18 @@ impl Tracer {
     /// # Errors
     /// It does not end within 10 s, ends otherwise, or its ledger does not balance.
     pub fn stop(self) -> Result<Finished> {
+        self.stop_within(Duration::from_secs(10))
+    }
+
+    /// The same for one that may have much to write first.
+    ///
+    /// # Errors
+    /// As for [`Self::stop`], with `limit`.
+    pub fn stop_within(self, limit: Duration) -> Result<Finished> {
         // Rings are drained every 100 ms at most: what was just dropped shall still be told.
         thread::sleep(Duration::from_millis(250));
         self.signal(Signal::SIGINT)?;
-        let finished = self.wait(Duration::from_secs(10))?;
+        let finished = self.wait(limit)?;
         ensure!(
             finished.status == Some(0),
             "dockernet-trace ended with {:?}: {}",
@@ -266,14 +275,30 @@ impl Drop for Tracer {
     }
 }
 
-fn read_lines(stdout: ChildStdout, lines: &Mutex<Vec<Value>>) {
-    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+/// What came by stdout. It is read at once and parsed when it is asked for: a slow reader would slow the tool.
+#[derive(Debug, Default)]
+struct Lines {
+    raw: Vec<String>,
+    parsed: Vec<Value>,
+}
+
+impl Lines {
+    fn parsed(&mut self) -> &[Value] {
         // A line that is no JSON is kept as a string: the checks refuse it.
-        let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+        let new = self.raw.drain(..);
+        self.parsed
+            .extend(new.map(|line| serde_json::from_str(&line).unwrap_or(Value::String(line))));
+        &self.parsed
+    }
+}
+
+fn read_lines(stdout: ChildStdout, lines: &Mutex<Lines>) {
+    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
         lines
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(value);
+            .raw
+            .push(line);
     }
 }
 

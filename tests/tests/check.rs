@@ -4,7 +4,7 @@ use std::{path::Path, thread, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use dockernet_tests::{
-    Cmd, DaemonOptions, Engine, Lab, LabOptions, Output, Place, Run, ServerKind, can_run, engines,
+    Cmd, DaemonOptions, Lab, LabOptions, Output, Place, Run, ServerKind, can_run, engines_of_run,
     group, progress, tool_path,
 };
 use serde::Deserialize;
@@ -76,23 +76,12 @@ fn faults(file: &str) -> Result<Vec<Fault>> {
     Ok(faults.fault)
 }
 
-/// All engines with `DOCKERNET_TEST_FULL=1`, else the one that `DOCKERNET_TEST_SEED` says.
-fn chosen() -> Result<Vec<Engine>> {
-    let mut engines = engines()?;
-    if std::env::var_os("DOCKERNET_TEST_FULL").is_some_and(|value| value == "1") {
-        return Ok(engines);
-    }
-    let seed: usize = std::env::var("DOCKERNET_TEST_SEED").map_or(Ok(0), |text| text.parse())?;
-    let place = seed % engines.len().max(1);
-    Ok(vec![engines.swap_remove(place)])
-}
-
 #[test]
 fn healthy_then_each_fault() -> Result<()> {
     if !can_run()? {
         return Ok(());
     }
-    for engine in chosen()? {
+    for engine in engines_of_run()? {
         let mut lab = Lab::start(&engine, &LabOptions::default())?;
         lab.docker([
             "network",
@@ -161,7 +150,7 @@ fn without_docker_proxy_and_without_docker() -> Result<()> {
     if !can_run()? {
         return Ok(());
     }
-    for engine in chosen()? {
+    for engine in engines_of_run()? {
         let mut daemon = DaemonOptions::default();
         daemon.config.insert("userland-proxy".into(), false.into());
         daemon.config.insert("live-restore".into(), true.into());

@@ -6,16 +6,20 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     process::ExitCode,
     time::Instant,
 };
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use dockernet_tests::{
-    DaemonOptions, Engine, Lab, LabOptions, can_run, engines,
-    scenario::{self, Report, Scenario},
-    tool_path,
+    Cmd, DaemonOptions, Engine, Lab, LabOptions, can_run, engines, is_full,
+    scenario::{self, Confusion, Report, Scenario},
+    seed, tool_path,
 };
+
+/// One pair of so many runs where not all do.
+const PAIRS: usize = 4;
 
 struct Options {
     names: Vec<String>,
@@ -49,6 +53,14 @@ fn options() -> Options {
 }
 
 impl Options {
+    /// Where the confusion matrix of a whole run goes (`DOCKERNET_CONFUSION`).
+    fn page(&self) -> Option<PathBuf> {
+        let is_whole = self.names.is_empty() && self.skip.is_empty() && !self.evidence;
+        std::env::var_os("DOCKERNET_CONFUSION")
+            .filter(|_| is_whole)
+            .map(PathBuf::from)
+    }
+
     fn selects(&self, name: &str) -> bool {
         let fits = |pattern: &String| {
             if self.exact {
@@ -73,7 +85,8 @@ fn main() -> ExitCode {
 }
 
 fn harness(options: &Options) -> Result<bool> {
-    let scenarios = scenario::all()?;
+    let mut scenarios = scenario::all()?;
+    scenarios.extend(scenario::pairs()?);
     if options.list {
         for scenario in &scenarios {
             println!("{}: test", scenario.name);
@@ -103,6 +116,7 @@ fn harness(options: &Options) -> Result<bool> {
     println!("\nrunning {} tests", plan.len());
     let mut lab = None;
     let mut failures = Vec::new();
+    let mut confusion = Confusion::default();
     for (engine, scenario) in &plan {
         let name = format!("{}::{}", scenario.name, engine.name);
         let started = Instant::now();
@@ -111,17 +125,24 @@ fn harness(options: &Options) -> Result<bool> {
         match outcome {
             Ok(report) => {
                 println!("test {name} ... ok ({seconds:.1} s)");
+                confusion.add(scenario, &report);
                 if options.evidence {
                     println!("     kernel: {:?}", report.kernel);
                 }
             }
             Err(error) => {
                 println!("test {name} ... FAILED ({seconds:.1} s)\n{error:#}");
+                confusion.add_failed(&name);
                 failures.push(name);
             }
         }
     }
     drop(lab);
+    if let Some(page) = options.page() {
+        let when = Cmd::new("date").arg("+%Y-%m-%d").run()?;
+        std::fs::write(&page, confusion.page(when.trim()))
+            .with_context(|| format!("writing {}", page.display()))?;
+    }
     println!(
         "\ntest result: {}. {} passed; {} failed; 0 ignored",
         if failures.is_empty() { "ok" } else { "FAILED" },
@@ -157,20 +178,17 @@ fn plan<'a>(
     scenarios: &'a [Scenario],
     engines: &'a [Engine],
 ) -> Result<Vec<(&'a Engine, &'a Scenario)>> {
-    let full = std::env::var_os("DOCKERNET_TEST_FULL").is_some_and(|value| value == "1");
-    let seed: usize = match std::env::var("DOCKERNET_TEST_SEED") {
-        Ok(text) => text
-            .parse()
-            .map_err(|_| anyhow!("DOCKERNET_TEST_SEED is {text:?}, which is no number"))?,
-        Err(_) => 0,
-    };
+    let seed = seed()?;
     let mut plan = Vec::new();
     for (index, scenario) in scenarios.iter().enumerate() {
+        if !scenario.beside.is_empty() && !is_full() && index % PAIRS != seed % PAIRS {
+            continue;
+        }
         let able: Vec<&Engine> = engines.iter().filter(|e| scenario.runs_on(e)).collect();
         if able.is_empty() {
             // Not silent, and not a failure: a second engine is a matter of the machine.
             println!("{}: no engine here has this fault", scenario.name);
-        } else if full {
+        } else if is_full() {
             plan.extend(able.into_iter().map(|engine| (engine, scenario)));
         } else {
             plan.push((able[(index + seed) % able.len()], scenario));

@@ -9,7 +9,9 @@ use dockernet::host::{
     firewall::{Elements, Firewall, Item, Match, Rule, Target, Verdict},
     netns::NetnsHandle,
 };
-use dockernet_tests::{Engine, Lab, LabOptions, Place, Run, can_run, engines, group, progress};
+use dockernet_tests::{
+    Engine, Lab, LabOptions, Part, Place, Run, can_run, engines, group, progress,
+};
 
 #[test]
 fn what_engines_write() -> Result<()> {
@@ -19,7 +21,7 @@ fn what_engines_write() -> Result<()> {
     for engine in engines()? {
         let mut lab = Lab::start(&engine, &LabOptions::default())?;
         furnish(&lab)?;
-        let parts: &mut [(&str, fn(&mut Lab) -> Result<()>)] = &mut [
+        let parts: &[Part<'_, Lab>] = &[
             ("all of it is read", complete),
             ("it is what it was", golden),
         ];

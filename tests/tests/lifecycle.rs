@@ -119,9 +119,12 @@ fn sigkill(lab: &mut Lab) -> Result<()> {
 }
 
 fn second_instance(lab: &mut Lab) -> Result<()> {
-    let first = Tracer::start(lab, &[])?;
-    let second = Tracer::start(lab, &[])?;
+    let mut first = Tracer::start(lab, &[])?;
+    let mut second = Tracer::start(lab, &[])?;
     knock(lab)?;
+    for tracer in [&mut first, &mut second] {
+        tracer.wait_for(Duration::from_secs(3), |line| line["type"] == "drop");
+    }
     let (first, second) = (first.stop()?, second.stop()?);
     names_web(&first)?;
     names_web(&second)

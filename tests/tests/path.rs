@@ -43,6 +43,7 @@ fn on(engine: &Engine) -> Result<()> {
             ("no answer from outside", silent_outside),
             ("a loss without a drop", lost),
             ("nothing to see", nothing),
+            ("docker-proxy is named", proxied),
             ("probes of every kind", probes),
             ("a watch tells changes", watch),
             ("the classic tracepoints", classic),
@@ -500,6 +501,42 @@ fn nothing(lab: &mut Lab) -> Result<()> {
         finished.of_type("journey").count() == 0 && finished.of_type("path").count() == 0,
         "{:?}",
         finished.lines
+    );
+    Ok(())
+}
+
+/// The host's own connections to 127.0.0.1 are not translated: docker-proxy carries them.
+fn proxied(lab: &mut Lab) -> Result<()> {
+    let finished = follow(lab, &["--to", ":10001"], SETTLED, |lab| {
+        let outcome = Probe::tcp("127.0.0.1:10001".parse()?).send(lab.host())?;
+        ensure!(
+            outcome == Outcome::Ok,
+            "the port on loopback answers {outcome}"
+        );
+        Ok(())
+    })?;
+    expect_exit(&finished, 0)?;
+    let syn = journeys_of(&finished, "forward")
+        .find(|journey| {
+            journey["packet"]["dst"] == "127.0.0.1" && journey["packet"]["tcp_flags"] == "S"
+        })
+        .with_context(|| format!("no SYN to loopback: {:#?}", finished.lines))?;
+    let sentence = syn["sentence"].as_str().unwrap_or_default();
+    ensure!(
+        sentence.starts_with("delivered to docker-proxy (pid ") && sentence.contains(" web:80 "),
+        "{syn}"
+    );
+    let sums: Vec<&Value> = finished.of_type("path").collect();
+    ensure!(
+        sums.iter().any(|sum| sum["to"] == "127.0.0.1:10001"
+            && sum["sentence"]
+                .as_str()
+                .is_some_and(|text| text.starts_with("answered by docker-proxy")))
+            && sums
+                .iter()
+                .any(|sum| sum["destination"]["container"]["name"] == "web"
+                    && sum["sentence"] == "answered"),
+        "{sums:#?}"
     );
     Ok(())
 }

@@ -112,7 +112,9 @@ fn reachable() -> Result<(TempDir, PathBuf)> {
     let folder = tempfile::tempdir()?;
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755))?;
     let copy = folder.path().join("dockernet-trace");
-    std::fs::copy(tool_path()?, &copy)?;
+    // By another process: a descriptor of ours that is open for writing could be inherited by what a test beside this one
+    // starts at that moment, and the copy could not be run meanwhile (ETXTBSY).
+    Cmd::new("cp").arg(tool_path()?).arg(&copy).run()?;
     Ok((folder, copy))
 }
 

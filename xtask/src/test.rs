@@ -26,6 +26,13 @@ pub(crate) fn verb(full: bool, filter: &[OsString]) -> Result<()> {
     if full {
         lab.env("DOCKERNET_TEST_FULL", "1");
     }
+    // What was told of each fault; a full run's is kept.
+    let page = if full {
+        "docs/confusion.md"
+    } else {
+        "target/confusion.md"
+    };
+    lab.env("DOCKERNET_CONFUSION", project::root().join(page));
     let seed = seed();
     eprintln!("xtask: DOCKERNET_TEST_SEED={seed} (give it to repeat this choice of cases)");
     lab.env("DOCKERNET_TEST_SEED", seed);

@@ -12,7 +12,7 @@ pub(super) use stale::stale_udp;
 
 use super::Case;
 use crate::{
-    host::{netns::NetnsHandle, tracked::Entry},
+    host::{conntrack::Flow, netns::NetnsHandle},
     model::Tuple,
 };
 use dockernet_common::{conntrack::status, record::flag};
@@ -34,7 +34,7 @@ fn tuple(case: &Case<'_>) -> Option<Tuple> {
 }
 
 /// The flow that a TCP packet belongs to by its addresses and ports, whether conntrack took it for part of it or not.
-pub(super) fn flow_of(case: &Case<'_>, netns: &NetnsHandle) -> Option<Entry> {
+pub(super) fn flow_of(case: &Case<'_>, netns: &NetnsHandle) -> Option<Flow> {
     case.state.flow(netns, TCP, &tuple(case)?).ok()?
 }
 
@@ -61,7 +61,7 @@ fn ends(tuple: &Tuple) -> String {
 }
 
 /// A flow as evidence.
-pub(super) fn entry_text(entry: &Entry) -> String {
+pub(super) fn entry_text(entry: &Flow) -> String {
     format!(
         "conntrack has {}, answered by {}",
         ends(&entry.original),

@@ -36,7 +36,7 @@ mod sizes;
 mod socket;
 mod stale;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verdict;
 mod wire;
 

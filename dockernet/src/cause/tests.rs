@@ -174,7 +174,7 @@ impl Scene {
     }
 }
 
-fn record() -> DropRecord {
+pub(crate) fn record() -> DropRecord {
     DropRecord {
         ktime_ns: 0,
         skb: 0,

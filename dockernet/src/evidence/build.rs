@@ -7,17 +7,13 @@ use dockernet_common::{
     record::{DropRecord, flag},
 };
 
-use super::{
-    Evidence, HookPoint,
-    flow::{address, flow_id, tuple},
-    packet,
-};
+use super::{Evidence, HookPoint, flow::flow_id, packet};
 use crate::{
     bpf::{clock::Clock, reasons::Reasons, symbols::Symbols},
     inventory::Inventory,
     model::{
         Cause, Confidence, Drop, Endpoint, EndpointKind, Nat, NatKind, Netns, NetnsKey, NetnsOwner,
-        Owner, Packet,
+        Owner, Packet, Tuple, address,
     },
 };
 
@@ -61,7 +57,7 @@ pub fn evidence(record: &DropRecord, names: &Names<'_>) -> Evidence {
             .map(|link| link.name.clone()),
     };
     let packet = packet::shown(record, &parsed);
-    let nat = nat(record, &packet);
+    let nat = nat(record);
     let mut drop = Drop {
         time: names.clock.wall(record.ktime_ns),
         flow: flow(&packet, record),
@@ -209,7 +205,7 @@ fn adopt(drop: &mut Drop) {
     }
 }
 
-fn nat(record: &DropRecord, packet: &Packet) -> Option<Nat> {
+fn nat(record: &DropRecord) -> Option<Nat> {
     if record.flags & flag::CONNTRACK == 0 {
         return None;
     }
@@ -223,11 +219,10 @@ fn nat(record: &DropRecord, packet: &Packet) -> Option<Nat> {
         (false, true) => NatKind::Dnat,
         (true, true) => NatKind::Both,
     };
-    let echo = packet.icmp.is_some();
     Some(Nat {
         kind,
-        original: tuple(&conntrack.original, echo)?,
-        reply: tuple(&conntrack.reply, echo)?,
+        original: Tuple::of(&conntrack.original)?,
+        reply: Tuple::of(&conntrack.reply)?,
     })
 }
 

@@ -28,7 +28,6 @@ mod rooted;
 pub mod route;
 pub mod state;
 pub mod sysctl;
-pub mod tracked;
 pub mod vxlan;
 
 /// Runs a program that lists something, for at most some seconds; none if it is not installed.

@@ -129,75 +129,14 @@ fn ask(
     let mut bytes = vec![0; request.buffer_len()];
     request.serialize(&mut bytes);
     let mut end = End::Whole;
-    talk(SockProtocol::NetlinkRoute, &bytes, &mut |datagram| {
+    talk(&bytes, &mut |datagram| {
         decode(datagram, flags & NLM_F_DUMP != 0, &mut end, each)
     })?;
     Ok(end)
 }
 
-/// Asks another netlink family than routing, for one object or (`is_dump`) for all; each answer's bytes go to `each`.
-pub(crate) fn raw(
-    protocol: SockProtocol,
-    kind: u16,
-    body: &[u8],
-    is_dump: bool,
-    each: &mut dyn FnMut(&[u8]),
-) -> Result<(), NetlinkError> {
-    const HEADER: usize = 16;
-    let length = u32::try_from(HEADER + body.len())
-        .map_err(|_| NetlinkError::Transport(io::ErrorKind::InvalidInput.into()))?;
-    let flags = NLM_F_REQUEST | if is_dump { NLM_F_DUMP } else { 0 };
-    let mut bytes = Vec::with_capacity(HEADER + body.len());
-    bytes.extend(length.to_ne_bytes());
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(flags.to_ne_bytes());
-    bytes.extend(1_u32.to_ne_bytes());
-    bytes.extend(0_u32.to_ne_bytes());
-    bytes.extend(body);
-    talk(protocol, &bytes, &mut |datagram| {
-        raw_answers(datagram, is_dump, each)
-    })
-}
-
-/// Hands on the bodies that one datagram holds; true when the answer is complete.
-fn raw_answers(
-    mut datagram: &[u8],
-    is_dump: bool,
-    each: &mut dyn FnMut(&[u8]),
-) -> Result<bool, NetlinkError> {
-    const ERROR: u16 = 2;
-    const DONE: u16 = 3;
-    while !datagram.is_empty() {
-        let Ok(frame) = NetlinkBuffer::new_checked(datagram) else {
-            return Err(NetlinkError::Transport(io::ErrorKind::InvalidData.into()));
-        };
-        let length = usize::try_from(frame.length()).unwrap_or(usize::MAX);
-        match frame.message_type() {
-            DONE => return Ok(true),
-            ERROR => {
-                let code = frame.payload().first_chunk::<4>().copied();
-                return match code.map_or(0, i32::from_ne_bytes) {
-                    0 => Ok(true),
-                    code => Err(NetlinkError::Refused(code.saturating_neg())),
-                };
-            }
-            _ => {
-                each(frame.payload());
-                if !is_dump {
-                    return Ok(true);
-                }
-            }
-        }
-        datagram = datagram
-            .get(length.next_multiple_of(4)..)
-            .unwrap_or_default();
-    }
-    Ok(false)
-}
-
 /// Sends a request and hands each datagram of the answer to `decode` until that says it is complete.
 fn talk(
-    protocol: SockProtocol,
     request: &[u8],
     decode: &mut dyn FnMut(&[u8]) -> Result<bool, NetlinkError>,
 ) -> Result<(), NetlinkError> {
@@ -205,7 +144,7 @@ fn talk(
         AddressFamily::Netlink,
         SockType::Raw,
         SockFlag::SOCK_CLOEXEC,
-        protocol,
+        SockProtocol::NetlinkRoute,
     )?;
     setsockopt(&socket, ReceiveTimeout, &TimeVal::new(1, 0))?;
     // An unbound socket is bound by its first send, and its default peer is the kernel.
@@ -294,7 +233,6 @@ mod tests {
         for bytes in [&[0_u8; 3][..], &[0xff; 16], &[0; 16], &[1; 64]] {
             let mut count = 0;
             let _ = decode(bytes, true, &mut End::Whole, &mut |_| count += 1);
-            let _ = raw_answers(&bytes[..bytes.len().min(15)], true, &mut |_| count += 1);
             assert_eq!(count, 0);
         }
     }

@@ -51,6 +51,29 @@ impl Proxies {
             .map(|(pid, proxy)| (*pid, proxy.clone()))
     }
 
+    /// The proxy in a namespace (its inode number) that serves an address and port, and its process.
+    pub fn listening(
+        &mut self,
+        netns_inum: u32,
+        protocol: &str,
+        at: SocketAddr,
+    ) -> Option<(u32, Proxy)> {
+        self.look();
+        let serves = |proxy: &Proxy| {
+            let listens = proxy.listens;
+            let is_every = listens.ip().is_unspecified() && listens.is_ipv4() == at.is_ipv4();
+            proxy.protocol == protocol
+                && listens.port() == at.port()
+                && (is_every || listens.ip() == at.ip())
+        };
+        self.known
+            .iter()
+            .filter(|(_, proxy)| serves(proxy))
+            // Another engine's, in a namespace of its own, may serve the same.
+            .find(|(pid, _)| netns_of(**pid) == Some(netns_inum))
+            .map(|(pid, proxy)| (*pid, proxy.clone()))
+    }
+
     fn look(&mut self) {
         if self.looked.is_some_and(|then| then.elapsed() < GAP) {
             return;
@@ -64,6 +87,13 @@ impl Proxies {
             .filter_map(|pid| Some((pid, read(pid)?)))
             .collect();
     }
+}
+
+/// Inode number of a process's network namespace (`net:[4026531840]`).
+fn netns_of(pid: u32) -> Option<u32> {
+    let target = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
+    let number = target.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?;
+    number.parse().ok()
 }
 
 fn read(pid: u32) -> Option<Proxy> {

@@ -14,7 +14,7 @@ pub use self::canned::{CannedNetns, CannedState};
 use super::{
     attached::{self, Attached},
     bridge::{self, Bridges},
-    device,
+    conntrack, device,
     fdb::{self, FdbEntry},
     freezer,
     hosts::{self, HostsEntry},
@@ -30,7 +30,6 @@ use super::{
         rule::{self, PolicyRule},
     },
     sysctl::{self, files::SysctlFiles},
-    tracked,
     vxlan::{self, Vxlan},
 };
 use crate::model::Tuple;
@@ -63,11 +62,11 @@ pub trait HostState: Send + Sync {
         netns: &NetnsHandle,
         protocol: u8,
         tuple: &Tuple,
-    ) -> Result<Option<tracked::Entry>>;
+    ) -> Result<Option<conntrack::Flow>>;
     /// Every tracked flow: some 100 ms for each hundred thousand.
-    fn flows(&self, netns: &NetnsHandle) -> Result<Vec<tracked::Entry>>;
+    fn flows(&self, netns: &NetnsHandle) -> Result<Vec<conntrack::Flow>>;
     /// Counters of the connection table.
-    fn conntrack_counters(&self, netns: &NetnsHandle) -> Result<tracked::Counters>;
+    fn conntrack_counters(&self, netns: &NetnsHandle) -> Result<conntrack::Counters>;
     /// Programs and filters of others at a device.
     fn attached_to_device(&self, netns: &NetnsHandle, device: &str) -> Result<Vec<Attached>>;
     /// Programs that see the packets of a process' cgroup.
@@ -154,16 +153,16 @@ impl HostState for LiveState {
         netns: &NetnsHandle,
         protocol: u8,
         tuple: &Tuple,
-    ) -> Result<Option<tracked::Entry>> {
-        tracked::find(netns, protocol, tuple)
+    ) -> Result<Option<conntrack::Flow>> {
+        conntrack::find(netns, protocol, tuple)
     }
 
-    fn flows(&self, netns: &NetnsHandle) -> Result<Vec<tracked::Entry>> {
-        tracked::dump(netns)
+    fn flows(&self, netns: &NetnsHandle) -> Result<Vec<conntrack::Flow>> {
+        conntrack::flows(netns)
     }
 
-    fn conntrack_counters(&self, netns: &NetnsHandle) -> Result<tracked::Counters> {
-        tracked::counters(netns)
+    fn conntrack_counters(&self, netns: &NetnsHandle) -> Result<conntrack::Counters> {
+        conntrack::counters(netns)
     }
 
     fn attached_to_device(&self, netns: &NetnsHandle, device: &str) -> Result<Vec<Attached>> {

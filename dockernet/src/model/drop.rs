@@ -1,10 +1,8 @@
 //! One dropped packet, or many alike.
 
-use std::net::IpAddr;
-
 use serde::{Serialize, Serializer};
 
-use super::{Cause, ContainerRef, Endpoint, Packet, Rule};
+use super::{Cause, ContainerRef, Endpoint, Packet, Rule, Tuple};
 
 /// Whose network namespace it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
@@ -30,19 +28,6 @@ pub struct Netns {
     pub container: Option<ContainerRef>,
     /// What it is called: `host`, the container's name, its `ip netns` name or its process.
     pub name: Option<String>,
-}
-
-/// One direction of a conntrack entry. Ports are ids for ICMP echo.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct Tuple {
-    /// Source address.
-    pub src: IpAddr,
-    /// Source port.
-    pub src_port: Option<u16>,
-    /// Destination address.
-    pub dst: IpAddr,
-    /// Destination port.
-    pub dst_port: Option<u16>,
 }
 
 /// What NAT does to a flow.

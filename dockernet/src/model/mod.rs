@@ -9,9 +9,10 @@ mod journey;
 mod ledger;
 mod packet;
 mod transition;
+mod tuple;
 
 pub use cause::{Cause, Confidence, Fix, Impact, Rule};
-pub use drop::{Drop, Nat, NatKind, Netns, NetnsOwner, Tuple};
+pub use drop::{Drop, Nat, NatKind, Netns, NetnsOwner};
 pub use endpoint::{ContainerRef, Endpoint, EndpointKind};
 pub use ends::{End, Ends};
 pub use inventory::{
@@ -25,3 +26,5 @@ pub use journey::{
 pub use ledger::{Ledger, NatLedger, Ready};
 pub use packet::{Icmp, Packet};
 pub use transition::Transition;
+pub use tuple::Tuple;
+pub(crate) use tuple::address;

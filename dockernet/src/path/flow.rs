@@ -5,6 +5,7 @@ use std::{collections::HashMap, net::IpAddr};
 use dockernet_common::conntrack::status;
 
 use super::{
+    carried::Carrier,
     observe::{Tracked, Wire, protocol},
     packet::Traveller,
     sums::Sums,
@@ -14,9 +15,6 @@ use crate::{
     evidence::flow::flow_id,
     model::{FlowVerdict, Nat, NatKind, Tuple, Way},
 };
-
-/// Packets of a flow under way at most. Beyond that the oldest is let go.
-pub(super) const UNDER_WAY: usize = 256;
 
 /// A flow.
 #[derive(Debug)]
@@ -46,6 +44,8 @@ pub(super) struct Flow {
     pub refused: Option<String>,
     /// Packets that were let go before their end was known.
     pub let_go: u64,
+    /// The docker-proxy that serves it, once it has been looked for.
+    pub carrier: Option<Option<Carrier>>,
 }
 
 impl Flow {
@@ -65,6 +65,7 @@ impl Flow {
             answered: false,
             refused: None,
             let_go: 0,
+            carrier: None,
         }
     }
 

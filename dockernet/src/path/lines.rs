@@ -94,7 +94,13 @@ pub(super) fn sum(flow: &Flow, inventory: &Inventory) -> FlowSum {
     let verdict = flow.verdict();
     let [forward, back] = &flow.sums;
     let mut sentence = match verdict {
-        FlowVerdict::Answered => "answered".to_owned(),
+        FlowVerdict::Answered => match &flow.carrier {
+            Some(Some(carrier)) => format!(
+                "answered by docker-proxy (pid {}), which asks {} by a connection of its own",
+                carrier.pid, carrier.to
+            ),
+            _ => "answered".to_owned(),
+        },
         FlowVerdict::Refused => flow.refused.clone().unwrap_or_default(),
         FlowVerdict::Unanswered => {
             let last = flow.last_forward.as_deref();

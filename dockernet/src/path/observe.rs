@@ -12,11 +12,8 @@ use dockernet_common::{
 };
 
 use crate::{
-    evidence::{
-        flow::address,
-        packet::{described, protocol_name},
-    },
-    model::{NetnsKey, Packet, Passage},
+    evidence::packet::{described, protocol_name},
+    model::{NetnsKey, Packet, Passage, address},
 };
 
 /// One direction of a flow as it is on the wire at some place. Ports are ids for ICMP echo, 0 where there are none.

@@ -64,6 +64,8 @@ pub(super) struct Traveller {
     pub ambiguous: bool,
     /// Since the last packet the other way.
     pub answer_ns: Option<u64>,
+    /// Until then only time can tell its end.
+    pub looked_ns: u64,
 }
 
 /// How an observation fits a packet.
@@ -90,6 +92,7 @@ impl Traveller {
             drop: None,
             ambiguous: false,
             answer_ns: None,
+            looked_ns: 0,
         }
     }
 
@@ -106,28 +109,33 @@ impl Traveller {
             drop: None,
             ambiguous: false,
             answer_ns: None,
+            looked_ns: 0,
         }
     }
 
     /// Whether an observation is of this packet.
     pub(super) fn fit(&self, seen: &Observation) -> Option<Fit> {
-        if self.drop.is_some() {
+        // What it did before it died may be read after its death.
+        if self.drop.is_some() && seen.ktime_ns > self.last_ns {
             return None;
         }
-        let been_here = self.stops.iter().any(|stop| stop.is_at(seen));
+        let been_here = || self.stops.iter().any(|stop| stop.is_at(seen));
         if self.ident == seen.ident {
-            return match (been_here, self.skb == seen.skb) {
+            return match (been_here(), self.skb == seen.skb) {
                 // The same content where it has been already is a retransmission, or a duplicate.
                 (true, _) => None,
                 (false, true) => Some(Fit::Same),
                 (false, false) => Some(Fit::Alike),
             };
         }
+        if !self.overlaps(&seen.ident) {
+            return None;
+        }
         // At one device the parts of a cut packet come one after the other.
         let here_now = self.stops.last().is_some_and(|stop| stop.is_at(seen));
         // Much later it is a retransmission of another size.
         let at_once = seen.ktime_ns.saturating_sub(self.last_ns) < AT_ONCE_NS;
-        (self.overlaps(&seen.ident) && (!been_here || here_now && at_once)).then_some(Fit::Part)
+        (!been_here() || here_now && at_once).then_some(Fit::Part)
     }
 
     /// TCP segments of which one holds the other: segmentation (GSO) and aggregation (GRO) happen on the way.
@@ -154,7 +162,7 @@ impl Traveller {
     /// Adds a stop.
     pub(super) fn advance(&mut self, seen: &Observation) {
         self.skb = seen.skb;
-        self.last_ns = seen.ktime_ns;
+        self.last_ns = self.last_ns.max(seen.ktime_ns);
         match self.stops.last_mut() {
             Some(stop) if stop.is_at(seen) => stop.packets += 1,
             _ => self.stops.push(Stop::of(seen)),

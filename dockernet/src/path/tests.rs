@@ -604,3 +604,54 @@ proptest! {
         follower.finish(Clock::now(), &inventory());
     }
 }
+
+/// A thousand packets a second, all of which vanish behind the bridge, and are watched for four seconds.
+#[test]
+fn a_flow_that_loses_thousands_is_counted_to_the_last() {
+    let mut follower = follower(":10001");
+    let mut told = 0;
+    for number in 0..6000_u32 {
+        let start = u64::from(number) * MS;
+        let packet = Tcp {
+            payload: 100,
+            ..to_port(40_000, u16::try_from(number).unwrap(), number * 100, ACK)
+        };
+        play(
+            &mut follower,
+            &inbound(start, u64::from(number) + 1, packet)[..2],
+        );
+        if number % 100 == 0 {
+            told += journeys(&due(&mut follower, start)).len();
+        }
+    }
+    let (rest, sums) = follower.finish(Clock::now(), &inventory());
+    told += journeys(&rest).len();
+    assert_eq!(told, 6000);
+    assert!(
+        !sums[0].sentence.contains("too many"),
+        "{}",
+        sums[0].sentence
+    );
+}
+
+/// The rings are read one after the other: a packet's last hops may be read after its death.
+#[test]
+fn hops_before_a_death_belong_to_the_dead() {
+    let mut follower = follower(":10001");
+    let hops = inbound(1000, 7, to_port(40_000, 1, 1, SYN));
+    play(&mut follower, &hops[..2]);
+    let mut record = crate::cause::tests::record();
+    record.ktime_ns = hops[2].ktime_ns + 1;
+    record.skb = 7;
+    record.header_len = 40;
+    record.headers[..40].copy_from_slice(&hops[2].headers[..40]);
+    assert!(follower.dropped(&record, &crate::report::samples::incident()));
+    play(&mut follower, &hops[2..3]);
+    // Its successor has the same skb and content, later.
+    play(&mut follower, &inbound(S, 7, to_port(40_000, 1, 1, SYN)));
+    let events = due(&mut follower, 2 * S);
+    let told = journeys(&events);
+    assert_eq!(told.len(), 2, "{told:#?}");
+    assert_eq!((told[0].end, told[0].hops.len()), (JourneyEnd::Dropped, 3));
+    assert_eq!(told[1].hops.len(), 4);
+}

@@ -125,10 +125,10 @@ impl Pipeline {
             ),
             books: Books::default(),
             waiting: Waiting::default(),
-            transitions: self.nat.take().map(|tracer| {
-                let has_ctnetlink = self.symbols.address("ctnetlink_dump_table").is_some();
-                Transitions::new(tracer, &self.host, has_ctnetlink)
-            }),
+            transitions: self
+                .nat
+                .take()
+                .map(|tracer| Transitions::new(tracer, &self.host)),
             merge: Merge::default(),
             started: Instant::now(),
             lines_left: self.options.count.map(std::num::NonZeroU64::get),

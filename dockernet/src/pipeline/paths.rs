@@ -93,10 +93,10 @@ impl Paths {
                 totals.unlearned
             ));
         }
-        if self.follower.forgotten > 0 {
+        if self.follower.forgotten() > 0 {
             lost.push(format!(
                 "{} flows were forgotten, there were too many at once: narrow it with --from and --to",
-                self.follower.forgotten
+                self.follower.forgotten()
             ));
         }
         Ok((events, sums, (!lost.is_empty()).then(|| lost.join("; "))))

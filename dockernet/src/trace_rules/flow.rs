@@ -4,10 +4,7 @@ use std::net::IpAddr;
 
 use dockernet_common::{conntrack::info, record::flag};
 
-use crate::{
-    evidence::{Evidence, flow::tuple},
-    model::Tuple,
-};
+use crate::{evidence::Evidence, model::Tuple};
 
 /// TCP, UDP and SCTP have their ports in the first four bytes.
 const WITH_PORTS: [u8; 3] = [6, 17, 132];
@@ -36,7 +33,7 @@ impl Flow {
             _ => None,
         };
         if let Some(raw) = raw {
-            let tuple = tuple(raw, !WITH_PORTS.contains(&raw.protocol))?;
+            let tuple = Tuple::of(raw)?;
             return Some(Self::new(raw.protocol, tuple));
         }
         Self::dropped(evidence)

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
-use super::model::Expect;
+use super::model::{Expect, Scenario};
 use crate::{lab::Lab, tracer::Finished};
 
 /// Demands silence: no `drop` line at all.
@@ -47,6 +47,50 @@ pub fn check(lab: &Lab, expect: &Expect, finished: &Finished) -> Result<()> {
         fitting >= wanted,
         "{fitting} packets are explained as expected ({wanted} wanted); other lines:\n{}\nledger {:?}",
         complaints.join("\n"),
+        finished.ledger()?
+    );
+    Ok(())
+}
+
+/// Demands a journey that ends with the expected drop, at a hop of the namespace that it died in.
+///
+/// # Errors
+/// There is none, or one that ends with a drop elsewhere.
+pub fn ends_there(scenario: &Scenario, finished: &Finished) -> Result<()> {
+    let causes = &scenario.expect.cause;
+    let mut fitting = 0;
+    let mut told = Vec::new();
+    for journey in finished.of_type("journey") {
+        let hops: Vec<String> = journey["hops"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|hop| format!("{} {} in {}", hop["device"], hop["direction"], hop["netns"]))
+            .collect();
+        let drop = &journey["drop"];
+        told.push(format!(
+            "{} {}: {} ({}) by {hops:?}",
+            journey["way"], journey["packet"]["protocol"], journey["sentence"], drop["netns"]
+        ));
+        if journey["end"] != "dropped" {
+            continue;
+        }
+        // What its own sender's namespace drops has been at no device. A bridge that floods a packet makes copies of it, and one
+        // of them may be seen elsewhere after another has died.
+        let hops = journey["hops"].as_array();
+        let at = |hop: &Value| hop["netns"]["inum"] == drop["netns"]["inum"];
+        let is_there = hops.is_none_or(|hops| hops.is_empty() || hops.iter().any(at));
+        ensure!(
+            is_there,
+            "a journey ends with a drop that happened elsewhere: {journey}"
+        );
+        let id = drop["cause"]["id"].as_str().unwrap_or_default();
+        fitting += u32::from(causes.iter().any(|cause| cause == id));
+    }
+    ensure!(
+        fitting > 0,
+        "no journey ends with {causes:?}:\n{}\nledger {:?}",
+        told.join("\n"),
         finished.ledger()?
     );
     Ok(())

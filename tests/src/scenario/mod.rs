@@ -1,26 +1,34 @@
 //! Faults as data: one TOML file each, run healthy first and broken then.
 
+mod confusion;
 mod expect;
 mod model;
+mod pair;
 mod phase;
+mod rename;
 mod run;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-pub use expect::{check, quiet};
+use self::rename::Rename;
+use crate::seed;
+
+pub use confusion::Confusion;
+pub use expect::{check, ends_there, quiet};
 pub use model::{
     ContainerSpec, Expect, NetworkSpec, Only, Scenario, ServerSpec, Step, TrafficStep,
 };
-pub use run::{Report, run};
+pub use pair::pairs;
+pub use run::{Report, follow, run};
 
-/// Reads all scenarios, sorted by name.
+/// Reads all scenarios, sorted by name, with the names and ports that the seed gives them.
 ///
 /// # Errors
 /// A file is no scenario; the message names it and the line.
 pub fn all() -> Result<Vec<Scenario>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let folder = folder();
     let mut files: Vec<_> = std::fs::read_dir(&folder)
         .with_context(|| format!("reading {}", folder.display()))?
         .flatten()
@@ -28,23 +36,21 @@ pub fn all() -> Result<Vec<Scenario>> {
         .filter(|path| path.extension().is_some_and(|end| end == "toml"))
         .collect();
     files.sort();
+    let rename = Rename::by_seed(seed()?);
     files
         .iter()
         .map(|file| {
-            let text = std::fs::read_to_string(file)?;
-            let mut scenario: Scenario = toml::from_str(&text)
-                .with_context(|| format!("{} is no scenario", file.display()))?;
-            scenario.name = file
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            ensure!(
-                !scenario.traffic.is_empty(),
-                "{} has no traffic",
-                file.display()
-            );
-            Ok(scenario)
+            let name = file.file_stem().unwrap_or_default().to_string_lossy();
+            Scenario::parse(&name, &rename.apply(&text_of(&name)?))
         })
         .collect()
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
+}
+
+fn text_of(name: &str) -> Result<String> {
+    let path = folder().join(format!("{name}.toml"));
+    std::fs::read_to_string(&path).with_context(|| path.display().to_string())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -39,6 +40,8 @@ pub struct Scenario {
     /// Whether packets from outside take the kernel's list path (see `Lab::list_path`).
     #[serde(default)]
     pub list_path: bool,
+    /// Why `path` cannot show the packet's end (the drop is not of the failing traffic, say).
+    pub unfollowed: Option<String>,
     /// Networks.
     #[serde(default)]
     pub network: Vec<NetworkSpec>,
@@ -64,9 +67,24 @@ pub struct Scenario {
     pub traffic: Vec<TrafficStep>,
     /// What the tool shall say.
     pub expect: Expect,
+    /// What else it shall say, of faults that are there at the same time.
+    #[serde(skip)]
+    pub beside: Vec<Expect>,
 }
 
 impl Scenario {
+    /// Reads a scenario.
+    ///
+    /// # Errors
+    /// The text is none; the message names it and the line.
+    pub fn parse(name: &str, text: &str) -> Result<Self> {
+        let mut scenario: Self =
+            toml::from_str(text).with_context(|| format!("{name} is no scenario"))?;
+        scenario.name = name.to_owned();
+        ensure!(!scenario.traffic.is_empty(), "{name} has no traffic");
+        Ok(scenario)
+    }
+
     /// The first program that it needs and that is not installed.
     #[must_use]
     pub fn missing(&self) -> Option<&str> {

@@ -14,7 +14,7 @@ use crate::{
     lab::Lab,
     netns::Place,
     server::Server,
-    traffic::{Outcome, Probe},
+    traffic::{Outcome, Probe, Proto},
 };
 
 /// Brings up what this phase needs and the one before did not have; removes what it shall not have.
@@ -115,6 +115,23 @@ pub(super) fn traffic(lab: &Lab, scenario: &Scenario, phase: Only) -> Result<Vec
         outcomes.push(outcome);
     }
     Ok(outcomes)
+}
+
+/// The first traffic that the fault makes fail.
+pub(super) fn failing(scenario: &Scenario) -> Option<&TrafficStep> {
+    scenario
+        .traffic
+        .iter()
+        .find(|step| step.only != Some(Only::Healthy) && step.faulty != "ok")
+}
+
+/// Where that goes, as `path --to` takes it.
+pub(super) fn target(lab: &Lab, step: &TrafficStep) -> Result<String> {
+    let address: IpAddr = lab.expand(&step.to)?.parse()?;
+    Ok(match step.proto {
+        Proto::Ping => address.to_string(),
+        _ => SocketAddr::new(address, step.port).to_string(),
+    })
 }
 
 fn send(lab: &Lab, step: &TrafficStep) -> Result<Outcome> {

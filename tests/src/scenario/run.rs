@@ -3,19 +3,26 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 
 use super::{
-    check,
-    model::{Only, Scenario},
+    check, ends_there,
+    model::{Only, Scenario, TrafficStep},
     phase, quiet,
 };
-use crate::{evidence::Evidence, lab::Lab, tracer::Tracer};
+use crate::{
+    evidence::Evidence,
+    lab::Lab,
+    tracer::{Finished, Tracer},
+};
 
 /// What a run saw, beside the judgement.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// `REASON@function` → count by the kernel's tracepoint in the faulty phase (the whole machine).
     pub kernel: BTreeMap<String, u64>,
+    /// Cause and confidence → packets in the faulty phase, as the tool's lines have them.
+    pub told: BTreeMap<(String, String), u64>,
 }
 
 /// Runs a scenario: healthy traffic and silence, then the fault and the tool's explanation, then mended and silence.
@@ -34,6 +41,48 @@ pub fn run(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report
     }
     phase::steps(lab, &scenario.teardown).ok();
     result
+}
+
+/// The same fault, with `path` following the scenario's failing traffic: its packet's journey has to end where the packet died.
+/// Returns false if the scenario has no traffic that fails. The lab has to be reset afterwards.
+///
+/// # Errors
+/// What went otherwise.
+pub fn follow(lab: &mut Lab, scenario: &Scenario) -> Result<bool> {
+    let Some(step) = phase::failing(scenario) else {
+        return Ok(false);
+    };
+    let step = step.clone();
+    if scenario.list_path {
+        lab.list_path(true)?;
+    }
+    let result = followed(lab, scenario, &step);
+    if scenario.list_path {
+        lab.list_path(false)?;
+    }
+    phase::steps(lab, &scenario.teardown).ok();
+    result.map(|()| true)
+}
+
+fn followed(lab: &mut Lab, scenario: &Scenario, step: &TrafficStep) -> Result<()> {
+    phase::topology(lab, scenario, Only::Healthy).context("bringing up the topology")?;
+    phase::steps(lab, &scenario.setup).context("setting up")?;
+    let _servers = phase::servers(lab, scenario, None)?;
+    let healthy = phase::servers(lab, scenario, Some(Only::Healthy))?;
+    std::thread::sleep(Duration::from_millis(300));
+    phase::traffic(lab, scenario, Only::Healthy)?;
+    drop(healthy);
+    phase::topology(lab, scenario, Only::Faulty).context("changing the topology")?;
+    let _faulty = phase::servers(lab, scenario, Some(Only::Faulty))?;
+    let target = phase::target(lab, step)?;
+    let tracer = Tracer::start(lab, &["path", "--to", &target, "--scope", "host"])?;
+    phase::steps(lab, &scenario.fault).context("breaking it")?;
+    phase::traffic(lab, scenario, Only::Faulty)?;
+    std::thread::sleep(Duration::from_millis(400));
+    tracer.signal(Signal::SIGINT)?;
+    let finished = tracer.wait(Duration::from_secs(10))?;
+    finished.check_balance()?;
+    ends_there(scenario, &finished)
 }
 
 fn phases(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report> {
@@ -78,18 +127,37 @@ fn faulty_phase(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<R
     // NEIGH_FAILED and reassembly come late; 100 ms is the tool's longest drain interval.
     std::thread::sleep(Duration::from_millis(200));
     let kernel = evidence.read()?;
-    ensure!(
-        evidence.shows(&kernel, &scenario.expect.kernel),
-        "the kernel's tracepoint shows none of {:?}, but {kernel:?}",
-        scenario.expect.kernel
-    );
-    if let Some(tracer) = tracer {
-        let mut expect = scenario.expect.clone();
-        if !evidence.has_reasons() {
-            // Nothing to compare with; the cause must be found all the same.
-            expect.reason.clear();
-        }
-        check(lab, &expect, &tracer.stop()?)?;
+    let expects = || std::iter::once(&scenario.expect).chain(&scenario.beside);
+    for expect in expects() {
+        ensure!(
+            evidence.shows(&kernel, &expect.kernel),
+            "the kernel's tracepoint shows none of {:?}, but {kernel:?}",
+            expect.kernel
+        );
     }
-    Ok(Report { kernel })
+    let mut told = BTreeMap::new();
+    if let Some(tracer) = tracer {
+        let finished = tracer.stop()?;
+        for expect in expects() {
+            let mut expect = expect.clone();
+            if !evidence.has_reasons() {
+                // Nothing to compare with; the cause must be found all the same.
+                expect.reason.clear();
+            }
+            check(lab, &expect, &finished)?;
+        }
+        told = causes(&finished);
+    }
+    Ok(Report { kernel, told })
+}
+
+/// Packets by what was said of them.
+fn causes(finished: &Finished) -> BTreeMap<(String, String), u64> {
+    let mut told = BTreeMap::new();
+    for line in finished.drops() {
+        let word = |key: &str| line["cause"][key].as_str().unwrap_or_default().to_owned();
+        *told.entry((word("id"), word("confidence"))).or_default() +=
+            line["count"].as_u64().unwrap_or(0);
+    }
+    told
 }

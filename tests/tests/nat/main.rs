@@ -2,6 +2,7 @@
 
 mod burst;
 mod kinds;
+mod shapes;
 mod table;
 
 use std::{
@@ -51,6 +52,7 @@ fn with_docker_proxy(engine: &Engine) -> Result<()> {
             ("docker-proxy is shown as such", kinds::proxied),
             ("flows older than the run", kinds::old),
             ("drops and transitions in one order", kinds::one_order),
+            ("fragments, super-packets, lists, clones", shapes::told_once),
             ("many new flows at once", burst::told_or_counted),
         ],
     )
@@ -137,6 +139,7 @@ fn wire(lab: &Lab) -> Result<(Server, Vec<Acceptor>)> {
         &server("web")
             .publish("10001:80")
             .publish("10053:53/udp")
+            .publish("10054:54/udp")
             .publish("198.51.100.10:10002:80"),
     )?;
     lab.run(

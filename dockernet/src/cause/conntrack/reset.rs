@@ -3,7 +3,7 @@
 use super::{NAT, TCP, ends, entry_text, invalid, number, tracked, tuple};
 use crate::{
     cause::{Case, Verdict},
-    host::{netns::NetnsHandle, tracked::Entry},
+    host::{conntrack::Flow, netns::NetnsHandle},
     model::{Impact, Tuple},
 };
 
@@ -34,7 +34,7 @@ pub(in crate::cause) fn reset(case: &Case<'_>) -> Option<Verdict> {
     }
 }
 
-fn out_of_window(case: &Case<'_>, netns: &NetnsHandle, entry: &Entry) -> Verdict {
+fn out_of_window(case: &Case<'_>, netns: &NetnsHandle, entry: &Flow) -> Verdict {
     const LIBERAL: &str = "net/netfilter/nf_conntrack_tcp_be_liberal";
     let tool = if case.is_ipv6() {
         "ip6tables"

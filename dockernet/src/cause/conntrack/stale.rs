@@ -3,7 +3,7 @@
 use super::{NAT, UDP, ends, entry_text, tuple};
 use crate::{
     cause::{Case, Verdict, neighbour},
-    host::tracked::Entry,
+    host::conntrack::Flow,
     model::{Impact, NatKind},
 };
 use dockernet_common::conntrack::status;
@@ -84,7 +84,7 @@ fn old_address(case: &Case<'_>) -> Option<Verdict> {
     Some(verdict(case, &entry, summary).fact("no DNAT rule leads there now"))
 }
 
-fn verdict(case: &Case<'_>, entry: &Entry, summary: String) -> Verdict {
+fn verdict(case: &Case<'_>, entry: &Flow, summary: String) -> Verdict {
     let family = if case.is_ipv6() { " -f ipv6" } else { "" };
     let port = entry.original.dst_port.unwrap_or(0);
     Verdict::confirmed("conntrack-stale-udp", summary)

@@ -10,8 +10,9 @@ use ipnet::IpNet;
 
 use crate::{
     cause::Case,
-    evidence::{HookPoint, flow::address},
+    evidence::HookPoint,
     host::firewall::{CtState, Engine, Env, Family, FlowPacket, FlowTuple, Hook, Site},
+    model::address,
 };
 
 pub(super) fn site(case: &Case<'_>, point: HookPoint) -> Site {

@@ -6,11 +6,11 @@ use super::{Scene, hook};
 use crate::{
     evidence::HookPoint,
     host::{
+        conntrack::{Counters, Flow},
         firewall::{
             Backend, Chain, Family, Firewall, Hook, NatKind, NatTarget, Rule, Ruleset, Table,
             Target,
         },
-        tracked::{Counters, Entry},
     },
     model::{Published, Tuple},
 };
@@ -24,8 +24,8 @@ fn tuple(src: &str, src_port: u16, dst: &str, dst_port: u16) -> Tuple {
     }
 }
 
-fn entry(protocol: u8, original: Tuple, reply: Tuple, status: u32) -> Entry {
-    Entry {
+fn entry(protocol: u8, original: Tuple, reply: Tuple, status: u32) -> Flow {
+    Flow {
         protocol,
         original,
         reply,

@@ -21,6 +21,7 @@ const FAMILY: usize = 4;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_STATUS: u16 = 3;
+const CTA_TIMEOUT: u16 = 7;
 const CTA_TIMESTAMP: u16 = 20;
 const CTA_TIMESTAMP_START: u16 = 1;
 const CTA_TUPLE_IP: u16 = 1;
@@ -171,6 +172,7 @@ fn entry(payload: &[u8]) -> Option<Entry> {
             CTA_TUPLE_ORIG => entry.original = tuple(value, family, 0)?,
             CTA_TUPLE_REPLY => entry.reply = tuple(value, family, 1)?,
             CTA_STATUS => entry.status = u32::from_be_bytes(*value.first_chunk()?),
+            CTA_TIMEOUT => entry.timeout = Some(u32::from_be_bytes(*value.first_chunk()?)),
             CTA_TIMESTAMP => {
                 entry.started_ns = Attributes(value)
                     .find(|(kind, _)| *kind == CTA_TIMESTAMP_START)
@@ -179,7 +181,8 @@ fn entry(payload: &[u8]) -> Option<Entry> {
             _ => {}
         }
     }
-    (entry.original.protocol != 0).then_some(entry)
+    let is_whole = |tuple: &RawTuple| tuple.protocol != 0;
+    (is_whole(&entry.original) && is_whole(&entry.reply)).then_some(entry)
 }
 
 /// A tuple as the kernel holds it.
@@ -262,32 +265,54 @@ mod tests {
         tuple
     }
 
-    /// A question for a flow is built like an entry: what was put in is read out.
+    /// A question for a flow is built like an entry, but for the answer's tuple.
+    fn answer(sequence: u32, tuple: &RawTuple) -> Vec<u8> {
+        let mut bytes = get(sequence, tuple).unwrap();
+        let mut reply = bytes[HEADER + FAMILY..].to_vec();
+        reply[2..4].copy_from_slice(&(CTA_TUPLE_REPLY | NESTED).to_ne_bytes());
+        bytes.extend(reply);
+        attribute(&mut bytes, CTA_STATUS, &0x28_u32.to_be_bytes());
+        attribute(&mut bytes, CTA_TIMEOUT, &30_u32.to_be_bytes());
+        let length = u32::try_from(bytes.len()).unwrap();
+        bytes[..4].copy_from_slice(&length.to_ne_bytes());
+        bytes
+    }
+
     #[test]
-    fn tuples_survive_the_way_there_and_back() {
-        for protocol in [6, 17, ICMP] {
-            let question = get(7, &sample(protocol)).unwrap();
-            let answers = answers(&question, 7);
-            assert!(
-                matches!(&answers[..], [Answer::Entry(entry)] if entry.original == sample(protocol)),
-                "{answers:?}"
-            );
-        }
+    fn entries_are_read_as_they_were_written() {
         let mut six = sample(ICMPV6);
         six.family = AF_INET6;
         six.src[15] = 1;
-        let answers = answers(&get(7, &six).unwrap(), 7);
-        assert!(matches!(&answers[..], [Answer::Entry(entry)] if entry.original == six));
+        for tuple in [sample(6), sample(17), sample(ICMP), six] {
+            let answers = answers(&answer(7, &tuple), 7);
+            let [Answer::Entry(entry)] = &answers[..] else {
+                panic!("{answers:?}");
+            };
+            assert_eq!(entry.original, tuple);
+            assert_eq!(
+                entry.reply,
+                RawTuple {
+                    direction: 1,
+                    ..tuple
+                }
+            );
+            assert_eq!((entry.status, entry.timeout), (0x28, Some(30)));
+        }
+    }
+
+    #[test]
+    fn half_an_entry_is_none() {
+        assert_eq!(answers(&get(7, &sample(6)).unwrap(), 7), []);
     }
 
     #[test]
     fn answers_to_other_questions_are_skipped() {
-        assert_eq!(answers(&get(7, &sample(6)).unwrap(), 8), []);
+        assert_eq!(answers(&answer(7, &sample(6)), 8), []);
     }
 
     #[test]
     fn hostile_datagrams_do_no_harm() {
-        let whole = get(1, &sample(6)).unwrap();
+        let whole = answer(1, &sample(6));
         for end in 0..whole.len() {
             let _ = answers(&whole[..end], 1);
         }

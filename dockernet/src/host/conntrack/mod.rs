@@ -1,10 +1,15 @@
 //! The connection tracking table of a network namespace, over ctnetlink: the whole of it, or one flow.
 
+pub(crate) mod counters;
+mod flow;
 pub(crate) mod message;
 
 use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
     os::fd::{AsRawFd as _, OwnedFd},
     path::Path,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -22,6 +27,10 @@ use nix::{
 };
 
 use self::message::Answer;
+pub use self::{
+    counters::{Counters, counters},
+    flow::{Flow, find, flows},
+};
 
 /// A table that takes longer than this to read is taken as far as it came.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -37,8 +46,28 @@ pub struct Entry {
     pub reply: RawTuple,
     /// `nf_conn.status`.
     pub status: u32,
+    /// Seconds until it is forgotten, unless another packet comes.
+    pub timeout: Option<u32>,
     /// When it began, wall clock, ns since 1970; only with `net.netfilter.nf_conntrack_timestamp`.
     pub started_ns: Option<u64>,
+}
+
+/// Whether conntrack can be asked without loading a module: ctnetlink's is loaded, or is part of the kernel (and then has
+/// no folder in /sys/module, but functions).
+#[must_use]
+pub fn is_loaded() -> bool {
+    static BUILT_IN: OnceLock<bool> = OnceLock::new();
+    Path::new("/sys/module/nf_conntrack_netlink").exists()
+        || *BUILT_IN.get_or_init(|| {
+            let symbols = File::open("/proc/kallsyms").map(BufReader::new);
+            symbols.is_ok_and(|symbols| {
+                symbols
+                    .lines()
+                    .map_while(Result::ok)
+                    // A module's functions name it behind them.
+                    .any(|line| line.ends_with(" ctnetlink_dump_table"))
+            })
+        })
 }
 
 /// A socket that asks about the namespace it was opened in.
@@ -49,14 +78,12 @@ pub struct Table {
 }
 
 impl Table {
-    /// Opens one in the calling thread's namespace. `has_symbol`: whether the kernel has a function of this name.
+    /// Opens one in the calling thread's namespace.
     ///
     /// # Errors
     /// ctnetlink is not loaded (a question would load it), or there is no socket to be had.
-    pub fn open_here(has_symbol: impl Fn(&str) -> bool) -> Result<Self> {
-        let is_loaded = Path::new("/sys/module/nf_conntrack_netlink").exists()
-            || has_symbol("ctnetlink_dump_table");
-        if !is_loaded {
+    pub fn open_here() -> Result<Self> {
+        if !is_loaded() {
             bail!("nf_conntrack_netlink is not loaded");
         }
         let open = || -> nix::Result<OwnedFd> {

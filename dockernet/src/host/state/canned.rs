@@ -8,6 +8,7 @@ use super::HostState;
 use crate::host::{
     attached::Attached,
     bridge::Bridges,
+    conntrack,
     fdb::FdbEntry,
     hosts::HostsEntry,
     listeners::Listener,
@@ -21,7 +22,6 @@ use crate::host::{
         rule::PolicyRule,
     },
     sysctl::files::SysctlFiles,
-    tracked,
     vxlan::Vxlan,
 };
 use crate::model::Tuple;
@@ -46,9 +46,9 @@ pub struct CannedNetns {
     /// What hangs at devices, by device.
     pub attached: HashMap<String, Vec<Attached>>,
     /// Tracked flows.
-    pub flows: Vec<tracked::Entry>,
+    pub flows: Vec<conntrack::Flow>,
     /// The connection table's counters.
-    pub conntrack_counters: tracked::Counters,
+    pub conntrack_counters: conntrack::Counters,
     /// Checksum offload by device.
     pub checksum_offload: HashMap<String, bool>,
     /// Queueing disciplines by device.
@@ -148,19 +148,19 @@ impl HostState for CannedState {
         netns: &NetnsHandle,
         protocol: u8,
         tuple: &Tuple,
-    ) -> Result<Option<tracked::Entry>> {
+    ) -> Result<Option<conntrack::Flow>> {
         let mut flows = self.get(netns)?.flows.iter();
-        let has = |entry: &&tracked::Entry| {
+        let has = |entry: &&conntrack::Flow| {
             entry.protocol == protocol && [&entry.original, &entry.reply].contains(&tuple)
         };
         Ok(flows.find(has).cloned())
     }
 
-    fn flows(&self, netns: &NetnsHandle) -> Result<Vec<tracked::Entry>> {
+    fn flows(&self, netns: &NetnsHandle) -> Result<Vec<conntrack::Flow>> {
         Ok(self.get(netns)?.flows.clone())
     }
 
-    fn conntrack_counters(&self, netns: &NetnsHandle) -> Result<tracked::Counters> {
+    fn conntrack_counters(&self, netns: &NetnsHandle) -> Result<conntrack::Counters> {
         Ok(self.get(netns)?.conntrack_counters)
     }
 

@@ -10,7 +10,10 @@ use dockernet_common::{conntrack::status, nat::NatRecord};
 
 use super::open::Open;
 use crate::{
-    host::{conntrack::Table, netns::NetnsHandle},
+    host::{
+        conntrack::{self, Table},
+        netns::NetnsHandle,
+    },
     model::Transition,
 };
 
@@ -29,15 +32,15 @@ struct Asked {
 /// Flows that are to be asked about.
 pub(super) struct Askable {
     netns: NetnsHandle,
-    has_ctnetlink: bool,
+    can_ask: bool,
     queues: [VecDeque<Asked>; TRIES.len()],
 }
 
 impl Askable {
-    pub(super) fn new(netns: NetnsHandle, has_ctnetlink: bool) -> Self {
+    pub(super) fn new(netns: NetnsHandle) -> Self {
         Self {
             netns,
-            has_ctnetlink,
+            can_ask: conntrack::is_loaded(),
             queues: Default::default(),
         }
     }
@@ -46,7 +49,7 @@ impl Askable {
     pub(super) fn push(&mut self, record: &NatRecord, transition: &Transition) {
         if let [first, ..] = &mut self.queues
             && first.len() < CROWD
-            && self.has_ctnetlink
+            && self.can_ask
         {
             first.push_back(Asked {
                 due: Instant::now() + TRIES[0],
@@ -74,7 +77,7 @@ impl Askable {
             return Vec::new();
         }
         let answers = self.netns.run(|| -> Result<Vec<bool>> {
-            let mut table = Table::open_here(|_| true)?;
+            let mut table = Table::open_here()?;
             due.iter()
                 .map(|asked| {
                     let entry = table.get(&asked.record.original)?;

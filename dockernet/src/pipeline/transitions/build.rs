@@ -7,16 +7,10 @@ use dockernet_common::{
 use jiff::Timestamp;
 
 use crate::{
-    evidence::{
-        flow::{address, flow_id, tuple},
-        packet::protocol_name,
-    },
+    evidence::{flow::flow_id, packet::protocol_name},
     inventory::Inventory,
-    model::{Endpoint, EndpointKind, NatKind, NetnsKey, Transition, Tuple},
+    model::{Endpoint, EndpointKind, NatKind, NetnsKey, Transition, Tuple, address},
 };
-
-/// ICMP and ICMPv6: conntrack's "ports" are echo ids.
-const ICMP: [u8; 2] = [1, 58];
 
 /// Both tuples of an entry, and what else a transition is made of.
 pub(super) struct Flow<'a> {
@@ -45,9 +39,8 @@ pub(super) fn transition(
     inventory: &Inventory,
 ) -> Option<Transition> {
     let number = flow.original.protocol;
-    let echo = ICMP.contains(&number);
-    let original = tuple(flow.original, echo)?;
-    let reply = tuple(flow.reply, echo)?;
+    let original = Tuple::of(flow.original)?;
+    let reply = Tuple::of(flow.reply)?;
     let kind = match (
         flow.status & status::SRC_NAT != 0,
         flow.status & status::DST_NAT != 0,

@@ -53,13 +53,12 @@ pub(super) struct Transitions {
 }
 
 impl Transitions {
-    /// `has_ctnetlink`: whether the kernel can be asked about conntrack without loading a module.
-    pub(super) fn new(tracer: NatTracer, host: &NetnsHandle, has_ctnetlink: bool) -> Self {
+    pub(super) fn new(tracer: NatTracer, host: &NetnsHandle) -> Self {
         Self {
             tracer,
             open: Open::default(),
-            old: Old::read(host.clone(), has_ctnetlink),
-            askable: Askable::new(host.clone(), has_ctnetlink),
+            old: Old::read(host.clone()),
+            askable: Askable::new(host.clone()),
             carried: Carried::default(),
             unnamed: Vec::new(),
             drained: 0,

@@ -12,37 +12,51 @@ use dockernet_common::{
     nat::NatRecord,
 };
 
-use crate::host::{
-    conntrack::{Entry, Table},
-    netns::NetnsHandle,
+use crate::{
+    bpf::clock::monotonic_ns,
+    host::{
+        conntrack::{Entry, Table},
+        netns::NetnsHandle,
+    },
 };
 
 /// Translated flows that are remembered.
 const LIMIT: usize = 1 << 18;
 
+/// A flow that began so late before the table's end, and is in it, was seen by its first packet a moment later.
+const SLACK_NS: u64 = 20_000_000;
+
+/// The table's translated flows, whether those are all, and when it had been read.
+type Read = (Vec<Entry>, bool, u64);
+
 /// What is known of them.
 pub(super) enum Old {
     /// The table is being read. Flows that are seen meanwhile are none of them.
     Reading {
-        answer: Receiver<Result<(Vec<Entry>, bool)>>,
+        answer: Receiver<Result<Read>>,
         seen: HashSet<RawTuple>,
     },
     /// By their tuple before NAT; those that were seen since are taken out.
-    Known(HashMap<RawTuple, Entry>),
+    Known {
+        flows: HashMap<RawTuple, Entry>,
+        /// When the table had been read (`CLOCK_MONOTONIC`, ns): it may hold flows that began while it was.
+        until_ns: u64,
+    },
 }
 
 impl Old {
     /// Starts to read. Attach first: what begins after that is seen.
-    pub(super) fn read(netns: NetnsHandle, has_ctnetlink: bool) -> Self {
+    pub(super) fn read(netns: NetnsHandle) -> Self {
         let (sender, answer) = channel();
         let reader = thread::Builder::new()
             .name("conntrack".into())
             .spawn(move || {
                 let table = netns.enter_for_good().and_then(|()| {
-                    let mut table = Table::open_here(|_| has_ctnetlink)?;
+                    let mut table = Table::open_here()?;
                     let wanted =
                         |entry: &Entry| entry.status & (status::SRC_NAT | status::DST_NAT) != 0;
-                    table.dump(LIMIT, wanted)
+                    let (entries, is_whole) = table.dump(LIMIT, wanted)?;
+                    Ok((entries, is_whole, monotonic_ns()))
                 });
                 let _nobody_waits = sender.send(table);
             })
@@ -61,29 +75,29 @@ impl Old {
         let Self::Reading { answer, seen } = self else {
             return None;
         };
-        let known = match answer.try_recv() {
+        let (flows, until_ns) = match answer.try_recv() {
             Err(TryRecvError::Empty) => return None,
-            Err(TryRecvError::Disconnected) => HashMap::new(),
+            Err(TryRecvError::Disconnected) => (HashMap::new(), 0),
             Ok(Err(error)) => {
                 log::warn!("flows older than this run are not known: {error:#}");
-                HashMap::new()
+                (HashMap::new(), 0)
             }
-            Ok(Ok((entries, is_whole))) => {
+            Ok(Ok((entries, is_whole, until_ns))) => {
                 log::info!(
                     "{}{} translated flows are older than this run",
                     if is_whole { "" } else { "more than " },
                     entries.len()
                 );
-                entries
+                let unseen = entries
                     .into_iter()
                     .filter(|entry| !seen.contains(&entry.original))
-                    .map(|entry| (entry.original, entry))
-                    .collect()
+                    .map(|entry| (entry.original, entry));
+                (unseen.collect(), until_ns)
             }
         };
-        *self = Self::Known(known);
+        *self = Self::Known { flows, until_ns };
         match self {
-            Self::Known(known) => Some(known),
+            Self::Known { flows, .. } => Some(flows),
             Self::Reading { .. } => None,
         }
     }
@@ -98,12 +112,14 @@ impl Old {
                 }
                 None
             }
-            Self::Known(known) => {
-                let entry = known.remove(&record.original)?;
+            Self::Known { flows, until_ns } => {
+                let entry = flows.remove(&record.original)?;
+                let began_meanwhile =
+                    record.info == info::NEW && record.ktime_ns <= *until_ns + SLACK_NS;
                 // An answered flow has no further first packet: this one is its successor.
                 let is_successor =
                     record.info == info::NEW && entry.status & status::SEEN_REPLY != 0;
-                (!is_successor && entry.reply == record.reply).then_some(entry)
+                (!began_meanwhile && !is_successor && entry.reply == record.reply).then_some(entry)
             }
         }
     }

@@ -11,7 +11,7 @@ use dockernet_common::{
 };
 
 use crate::{
-    evidence::{flow::tuple, packet::protocol_name},
+    evidence::packet::protocol_name,
     host::proxies::{Proxies, Proxy},
     inventory::Inventory,
     model::{EndpointKind, Tuple},
@@ -58,7 +58,7 @@ impl Carried {
         if record.original.protocol != TCP && record.info != info::NEW {
             return;
         }
-        let Some(tuple) = tuple(&record.original, false) else {
+        let Some(tuple) = Tuple::of(&record.original) else {
             return;
         };
         let is_ours = inventory
@@ -88,7 +88,7 @@ impl Carried {
 
     /// The host opens a connection to a container. None if it is not docker-proxy that does.
     pub(super) fn carrier(&mut self, record: &NatRecord) -> Option<Carrier> {
-        let tuple = tuple(&record.original, false)?;
+        let tuple = Tuple::of(&record.original)?;
         let end = |address: IpAddr, port: Option<u16>| Some(SocketAddr::new(address, port?));
         let (pid, proxy) = self.proxies.behind(
             record.tgid,

@@ -1,7 +1,12 @@
 //! Benchmarks in the lab: `bench [NAME]…`. Each replaces its section of docs/benchmarks.md. One file per benchmark.
 
+mod drops;
 mod nat;
+mod path;
+mod programs;
 mod section;
+mod start;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -10,7 +15,12 @@ use anyhow::{Result, bail};
 /// A benchmark: its name, and what makes the text of its section.
 type Bench = (&'static str, fn() -> Result<String>);
 
-const BENCHES: &[Bench] = &[("nat", nat::run)];
+const BENCHES: &[Bench] = &[
+    ("drops", drops::run),
+    ("nat", nat::run),
+    ("path", path::run),
+    ("start", start::run),
+];
 
 fn main() -> ExitCode {
     match bench() {

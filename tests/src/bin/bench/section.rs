@@ -1,6 +1,6 @@
 //! docs/benchmarks.md, one section per benchmark.
 
-use std::{fs, path::Path};
+use std::{fmt, fs, path::Path};
 
 use anyhow::{Context, Result};
 
@@ -22,6 +22,39 @@ pub(crate) fn replace(name: &str, text: &str) -> Result<()> {
         None => format!("{}\n{section}", old.trim_end()),
     };
     fs::write(&file, new).with_context(|| format!("writing {}", file.display()))
+}
+
+/// Ratios of pairs of runs.
+pub(crate) struct Pairs(Vec<f64>);
+
+impl Pairs {
+    /// Runs one thing and another in turns, so that neither always comes first.
+    pub(crate) fn measure(
+        pairs: usize,
+        with: impl Fn() -> Result<f64>,
+        without: impl Fn() -> Result<f64>,
+    ) -> Result<Self> {
+        let mut ratios = Vec::new();
+        for pair in 0..pairs {
+            let (with, without) = if pair % 2 == 0 {
+                let with = with()?;
+                (with, without()?)
+            } else {
+                let without = without()?;
+                (with()?, without)
+            };
+            ratios.push(with / without);
+        }
+        Ok(Self(ratios))
+    }
+}
+
+impl fmt::Display for Pairs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let least = self.0.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = self.0.iter().copied().fold(0.0, f64::max);
+        write!(f, "{:.3} (from {least:.3} to {most:.3})", median(&self.0))
+    }
 }
 
 /// The middle one of some measurements.

@@ -1,0 +1,224 @@
+//! A storm of drops, with nobody looking, with the tool, and with what people use otherwise.
+
+use std::{
+    fs::File,
+    net::UdpSocket,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use dockernet_tests::{Lab, LabOptions, Place, Run, Tracer, engines, foreign::EmptyTracepoint};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{
+    section::{Pairs, machine},
+    wire::pinned,
+};
+
+const PAIRS: usize = 5;
+/// How long each storm lasts.
+const STORM: Duration = Duration::from_secs(1);
+/// Peers say nothing when they are ready.
+const WARM_UP: Duration = Duration::from_millis(2500);
+/// With Ethernet, IP and UDP headers, 64 bytes.
+const PAYLOAD: usize = 22;
+
+/// What looks on: its name, and how it is started.
+type Peer = (&'static str, &'static str, &'static [&'static str]);
+
+const PEERS: &[Peer] = &[
+    (
+        "`perf stat -e skb:kfree_skb`",
+        "perf",
+        &["stat", "-a", "-e", "skb:kfree_skb"],
+    ),
+    (
+        "`bpftrace`, counts by reason and location",
+        "bpftrace",
+        &[
+            "-e",
+            "tracepoint:skb:kfree_skb { @[args->reason, args->location] = count(); }",
+        ],
+    ),
+    (
+        "`perf record -e skb:kfree_skb`",
+        "perf",
+        &["record", "-a", "-e", "skb:kfree_skb", "-o", "perf.data"],
+    ),
+    (
+        "`bpftrace`, a line per drop",
+        "bpftrace",
+        &[
+            "-e",
+            "tracepoint:skb:kfree_skb { printf(\"%d %llx\\n\", args->reason, args->location); }",
+        ],
+    ),
+    (
+        "`perf trace -e skb:kfree_skb`",
+        "perf",
+        &["trace", "-a", "--no-syscalls", "-e", "skb:kfree_skb"],
+    ),
+];
+
+pub(crate) fn run() -> Result<String> {
+    let machine = machine();
+    let engines = engines()?;
+    let engine = engines
+        .iter()
+        .max_by_key(|engine| engine.major())
+        .context("no Docker engine")?;
+    let lab = Lab::start(engine, &LabOptions::default())?;
+    lab.run(&Run::new("web", "sleep 3600"))?;
+    let storm = Storm::prepare(&lab)?;
+    let base = storm.rage()?;
+    let mut rows = vec![(
+        "an empty program (the floor)".to_owned(),
+        Pairs::measure(
+            PAIRS,
+            || {
+                let _looks = EmptyTracepoint::attach("kfree_skb")?;
+                storm.rage()
+            },
+            || storm.rage(),
+        )?
+        .to_string(),
+    )];
+    let mut exact = String::new();
+    for (name, args) in [("`dockernet-trace --drops`", &["--drops"] as &[&str])] {
+        let ratios = Pairs::measure(
+            PAIRS,
+            || {
+                let tracer = Tracer::start(&lab, args)?;
+                let before = storm.counter()?;
+                let rate = storm.rage()?;
+                let dropped = storm.counter()? - before;
+                let finished = tracer.stop()?;
+                let missed = finished.ledger()?["missed"].as_u64().unwrap_or(0);
+                let seen = finished.count("observed")? + missed;
+                ensure!(
+                    seen >= dropped,
+                    "the rule dropped {dropped}, and {seen} were observed or missed"
+                );
+                Ok(rate)
+            },
+            || storm.rage(),
+        )?;
+        rows.push((name.to_owned(), ratios.to_string()));
+        exact = "In each of the tool's runs its ledger held every packet that the rule's own counter had.".to_owned();
+    }
+    for (name, program, args) in PEERS {
+        let looked = Pairs::measure(
+            PAIRS,
+            || {
+                let peer = Peering::start(&lab, program, args)?;
+                let rate = storm.rage();
+                peer.stop()?;
+                rate
+            },
+            || storm.rage(),
+        );
+        let cell = match looked {
+            Ok(ratios) => ratios.to_string(),
+            Err(error) => format!("did not run: {error:#}"),
+        };
+        rows.push(((*name).to_owned(), cell));
+    }
+    let rows: String = rows
+        .iter()
+        .map(|(name, ratio)| format!("| {name} | {ratio} |\n"))
+        .collect();
+    Ok(format!(
+        "{machine}\n64-byte UDP packets to a container, dropped by an nft rule, as fast as one pinned core sends them: {base:.0} drops/s with nobody\nlooking. {PAIRS} pairs of storms of {} s each.\n\n| looking on | drops/s with / without |\n|---|---|\n{rows}\n{exact}\nGoal: at least .90 with everything named.\n",
+        STORM.as_secs()
+    ))
+}
+
+/// A rule that drops, and a socket whose packets it drops.
+struct Storm<'a> {
+    lab: &'a Lab,
+    socket: UdpSocket,
+}
+
+impl<'a> Storm<'a> {
+    fn prepare(lab: &'a Lab) -> Result<Self> {
+        let script = "nft -f - <<END
+table inet bench {
+    counter dropped { }
+    chain output {
+        type filter hook output priority -10;
+        udp dport 5000 counter name dropped drop
+    }
+}
+END";
+        let output = lab.shell(&Place::Host, script)?;
+        ensure!(output.success(), "making the rule: {}", output.stderr);
+        let target = (lab.container_ip("web", None)?, 5000);
+        let socket = lab.host().within(|| {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            socket.connect(target)?;
+            Ok(socket)
+        })?;
+        Ok(Self { lab, socket })
+    }
+
+    /// Drops per second.
+    fn rage(&self) -> Result<f64> {
+        pinned(|| {
+            let payload = [b'x'; PAYLOAD];
+            let started = Instant::now();
+            let mut sent = 0.0;
+            while started.elapsed() < STORM {
+                for _ in 0..1000 {
+                    // The rule's refusal comes back as an error.
+                    self.socket.send(&payload).ok();
+                }
+                sent += 1000.0;
+            }
+            Ok(sent / started.elapsed().as_secs_f64())
+        })
+    }
+
+    fn counter(&self) -> Result<u64> {
+        let text = self
+            .lab
+            .shell(&Place::Host, "nft list counter inet bench dropped")?
+            .stdout;
+        text.split_once("packets ")
+            .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok())
+            .with_context(|| format!("nft lists no counter: {text}"))
+    }
+}
+
+/// Another tool that looks on, its output in a file.
+struct Peering(Child);
+
+impl Peering {
+    fn start(lab: &Lab, program: &str, args: &[&str]) -> Result<Self> {
+        let output = File::create(lab.folder().join("peer.out"))?;
+        let mut child = Command::new(program)
+            .args(args)
+            .current_dir(lab.folder())
+            .stdin(Stdio::null())
+            .stderr(output.try_clone()?)
+            .stdout(output)
+            .spawn()
+            .with_context(|| format!("starting {program}"))?;
+        thread::sleep(WARM_UP);
+        if let Some(status) = child.try_wait()? {
+            let said = std::fs::read_to_string(lab.folder().join("peer.out")).unwrap_or_default();
+            anyhow::bail!("{program} ended with {status}: {}", said.trim());
+        }
+        Ok(Self(child))
+    }
+
+    fn stop(mut self) -> Result<()> {
+        kill(Pid::from_raw(self.0.id().try_into()?), Signal::SIGINT)?;
+        self.0.wait()?;
+        Ok(())
+    }
+}

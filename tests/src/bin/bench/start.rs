@@ -1,0 +1,150 @@
+//! Beside a hundred containers: how soon the tool is ready, how soon a new device is watched, what it needs while nothing happens.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use dockernet_tests::{Lab, LabOptions, Place, Run, Tracer, engines, traffic};
+
+use crate::section::{machine, median};
+
+const CONTAINERS: usize = 100;
+const STARTS: usize = 7;
+/// Over which idle CPU time is measured.
+const IDLE: Duration = Duration::from_secs(20);
+/// Networks made to see how soon their devices are watched.
+const NETWORKS: usize = 8;
+const STORM: u64 = 500_000;
+
+pub(crate) fn run() -> Result<String> {
+    let machine = machine();
+    let engines = engines()?;
+    let engine = engines
+        .iter()
+        .max_by_key(|engine| engine.major())
+        .context("no Docker engine")?;
+    let lab = Lab::start(engine, &LabOptions::default())?;
+    lab.run(&Run::new("target", "sleep 3600").publish("10004:5000/udp"))?;
+    for number in 1..CONTAINERS {
+        lab.run(&Run::new(&format!("many{number}"), "sleep 3600"))?;
+    }
+    let mut text = format!(
+        "{machine}\n{CONTAINERS} containers. Milliseconds from the start of the process to its `ready` line (median of {STARTS}, and the longest); CPU over {} s without a\ndrop, of one core; memory: resident, and the most it ever was (start included).\n\n| views | ready, ms | CPU | RSS, MiB | after a storm | most |\n|---|---|---|---|---|---|\n",
+        IDLE.as_secs()
+    );
+    for args in [
+        &["--drops"] as &[&str],
+        &["--drops", "--nat"],
+        &["path", "--to", "target"],
+    ] {
+        text.push_str(&row(&lab, args)?);
+    }
+    let spans = attach(&lab)?;
+    text.push_str(&format!(
+        "\nLink event to watched, {} devices of new containers: median {:.1} ms, longest {:.1} ms.\nGoals: ready within 200 ms, 0.1 % of a core, 25 MiB, 20 ms.\n",
+        spans.len(),
+        median(&spans),
+        spans.iter().copied().fold(0.0, f64::max)
+    ));
+    Ok(text)
+}
+
+fn row(lab: &Lab, args: &[&str]) -> Result<String> {
+    let mut starts = Vec::new();
+    for _ in 0..STARTS {
+        let tracer = Tracer::start(lab, args)?;
+        starts.push(tracer.ready_after.as_secs_f64() * 1e3);
+        end(tracer)?;
+    }
+    let tracer = Tracer::start(lab, args)?;
+    thread::sleep(Duration::from_secs(2));
+    let before = cpu_seconds(tracer.pid())?;
+    thread::sleep(IDLE);
+    let cpu = (cpu_seconds(tracer.pid())? - before) / IDLE.as_secs_f64() * 100.0;
+    let quiet = memory(tracer.pid(), "VmRSS")?;
+    let rule = "iptables -I DOCKER-USER -p udp --dport 5000 -j DROP";
+    ensure!(lab.shell(&Place::Host, rule)?.success(), "{rule}");
+    traffic::flood(
+        lab.outside(),
+        traffic::Flood {
+            to: format!("{}:10004", dockernet_tests::HOST_IP).parse()?,
+            count: STORM,
+            threads: 2,
+            size: 22,
+            limit: Duration::from_secs(60),
+        },
+    )?;
+    let mend = "iptables -D DOCKER-USER -p udp --dport 5000 -j DROP";
+    ensure!(lab.shell(&Place::Host, mend)?.success(), "{mend}");
+    thread::sleep(Duration::from_secs(1));
+    let stormed = memory(tracer.pid(), "VmRSS")?;
+    let most = memory(tracer.pid(), "VmHWM")?;
+    end(tracer)?;
+    Ok(format!(
+        "| `{}` | {:.0} ({:.0}) | {cpu:.2} % | {quiet:.1} | {stormed:.1} | {most:.1} |\n",
+        args.join(" "),
+        median(&starts),
+        starts.iter().copied().fold(0.0, f64::max)
+    ))
+}
+
+fn end(tracer: Tracer) -> Result<()> {
+    tracer.signal(nix::sys::signal::Signal::SIGINT)?;
+    tracer.wait(Duration::from_secs(20))?;
+    Ok(())
+}
+
+/// Seconds of CPU that a process has used.
+fn cpu_seconds(pid: u32) -> Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name, in parentheses, may hold anything.
+    let (_, rest) = text.rsplit_once(") ").context("/proc/PID/stat")?;
+    let ticks: f64 = rest
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .filter_map(|word| word.parse::<f64>().ok())
+        .sum();
+    // USER_HZ is 100 on every architecture that Docker runs on.
+    Ok(ticks / 100.0)
+}
+
+/// MiB.
+fn memory(pid: u32, which: &str) -> Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix(which)?.strip_prefix(':'))
+        .and_then(|value| value.split_whitespace().next()?.parse::<f64>().ok())
+        .map(|kib| kib / 1024.0)
+        .with_context(|| format!("{which} of process {pid}"))
+}
+
+/// Milliseconds from each new device's link event until it is watched.
+fn attach(lab: &Lab) -> Result<Vec<f64>> {
+    let tracer = Tracer::start(lab, &["--nat", "-v"])?;
+    for number in 0..NETWORKS {
+        let name = format!("late{number}");
+        lab.docker(["network", "create", &name])?;
+        lab.run(&Run::new(&name, "sleep 60").network(&name))?;
+    }
+    thread::sleep(Duration::from_millis(500));
+    let finished = tracer.stop()?;
+    for number in 0..NETWORKS {
+        let name = format!("late{number}");
+        lab.docker(["rm", "-f", &name])?;
+        lab.docker(["network", "rm", &name])?;
+    }
+    let spans: Vec<f64> = finished
+        .stderr
+        .lines()
+        .filter_map(|line| {
+            let (_, rest) = line.split_once("for NAT, ")?;
+            rest.split_once(" ms")?.0.parse().ok()
+        })
+        .collect();
+    ensure!(
+        spans.len() >= NETWORKS,
+        "no devices came: {}",
+        finished.stderr
+    );
+    Ok(spans)
+}
