@@ -16,6 +16,8 @@ pub mod evidence;
 pub mod explain;
 pub mod findings;
 pub mod host;
+#[doc(hidden)]
+pub mod hostile;
 pub mod inventory;
 pub mod map;
 pub mod model;

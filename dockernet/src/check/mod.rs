@@ -10,7 +10,7 @@ mod families;
 mod finding;
 mod gather;
 mod json;
-mod last_words;
+pub(crate) mod last_words;
 pub(crate) mod live;
 mod probe;
 mod progress;

@@ -152,7 +152,7 @@ fn read(mut source: impl BufRead, transport: Transport, all: &mut Vec<Listener>)
 }
 
 /// One line; `None` for the heading and for what is not understood.
-pub(super) fn parse(line: &str, transport: Transport) -> Option<(Listener, u8)> {
+pub(crate) fn parse(line: &str, transport: Transport) -> Option<(Listener, u8)> {
     let mut words = line.split_ascii_whitespace();
     words.next()?.strip_suffix(':')?;
     let local = socket_address(words.next()?)?;

@@ -1,8 +1,8 @@
 //! The connection tracking table of a network namespace, over ctnetlink: the whole of it, or one flow.
 
-mod counters;
+pub(crate) mod counters;
 mod flow;
-mod message;
+pub(crate) mod message;
 
 use std::{
     fs::File,
