@@ -19,19 +19,9 @@ use crate::{
     findings::Finding,
     host::{changes::Changes, firewall::Traced, netns::NetnsHandle, state::HostState},
     inventory::{EngineStatus, Inventory},
-    model::Drop,
+    model::{Drop, Fate},
     trace_rules::RuleTracer,
 };
-
-/// What becomes of a drop. The ledger has a column for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Fate {
-    Shown,
-    Filtered,
-    OutOfScope,
-    Benign,
-    Expected,
-}
 
 /// Decides, and remembers verdicts for a second: a storm asks the same question again and again.
 pub(super) struct Judge {

@@ -109,7 +109,7 @@ pub(super) fn named(container: &ContainerRef) -> String {
 }
 
 /// Whose drop it is: the destination's container, else the source's, else the one it died in.
-pub(super) fn subject(drop: &Drop) -> Option<&ContainerRef> {
+pub(crate) fn subject(drop: &Drop) -> Option<&ContainerRef> {
     drop.destination
         .container
         .as_ref()
@@ -118,7 +118,7 @@ pub(super) fn subject(drop: &Drop) -> Option<&ContainerRef> {
 }
 
 /// The subject's name, or what there is in its place.
-pub(super) fn subject_name(drop: &Drop) -> String {
+pub(crate) fn subject_name(drop: &Drop) -> String {
     match subject(drop) {
         Some(container) => named(container),
         None => match (drop.destination.kind, &drop.destination.network) {
