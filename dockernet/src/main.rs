@@ -155,6 +155,7 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
     let status = runtime.block_on(service.engine_within(patience));
     degraded.extend(status.problem().map(str::to_owned));
     let inventory = service.current();
+    degraded.extend(inventory.caveats());
     let networks: Vec<&str> = inventory
         .networks()
         .flat_map(|network| [Some(network.name.as_str()), network.bridge.as_deref()])

@@ -2,13 +2,15 @@
 
 use std::{
     fs::File,
+    os::fd::AsRawFd as _,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
 };
 
 use anyhow::{Context, Result, anyhow};
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::exec::Cmd;
 
@@ -44,12 +46,40 @@ impl std::str::FromStr for Place {
 #[derive(Clone, Debug)]
 pub struct Netns {
     path: PathBuf,
+    /// Keeps a namespace without a name.
+    _file: Option<Arc<File>>,
 }
 
 impl Netns {
     /// A file such as `/run/netns/NAME` or `/proc/PID/ns/net`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self {
+            path: path.into(),
+            _file: None,
+        }
+    }
+
+    /// A namespace without a name, with its loopback up: it goes when the last copy of this value does, after a crash too.
+    ///
+    /// # Errors
+    /// Not root.
+    pub fn unnamed() -> Result<Self> {
+        let file = thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace (root?)")?;
+            File::open("/proc/thread-self/ns/net").context("opening a new network namespace")
+        })
+        .join()
+        .map_err(|_| anyhow!("making a network namespace panicked"))??;
+        let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+        let netns = Self {
+            path: path.into(),
+            _file: Some(Arc::new(file)),
+        };
+        netns
+            .command("ip")
+            .args(["link", "set", "lo", "up"])
+            .run()?;
+        Ok(netns)
     }
 
     /// Makes a named namespace with its loopback up.

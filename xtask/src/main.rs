@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod demo;
 mod docs;
+mod fuzz;
 mod licenses;
 mod lint;
 mod process;
@@ -84,6 +85,14 @@ enum Verb {
         /// Which benchmarks (nat); all, if none is named
         names: Vec<String>,
     },
+    /// Runs the fuzz targets of tests/fuzz with libFuzzer; the first build takes ten minutes
+    Fuzz {
+        /// Which (btf, conntrack, docker, iptables, nft, packet, proc); all, if none is named
+        names: Vec<String>,
+        /// Minutes for each
+        #[arg(long, default_value_t = 10)]
+        minutes: u32,
+    },
     /// Formatting, clippy (both halves), documentation, generated pages and licences, warnings denied
     Lint,
     /// Checks the licence of every dependency against deny.toml
@@ -111,6 +120,7 @@ fn main() -> ExitCode {
         Verb::Demo => demo::verb(),
         Verb::Docs => docs::verb(),
         Verb::Bench { names } => bench::verb(&names),
+        Verb::Fuzz { names, minutes } => fuzz::verb(&names, minutes),
         Verb::Lint => lint::verb(),
         Verb::Licenses => licenses::verb(),
     };

@@ -21,6 +21,8 @@ const KIND_TYPE_TAG: u8 = 18;
 const KIND_ENUM64: u8 = 19;
 /// Modifiers and anonymous members nest only so deep.
 const MAX_DEPTH: usize = 16;
+/// Members that one look-up sees at most: the kernel's largest structures have some hundred.
+const MAX_MEMBERS: u32 = 10_000;
 
 /// Type information of the kernel or of one module.
 pub struct Btf {
@@ -173,7 +175,8 @@ impl Btf {
         };
         let mut parts = path.split('.').peekable();
         while let Some(part) = parts.next() {
-            let (field, type_id) = self.member(&owner, part, MAX_DEPTH)?;
+            let mut left = MAX_MEMBERS;
+            let (field, type_id) = self.member(&owner, part, MAX_DEPTH, &mut left)?;
             found.bit_offset = found.bit_offset.checked_add(field.bit_offset)?;
             found.bits = field.bits;
             if parts.peek().is_some() {
@@ -190,11 +193,19 @@ impl Btf {
         (field.bit_offset % 8 == 0).then_some(field.bit_offset / 8)
     }
 
-    fn member(&self, owner: &Type<'_>, name: &str, depth: usize) -> Option<(Field, u32)> {
+    /// `left` bounds how many members are looked at: damaged information may hold structures within themselves.
+    fn member(
+        &self,
+        owner: &Type<'_>,
+        name: &str,
+        depth: usize,
+        left: &mut u32,
+    ) -> Option<(Field, u32)> {
         if depth == 0 || ![KIND_STRUCT, KIND_UNION].contains(&owner.kind) {
             return None;
         }
         (0..owner.len as usize).find_map(|index| {
+            *left = left.checked_sub(1)?;
             let at = owner.at + index * 12;
             let member = self.string(u32_at(owner.data, at)?);
             let type_id = u32_at(owner.data, at + 4)?;
@@ -216,7 +227,7 @@ impl Btf {
             if !member.is_empty() {
                 return None;
             }
-            let (inner, type_id) = self.member(&self.resolve(type_id)?, name, depth - 1)?;
+            let (inner, type_id) = self.member(&self.resolve(type_id)?, name, depth - 1, left)?;
             let bit_offset = field.bit_offset.checked_add(inner.bit_offset)?;
             Some((
                 Field {

@@ -95,7 +95,7 @@ fn tail(path: &Path) -> Option<String> {
 /// The last line that says why dockerd ended: `failed to start daemon: …`, `level=fatal`, else `level=error`.
 ///
 /// Lines from before its latest successful start are another story.
-fn last_error(text: &str) -> Option<String> {
+pub(crate) fn last_error(text: &str) -> Option<String> {
     let lines: Vec<&str> = text.lines().collect();
     let started = lines.iter().rposition(|line| {
         line.contains("API listen on") || line.contains("Daemon has completed initialization")

@@ -37,7 +37,15 @@ impl HookPoint {
                 frame.as_ref(),
                 "nf_hook_slow" | "nf_hook_slow_list" | "nf_hook_ingress" | "nf_hook_egress"
             )
-        })?;
+        });
+        // A bridge runs its prerouting hook in a loop of its own (`nf_hook_bridge_pre`, net/bridge/br_input.c, 5.3+).
+        let slow = match slow {
+            Some(slow) => slow,
+            None => {
+                let is_bridge = |frame: &S| frame.as_ref() == "nft_do_chain_bridge";
+                stack.iter().position(is_bridge)? + 1
+            }
+        };
         // These hand the packet on from inside a hook's loop: what happens to it then is none of the hook's doing.
         let passed = stack.iter().take(slow).any(|frame| {
             matches!(
@@ -54,27 +62,46 @@ impl HookPoint {
         if passed {
             return None;
         }
-        let family = stack.iter().take(slow).find_map(|frame| {
+        let chain = stack.iter().take(slow).find_map(|frame| {
             Some(match frame.as_ref() {
                 "nft_do_chain_ipv4" => "ipv4",
                 "nft_do_chain_ipv6" => "ipv6",
-                "nft_do_chain_inet" => "inet",
+                "nft_do_chain_inet" | "nft_do_chain_inet_ingress" => "inet",
                 "nft_do_chain_bridge" => "bridge",
                 "nft_do_chain_netdev" => "netdev",
                 "nft_do_chain_arp" => "arp",
                 _ => return None,
             })
         });
-        let nft = family.is_some()
+        let nft = chain.is_some()
             || stack
                 .iter()
                 .take(slow)
                 .any(|frame| frame.as_ref() == "nft_do_chain");
-        let (hook, bridge) = stack
+        let (at, (hook, bridge)) = stack
             .iter()
+            .enumerate()
             .skip(slow)
             .take(6)
-            .find_map(|frame| caller(frame.as_ref()))?;
+            .find_map(|(at, frame)| Some((at, caller(frame.as_ref())?)))?;
+        // What the host itself sends by a bridge goes through `__br_forward` too, on the output hook.
+        let own = matches!(
+            stack.get(at).map(AsRef::as_ref),
+            Some("__br_forward" | "br_forward")
+        ) && stack
+            .iter()
+            .skip(at)
+            .map(AsRef::as_ref)
+            .find(|frame| matches!(*frame, "br_dev_xmit" | "br_handle_frame_finish"))
+            == Some("br_dev_xmit");
+        let hook = if own { Hook::Output } else { hook };
+        // br_netfilter's functions stand between the bridge's hooks and those of IP: without one the bridge's chains ran, or
+        // ebtables.
+        let native = |frame: &S| !frame.as_ref().starts_with("br_nf_");
+        let family = chain.or_else(|| {
+            let bridges = bridge && stack.get(at).is_some_and(native);
+            bridges.then_some("bridge")
+        });
         Some(Self {
             hook,
             bridge,
@@ -175,6 +202,23 @@ mod tests {
             bridge.map(HookPoint::name).as_deref(),
             Some("bridge-forward")
         );
+        let own = HookPoint::of_stack(&[
+            "nft_do_chain",
+            "nf_hook_slow",
+            "__br_forward",
+            "br_dev_xmit",
+        ]);
+        assert_eq!(own.map(HookPoint::name).as_deref(), Some("bridge-output"));
+        let first =
+            HookPoint::of_stack(&["nft_do_chain", "nft_do_chain_bridge", "br_handle_frame"]);
+        let first = first.map(|point| (point.name(), point.family));
+        assert_eq!(
+            first,
+            Some(("bridge-prerouting".to_owned(), Some("bridge")))
+        );
+        let ebtables = HookPoint::of_stack(&["nf_hook_slow", "__br_forward"]);
+        let ebtables = ebtables.map(|point| (point.family, point.nft));
+        assert_eq!(ebtables, Some((Some("bridge"), false)));
         assert_eq!(HookPoint::of_stack(&["ip_error", "ip_rcv_finish"]), None);
         let after = ["ip_error", "ip_sabotage_in", "nf_hook_slow", "ip_rcv"];
         assert_eq!(HookPoint::of_stack(&after), None);

@@ -3,7 +3,7 @@
 mod address;
 mod api;
 mod client;
-mod convert;
+pub(crate) mod convert;
 mod error;
 mod inspect;
 

@@ -23,7 +23,7 @@ pub fn is_frozen(pid: u32) -> Result<bool> {
 }
 
 /// The files that may tell, below the mount point.
-fn state_files(text: &str) -> Vec<String> {
+pub(crate) fn state_files(text: &str) -> Vec<String> {
     text.lines()
         .filter_map(|line| {
             // hierarchy:controllers:path
@@ -42,7 +42,7 @@ fn state_files(text: &str) -> Vec<String> {
         .collect()
 }
 
-fn says_frozen(state: &str) -> bool {
+pub(crate) fn says_frozen(state: &str) -> bool {
     state
         .lines()
         .any(|line| matches!(line.trim(), "frozen 1" | "FROZEN" | "FREEZING"))

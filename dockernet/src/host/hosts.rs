@@ -26,7 +26,7 @@ pub fn of_process(pid: u32) -> Result<Vec<HostsEntry>> {
     Ok(parse(&text))
 }
 
-fn parse(text: &str) -> Vec<HostsEntry> {
+pub(crate) fn parse(text: &str) -> Vec<HostsEntry> {
     text.lines()
         .filter_map(|line| {
             let line = line.split('#').next()?;

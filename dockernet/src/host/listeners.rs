@@ -18,7 +18,7 @@ use super::netns::NetnsHandle;
 /// `TCP_LISTEN` (include/net/tcp_states.h).
 const LISTEN: u8 = 10;
 /// No file is read further than this: some 400,000 sockets.
-const LIMIT: u64 = 64 << 20;
+pub(super) const LIMIT: u64 = 64 << 20;
 
 /// TCP or UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -152,7 +152,7 @@ fn read(mut source: impl BufRead, transport: Transport, all: &mut Vec<Listener>)
 }
 
 /// One line; `None` for the heading and for what is not understood.
-fn parse(line: &str, transport: Transport) -> Option<(Listener, u8)> {
+pub(crate) fn parse(line: &str, transport: Transport) -> Option<(Listener, u8)> {
     let mut words = line.split_ascii_whitespace();
     words.next()?.strip_suffix(':')?;
     let local = socket_address(words.next()?)?;

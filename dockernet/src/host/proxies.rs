@@ -104,7 +104,7 @@ fn read(pid: u32) -> Option<Proxy> {
 }
 
 /// `docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 10001 -container-ip 172.17.0.2 -container-port 80 …`.
-fn parse(cmdline: &[u8]) -> Option<Proxy> {
+pub(crate) fn parse(cmdline: &[u8]) -> Option<Proxy> {
     let words: Vec<&str> = cmdline
         .split(|byte| *byte == 0)
         .map(|word| std::str::from_utf8(word).unwrap_or_default())

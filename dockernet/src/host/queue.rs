@@ -85,10 +85,11 @@ pub fn backlog_drops() -> Result<u64> {
     parse_softnet(&text).context("/proc/net/softnet_stat is not in the form that is known")
 }
 
-fn parse_softnet(text: &str) -> Option<u64> {
-    text.lines()
-        .map(|line| u64::from_str_radix(line.split_ascii_whitespace().nth(1)?, 16).ok())
-        .sum()
+pub(crate) fn parse_softnet(text: &str) -> Option<u64> {
+    text.lines().try_fold(0_u64, |sum, line| {
+        let column = line.split_ascii_whitespace().nth(1)?;
+        sum.checked_add(u64::from_str_radix(column, 16).ok()?)
+    })
 }
 
 /// How many packets may wait for a CPU (`net.core.netdev_max_backlog`, one for the whole machine).

@@ -41,6 +41,7 @@ use crate::{
     },
     cli::{Exit, options::Options},
     evidence::{Evidence, Names, evidence},
+    findings::{Finding, Findings},
     host::{
         changes::{self, Changes},
         netns::NetnsHandle,
@@ -104,6 +105,8 @@ struct State {
     waiting: Waiting,
     transitions: Option<Transitions>,
     merge: Merge,
+    /// Watches for failures that drop nothing.
+    findings: Option<Findings>,
     started: Instant,
     /// Lines still allowed by `--count`.
     lines_left: Option<u64>,
@@ -136,6 +139,7 @@ impl Pipeline {
                 .take()
                 .map(|tracer| Transitions::new(tracer, &self.host)),
             merge: Merge::default(),
+            findings: self.findings(),
             started: Instant::now(),
             lines_left: self.options.count.map(std::num::NonZeroU64::get),
             closed: false,
@@ -165,6 +169,7 @@ impl Pipeline {
             let seen =
                 hops + self.transitions(&mut state, false)? + self.drain(&mut state, false)?;
             state.judge.tick();
+            self.found(&mut state)?;
             busy = self.journeys(&mut state)?
                 || seen > 0
                 || !state.waiting.is_empty()
@@ -253,6 +258,9 @@ impl Pipeline {
         let _transitions = self.transitions(&mut state, true)?;
         self.drain(&mut state, true)?;
         let followed = self.flows(&mut state)?;
+        if let Some(findings) = state.findings.take() {
+            self.findings_shown(&mut state, findings.finish())?;
+        }
         let rows = self.rows()?;
         for remainder in state.books.settle(&rows, true) {
             self.report
@@ -275,6 +283,40 @@ impl Pipeline {
         } else {
             Exit::Done
         })
+    }
+
+    /// The watch for failures that drop nothing, where drops are shown.
+    fn findings(&self) -> Option<Findings> {
+        let is_wanted = self.options.drops && self.drops.is_some() && self.paths.is_none();
+        let started = is_wanted.then(|| Findings::start(self.host.clone(), self.inventory.clone()));
+        started?
+            .inspect_err(|error| log::warn!("failures that drop nothing are not told: {error:#}"))
+            .ok()
+    }
+
+    /// Shows the failures that were found meanwhile.
+    fn found(&mut self, state: &mut State) -> Result<()> {
+        let found: Vec<Finding> = match &state.findings {
+            Some(findings) => findings.take().collect(),
+            None => return Ok(()),
+        };
+        self.findings_shown(state, found)
+    }
+
+    /// They are no drops, and stand in no ledger.
+    fn findings_shown(&mut self, state: &mut State, found: Vec<Finding>) -> Result<()> {
+        let inventory = self.inventory.borrow().clone();
+        for finding in found {
+            let (fate, line) = state.judge.finding(&self.options, finding, &inventory);
+            if fate != Fate::Shown || state.closed || state.lines_left == Some(0) {
+                continue;
+            }
+            state.note(self.report.finding(&line)?);
+            if let Some(left) = state.lines_left.as_mut() {
+                *left -= 1;
+            }
+        }
+        Ok(())
     }
 
     /// What followed flows came to, and the exit status that this means.

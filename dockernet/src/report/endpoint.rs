@@ -11,6 +11,12 @@ use crate::model::{ContainerRef, Drop, End, Endpoint, EndpointKind, NatKind, Net
 /// `198.51.100.20:48084 → web:80/tcp SYN`.
 pub(super) fn journey(drop: &Drop) -> Line {
     let mut line = Line::default();
+    let is_unknown = drop.packet.is_none() && drop.source.kind == EndpointKind::Unknown;
+    if is_unknown {
+        // A failure that dropped nothing, whoever suffers from it.
+        line.append(destination(drop));
+        return times(line, drop);
+    }
     line.append(source(drop));
     let question = drop.packet.as_ref().and_then(protocol::who_has);
     match question {
@@ -30,6 +36,10 @@ pub(super) fn journey(drop: &Drop) -> Line {
             }
         }
     }
+    times(line, drop)
+}
+
+fn times(mut line: Line, drop: &Drop) -> Line {
     if drop.count > 1 {
         line.plain(format!(" ×{}", thousands(drop.count)));
     }

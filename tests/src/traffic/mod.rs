@@ -20,6 +20,7 @@ use crate::netns::Netns;
 
 pub use dns::{answer as dns_answer, query as dns_query};
 pub use flood::{Flood, flood};
+pub use raw::checksum;
 
 /// What is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -8,7 +8,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{Outcome, Probe};
 
 /// The Internet checksum (RFC 1071).
-pub(super) fn checksum(bytes: &[u8]) -> u16 {
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = bytes
         .chunks(2)
         .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)))

@@ -151,6 +151,15 @@ fn damage_is_an_error_or_absent_never_a_panic() {
     }
 }
 
+/// Found by fuzzing: without a limit this takes 8^16 looks.
+#[test]
+fn structures_within_themselves_end() {
+    let mut b = Builder::new();
+    b.add(KIND_STRUCT, false, "round", 8, &[[0, 1, 0]; 8], 3);
+    let btf = Btf::parse(b.bytes(), None).unwrap();
+    assert_eq!(btf.offset("round", "nothing"), None);
+}
+
 #[test]
 fn this_kernel_has_what_the_programs_read() {
     let btf = Btf::vmlinux().unwrap();

@@ -64,14 +64,7 @@ pub(super) fn flow_packet(case: &Case<'_>, point: HookPoint) -> FlowPacket {
     // For the IP hooks of bridged packets in and out are the bridge; the port is `physdev`.
     let master = device.as_deref().and_then(|device| master(case, device));
     let (iif, oif, physin, physout) = if point.bridge {
-        let bridge = master.or_else(|| device.clone());
-        let out = (point.hook == Hook::Forward)
-            .then(|| bridge.clone())
-            .flatten();
-        let physout = (point.hook == Hook::Forward)
-            .then(|| device.clone())
-            .flatten();
-        (bridge, out, None, physout)
+        bridged(case, point, device, master)
     } else {
         let iif = name(&evidence.drop.ingress_device).or_else(|| {
             (point.hook != Hook::Output && point.hook != Hook::Postrouting)
@@ -128,6 +121,32 @@ pub(super) fn flow_packet(case: &Case<'_>, point: HookPoint) -> FlowPacket {
         // An IPv6 packet with one is rare, and ufw's rules ask about it before anything else.
         routing_header: Some(false),
     }
+}
+
+/// In and out of a bridged packet, and the ports that it came in and leaves by.
+fn bridged(
+    case: &Case<'_>,
+    point: HookPoint,
+    device: Option<String>,
+    master: Option<String>,
+) -> (
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+) {
+    let leaves = matches!(point.hook, Hook::Forward | Hook::Output | Hook::Postrouting);
+    let physout = device.clone().filter(|_| leaves && master.is_some());
+    let bridge = master.or(device);
+    // Where the packet came in by a device that is no port, it did not come over the bridge.
+    let came = case.evidence.drop.ingress_device.clone();
+    let physin = came.filter(|came| !came.is_empty() && self::master(case, came) == bridge);
+    let (iif, oif) = match point.family {
+        // The bridge's own chains know its ports only.
+        Some("bridge") => (None, None),
+        _ => (bridge.clone(), bridge.filter(|_| leaves)),
+    };
+    (iif, oif, physin, physout)
 }
 
 pub(super) fn master(case: &Case<'_>, device: &str) -> Option<String> {

@@ -37,7 +37,7 @@ pub fn counters(netns: &NetnsHandle) -> Result<Counters> {
 }
 
 /// A line of names, then one of hexadecimal numbers for each CPU.
-fn parse_counters(text: &str) -> Counters {
+pub(crate) fn parse_counters(text: &str) -> Counters {
     let mut lines = text.lines();
     let names: Vec<&str> = lines.next().unwrap_or("").split_whitespace().collect();
     let rows: Vec<Vec<u64>> = lines

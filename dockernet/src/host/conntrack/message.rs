@@ -47,7 +47,7 @@ const ICMPV6: u8 = 58;
 
 /// One message of the kernel's.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// An entry.
     Entry(Box<Entry>),
     /// An errno; 0 for an acknowledgement.
@@ -127,7 +127,7 @@ fn attribute(into: &mut Vec<u8>, kind: u16, value: &[u8]) {
 }
 
 /// The answers that a datagram holds to the question of this number.
-pub(super) fn answers(mut datagram: &[u8], sequence: u32) -> Vec<Answer> {
+pub(crate) fn answers(mut datagram: &[u8], sequence: u32) -> Vec<Answer> {
     let mut answers = Vec::new();
     while let Some((kind, number, payload, rest)) = message(datagram) {
         datagram = rest;

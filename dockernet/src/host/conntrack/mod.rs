@@ -1,8 +1,8 @@
 //! The connection tracking table of a network namespace, over ctnetlink: the whole of it, or one flow.
 
-mod counters;
+pub(crate) mod counters;
 mod flow;
-mod message;
+pub(crate) mod message;
 
 use std::{
     fs::File,
@@ -29,7 +29,7 @@ use nix::{
 use self::message::Answer;
 pub use self::{
     counters::{Counters, counters},
-    flow::{Flow, find, flows},
+    flow::{Flow, find, flows, flows_where},
 };
 
 /// A table that takes longer than this to read is taken as far as it came.

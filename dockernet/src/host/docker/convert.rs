@@ -10,7 +10,7 @@ use bollard::models::{
 use super::{Action, Binding, Event, Inspect, Place};
 use crate::model::{Container, Network, Subnet};
 
-pub(super) fn inspected(answer: ContainerInspectResponse) -> Option<Container> {
+pub(crate) fn inspected(answer: ContainerInspectResponse) -> Option<Container> {
     let state = answer.state.unwrap_or_default();
     let config = answer.config.unwrap_or_default();
     let host = answer.host_config.unwrap_or_default();
@@ -34,7 +34,7 @@ pub(super) fn inspected(answer: ContainerInspectResponse) -> Option<Container> {
     Some(inspect.into_container())
 }
 
-pub(super) fn listed(summary: ContainerSummary) -> Option<Container> {
+pub(crate) fn listed(summary: ContainerSummary) -> Option<Container> {
     let running = matches!(
         summary.state,
         Some(
@@ -121,7 +121,7 @@ fn bindings(
         .collect()
 }
 
-pub(super) fn network(answer: ApiNetwork) -> Option<Network> {
+pub(crate) fn network(answer: ApiNetwork) -> Option<Network> {
     let id = answer.id.filter(|id| !id.is_empty())?;
     let name = answer.name.unwrap_or_else(|| id.clone());
     let driver = answer.driver.unwrap_or_default();
@@ -173,7 +173,7 @@ pub(super) fn network(answer: ApiNetwork) -> Option<Network> {
 }
 
 /// None for events that say nothing about networks.
-pub(super) fn event(message: EventMessage) -> Option<Event> {
+pub(crate) fn event(message: EventMessage) -> Option<Event> {
     let actor = message.actor.unwrap_or_default();
     let attributes = actor.attributes.unwrap_or_default();
     let attribute = |name: &str| {

@@ -77,7 +77,7 @@ pub fn read_containers(data_root: &Path) -> Vec<Container> {
         .collect()
 }
 
-fn parse(config: &[u8], host: &[u8]) -> Option<Container> {
+pub(crate) fn parse(config: &[u8], host: &[u8]) -> Option<Container> {
     let file: File = serde_json::from_slice(config).ok()?;
     let host: HostFile = serde_json::from_slice(host).unwrap_or_default();
     let state = file.state.unwrap_or_default();

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     matching::{Elements, Field, Item, Key, Match},
-    model::Hook,
+    model::{Family, Hook},
     packet::{CtState, Env, FlowPacket},
 };
 
@@ -63,6 +63,7 @@ enum Seen<'a> {
 
 /// `RTN_*` (include/uapi/linux/rtnetlink.h) as bits.
 pub(super) mod address_kind {
+    pub(crate) const UNSPECIFIED: u64 = 1 << 0;
     pub(crate) const UNICAST: u64 = 1 << 1;
     pub(crate) const LOCAL: u64 = 1 << 2;
     pub(crate) const BROADCAST: u64 = 1 << 3;
@@ -72,10 +73,22 @@ pub(super) mod address_kind {
     pub(crate) const REJECTED: u64 = 0b1111 << 6;
 }
 
+/// Fields that rules change.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    pub(super) fields: Vec<Field>,
+    /// Something that cannot be told: any field.
+    pub(super) any: bool,
+}
+
 /// Everything that conditions are judged by.
 pub(super) struct Context<'a> {
     pub(super) packet: &'a FlowPacket,
     pub(super) hook: Hook,
+    /// Family of the table that asks.
+    pub(super) family: Family,
+    /// What rules of this hook change: known neither before nor after.
+    pub(super) changed: &'a Changed,
     pub(super) env: &'a dyn Env,
     /// The packet's mark as rules have changed it so far.
     pub(super) mark: Option<u32>,
@@ -95,7 +108,7 @@ impl Context<'_> {
         truth
     }
 
-    fn one(&self, condition: &Match) -> Truth {
+    pub(super) fn one(&self, condition: &Match) -> Truth {
         match condition {
             Match::Unknown(_) => Truth::Maybe,
             Match::AnyOf { negated, of } => {
@@ -136,8 +149,15 @@ impl Context<'_> {
 
     fn seen(&self, field: Field) -> Seen<'_> {
         let packet = self.packet;
+        if self.changed.any || self.changed.fields.contains(&field) {
+            return Seen::Unknown;
+        }
         match field {
-            Field::Iif if self.hook == Hook::Output => Seen::Name(""),
+            Field::Iif if matches!(self.hook, Hook::Output | Hook::Egress) => Seen::Name(""),
+            // br_forward_finish and br_dev_queue_push_xmit name no device that it came in by (net/bridge/br_forward.c).
+            Field::Iif if self.hook == Hook::Postrouting && self.family == Family::Bridge => {
+                Seen::Name("")
+            }
             Field::Oif if matches!(self.hook, Hook::Prerouting | Hook::Input | Hook::Ingress) => {
                 Seen::Name("")
             }
@@ -145,6 +165,9 @@ impl Context<'_> {
             Field::Oif => text(packet.oif.as_deref()),
             Field::PhysIn => text(packet.physin.as_deref()),
             Field::PhysOut => text(packet.physout.as_deref()),
+            // `nft_pf()`: the family that runs the rules.
+            Field::NfProto if self.family == Family::Bridge => Seen::Number(7),
+            Field::NfProto if self.family == Family::Netdev => Seen::Number(5),
             Field::NfProto => number(packet.is_ipv6().map(|v6| if v6 { 10_u8 } else { 2 })),
             Field::EtherType => number(
                 packet
@@ -154,9 +177,10 @@ impl Context<'_> {
             Field::L4Proto => number(packet.proto),
             Field::Saddr => address(packet.src),
             Field::Daddr => address(packet.dst),
-            Field::Sport | Field::Dport if self.without(&[6, 17, 33, 132, 136]) => Seen::Absent,
-            Field::Sport => number(packet.sport),
-            Field::Dport => number(packet.dport),
+            Field::Sport | Field::Dport if self.without(PORTED) => Seen::Absent,
+            Field::ThSport | Field::ThDport if !self.with(PORTED) => Seen::Unknown,
+            Field::Sport | Field::ThSport => number(packet.sport),
+            Field::Dport | Field::ThDport => number(packet.dport),
             Field::IcmpType | Field::IcmpCode if self.without(&[1, 58]) => Seen::Absent,
             Field::IcmpType => number(packet.icmp_type),
             Field::IcmpCode => number(packet.icmp_code),
@@ -196,6 +220,14 @@ impl Context<'_> {
             },
             Field::CtDir => number(packet.ct_reply.map(u8::from)),
             Field::CtMark => number(self.ct_mark),
+            // The flow of an ICMP error is the one that it is about.
+            Field::CtProto
+                if packet.ct_state.0 & CtState::RELATED.0 != 0 && !self.without(&[1, 58]) =>
+            {
+                Seen::Unknown
+            }
+            // The packet's protocol is the flow's, if there is a flow.
+            Field::CtProto if packet.ct_state.0 & CtState::NO_FLOW.0 != 0 => Seen::Unknown,
             Field::CtProto => number(packet.proto),
             Field::CtOrigSaddr => address(original.map(|tuple| tuple.src)),
             Field::CtOrigDaddr => address(original.map(|tuple| tuple.dst)),
@@ -215,21 +247,32 @@ impl Context<'_> {
             .is_some_and(|proto| !protocols.contains(&proto))
     }
 
+    fn with(&self, protocols: &[u8]) -> bool {
+        self.packet
+            .proto
+            .is_some_and(|proto| protocols.contains(&proto))
+    }
+
     /// As `inet_addr_type` and `ipv6_chk_addr` see an address.
     fn kind(&self, address: Option<IpAddr>) -> Seen<'_> {
-        use address_kind::{ANYCAST, BROADCAST, LOCAL, MULTICAST, REJECTED, UNICAST};
+        use address_kind::{ANYCAST, BROADCAST, LOCAL, MULTICAST, REJECTED, UNICAST, UNSPECIFIED};
         let Some(address) = address else {
             return Seen::Unknown;
         };
         if address.is_multicast() {
             return Seen::OneOf(MULTICAST);
         }
-        if let IpAddr::V4(v4) = address
-            && (v4.is_broadcast() || v4.octets()[0] == 0)
-        {
-            return Seen::OneOf(BROADCAST);
-        }
-        let foreign = UNICAST | ANYCAST | REJECTED;
+        let foreign = match address {
+            IpAddr::V4(v4) if v4.is_broadcast() || v4.is_unspecified() => {
+                return Seen::OneOf(BROADCAST);
+            }
+            // 0.0.0.0/8 as a whole before 5.3.
+            IpAddr::V4(v4) if v4.octets()[0] == 0 => return Seen::OneOf(BROADCAST | UNICAST),
+            // `inet_dev_addr_type` looks into the table of local addresses only, and IPv6 asks for a route.
+            IpAddr::V4(_) => UNICAST,
+            IpAddr::V6(v6) if v6.is_unspecified() => return Seen::OneOf(UNSPECIFIED),
+            IpAddr::V6(_) => UNICAST | ANYCAST | REJECTED,
+        };
         let local = if address.is_loopback() {
             Some(true)
         } else {
@@ -250,23 +293,32 @@ impl Context<'_> {
         })
     }
 
+    /// The kind as far as the incoming interface goes: another one's address is no local one.
     fn kind_on_iif(&self, address: Option<IpAddr>) -> Seen<'_> {
-        use address_kind::{LOCAL, UNICAST};
+        use address_kind::{ANYCAST, BROADCAST, LOCAL, REJECTED, UNICAST};
         let known = self.kind(address);
-        if !matches!(known, Seen::OneOf(kinds) if kinds & LOCAL != 0) {
+        let (Some(address), Seen::OneOf(kinds)) = (address, known) else {
+            return known;
+        };
+        if kinds & (LOCAL | BROADCAST) == 0 {
             return known;
         }
-        let here = match (address, self.packet.iif.as_deref()) {
-            (Some(address), Some(iif)) => self.env.is_local_on(address, iif),
-            _ => None,
+        let foreign = match address {
+            IpAddr::V4(_) => UNICAST,
+            IpAddr::V6(_) => UNICAST | ANYCAST | REJECTED,
         };
-        match here {
+        let here = self.packet.iif.as_deref();
+        match here.and_then(|iif| self.env.is_local_on(address, iif)) {
             Some(true) => Seen::OneOf(LOCAL),
-            Some(false) => Seen::OneOf(UNICAST),
-            None => Seen::Unknown,
+            Some(false) if kinds & BROADCAST == 0 => Seen::OneOf(foreign),
+            Some(false) => Seen::OneOf(foreign | BROADCAST),
+            None => Seen::OneOf(foreign | kinds),
         }
     }
 }
+
+/// Protocols that begin with two ports.
+const PORTED: &[u8] = &[6, 17, 33, 132, 136];
 
 fn number<'a>(value: Option<impl Into<u64>>) -> Seen<'a> {
     value.map_or(Seen::Unknown, |value| Seen::Number(value.into()))

@@ -6,6 +6,7 @@ use super::{
     iptables_match::parse_matches,
     iptables_target::parse_target,
     model::{Backend, Base, Chain, ChainKind, Counter, Family, Hook, Policy, Rule, Ruleset, Table},
+    target::Target,
 };
 
 /// A word of a line, and whether it was quoted.
@@ -15,7 +16,8 @@ pub(super) struct Word {
     pub(super) quoted: bool,
 }
 
-/// Reads all tables of a dump. Lines that make no sense are left out; their chains then hold what could be read.
+/// Reads all tables of a dump. A rule that makes no sense becomes one that cannot be told, in its chain or, where that is not
+/// known either, at the beginning of each built-in one.
 pub(super) fn parse(text: &str, backend: Backend, family: Family) -> Ruleset {
     let mut tables: Vec<Table> = Vec::new();
     let mut chain_names = HashSet::new();
@@ -38,12 +40,23 @@ pub(super) fn parse(text: &str, backend: Backend, family: Family) -> Ruleset {
                 table.chains.push(chain);
             }
         }
-        for line in &section {
-            if let Some((chain, mut rule)) = parse_rule(line, &chain_names, family)
-                && let Some(chain) = table.chains.iter_mut().find(|known| known.name == chain)
-            {
-                rule.number = chain.rules.len() + 1;
-                chain.rules.push(rule);
+        let rules = section.iter().skip(1).filter(|line| !line.starts_with(':'));
+        for line in rules.filter(|line| !line.is_empty()) {
+            let parsed = parse_rule(line, &chain_names, family);
+            let place = parsed
+                .as_ref()
+                .and_then(|(name, _)| table.chains.iter().position(|chain| chain.name == *name));
+            match (parsed, place.and_then(|place| table.chains.get_mut(place))) {
+                (Some((_, rule)), Some(chain)) => chain.rules.push(rule),
+                _ => {
+                    let built_in = table.chains.iter_mut().filter(|chain| chain.base.is_some());
+                    built_in.for_each(|chain| chain.rules.insert(0, unreadable(line)));
+                }
+            }
+        }
+        for chain in &mut table.chains {
+            for (number, rule) in (1..).zip(&mut chain.rules) {
+                rule.number = number;
             }
         }
         tables.push(table);
@@ -151,6 +164,19 @@ fn parse_rule(line: &str, chains: &HashSet<String>, family: Family) -> Option<(S
         comment,
     };
     Some((chain.text.clone(), rule))
+}
+
+/// A line that is no rule: it may do anything.
+fn unreadable(line: &str) -> Rule {
+    Rule {
+        matches: Vec::new(),
+        targets: vec![Target::Unknown(line.to_owned())],
+        counter: None,
+        text: line.to_owned(),
+        number: 0,
+        handle: None,
+        comment: None,
+    }
 }
 
 /// Splits as `iptables-restore` does: quotes group, a backslash takes the next character as it is.

@@ -25,11 +25,14 @@ pub(super) fn parse_matches(words: &[Word], family: Family) -> (Vec<Match>, Opti
             .iter()
             .any(|word| !word.quoted && word.text == "--limit-iface-in"),
         matches: Vec::new(),
+        begun: 0,
+        state_at: None,
         comment: None,
     };
     while reader.at < words.len() {
         reader.option();
     }
+    reader.end_module();
     (reader.matches, reader.comment)
 }
 
@@ -40,6 +43,10 @@ struct Reader<'a> {
     module: String,
     limit_iface_in: bool,
     matches: Vec<Match>,
+    /// First condition of the module that is being read.
+    begun: usize,
+    /// Its `--ctstate`.
+    state_at: Option<usize>,
     comment: Option<String>,
 }
 
@@ -101,7 +108,26 @@ impl<'a> Reader<'a> {
         self.matches.extend(found);
     }
 
+    /// A packet without a flow whose state fits is not asked for more (`conntrack_mt`, net/netfilter/xt_conntrack.c).
+    fn end_module(&mut self) {
+        if let Some(state) = self.state_at.take() {
+            let others = self.matches.iter_mut().enumerate().skip(self.begun);
+            for (_, other) in others.filter(|(at, _)| *at != state) {
+                let flowless = u64::from(CtState::NO_FLOW.0);
+                *other = Match::AnyOf {
+                    negated: false,
+                    of: vec![
+                        test(Field::CtState, false, vec![vec![Item::Bits(flowless)]]),
+                        other.clone(),
+                    ],
+                };
+            }
+        }
+        self.begun = self.matches.len();
+    }
+
     fn module(&mut self, start: usize) {
+        self.end_module();
         self.module = self.next().unwrap_or_default().to_owned();
         if !KNOWN.contains(&self.module.as_str()) {
             self.skip(start);
@@ -192,7 +218,10 @@ impl<'a> Reader<'a> {
                 Some(test_masked(Field::TcpFlags, mask, set, negated))
             }
             "--icmp-type" | "--icmpv6-type" => icmp(value, self.family, negated),
-            "--ctstate" | "--state" => state(value, negated),
+            "--ctstate" | "--state" => {
+                self.state_at = Some(self.matches.len());
+                state(value, negated)
+            }
             "--ctstatus" => status(value, negated),
             "--ctproto" => Some(test(
                 Field::CtProto,
@@ -224,10 +253,10 @@ impl<'a> Reader<'a> {
                 };
                 Some(test_masked(field, mask.into(), mark.into(), negated))
             }
-            "--src-type" if local => kinds(Field::SaddrTypeIif, value, negated),
-            "--dst-type" if local => kinds(Field::DaddrTypeIif, value, negated),
-            "--src-type" => kinds(Field::SaddrType, value, negated),
-            "--dst-type" => kinds(Field::DaddrType, value, negated),
+            "--src-type" if local => kinds(Field::SaddrTypeIif, value, negated, self.family),
+            "--dst-type" if local => kinds(Field::DaddrTypeIif, value, negated, self.family),
+            "--src-type" => kinds(Field::SaddrType, value, negated, self.family),
+            "--dst-type" => kinds(Field::DaddrType, value, negated, self.family),
             "--pkt-type" => {
                 let kind = match value {
                     "unicast" => 0,
@@ -243,6 +272,16 @@ impl<'a> Reader<'a> {
             }
             "--rt-type" => numbers(Field::RoutingType),
             "--ttl-eq" | "--hl-eq" => numbers(Field::Ttl),
+            "--ttl-lt" | "--hl-lt" => {
+                let limit: u64 = value.parse().ok()?;
+                let below = limit.checked_sub(1).map(|most| vec![Item::Number(0, most)]);
+                Some(test(Field::Ttl, negated, below.into_iter().collect()))
+            }
+            "--ttl-gt" | "--hl-gt" => {
+                let limit: u64 = value.parse().ok()?;
+                let above = Item::Number(limit.checked_add(1)?, u64::MAX);
+                Some(test(Field::Ttl, negated, vec![vec![above]]))
+            }
             _ => None,
         }
     }
@@ -338,7 +377,7 @@ fn status(text: &str, negated: bool) -> Option<Match> {
     Some(test(Field::CtStatus, negated, vec![vec![Item::Bits(bits)]]))
 }
 
-fn kinds(field: Field, text: &str, negated: bool) -> Option<Match> {
+fn kinds(field: Field, text: &str, negated: bool, family: Family) -> Option<Match> {
     let mut bits = 0_u64;
     for name in text.split(',') {
         bits |= match name {
@@ -354,7 +393,31 @@ fn kinds(field: Field, text: &str, negated: bool) -> Option<Match> {
             _ => return None,
         };
     }
+    if family == Family::Ip6 {
+        return Some(kinds_v6(field, bits, negated));
+    }
     Some(test(field, negated, vec![vec![Item::Bits(bits)]]))
+}
+
+/// For IPv6 several kinds must hold together, and a local address is a unicast one too (`addr_type6`,
+/// net/netfilter/xt_addrtype.c).
+fn kinds_v6(field: Field, bits: u64, negated: bool) -> Match {
+    use address_kind::{ANYCAST, LOCAL, MULTICAST, REJECTED, UNICAST};
+    let routed = bits & (LOCAL | ANYCAST | REJECTED);
+    let any_unicast = UNICAST | LOCAL | ANYCAST | REJECTED;
+    let parts = [
+        (bits & MULTICAST != 0, MULTICAST),
+        (bits & UNICAST != 0, any_unicast),
+        (routed != 0, routed),
+    ];
+    let failing = parts
+        .into_iter()
+        .filter(|(asked, _)| *asked)
+        .map(|(_, bits)| test(field, true, vec![vec![Item::Bits(bits)]]));
+    Match::AnyOf {
+        negated: !negated,
+        of: failing.collect(),
+    }
 }
 
 /// `8`, `3/4`, `any`, and the names that old programs write.

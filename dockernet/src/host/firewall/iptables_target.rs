@@ -4,6 +4,7 @@ use std::{collections::HashSet, net::IpAddr};
 
 use super::{
     iptables::Word,
+    matching::Field,
     target::{NatKind, NatTarget, Target},
 };
 
@@ -13,16 +14,13 @@ const GO_ON: &[&str] = &[
     "CHECKSUM",
     "CLASSIFY",
     "CONNSECMARK",
-    "CT",
     "DSCP",
     "ECN",
-    "HL",
     "HMARK",
     "IDLETIMER",
     "LED",
     "LOG",
     "NFLOG",
-    "NOTRACK",
     "RATEEST",
     "SECMARK",
     "SET",
@@ -31,7 +29,6 @@ const GO_ON: &[&str] = &[
     "TEE",
     "TOS",
     "TRACE",
-    "TTL",
     "ULOG",
 ];
 
@@ -62,6 +59,10 @@ pub(super) fn parse_target(words: &[Word], chains: &HashSet<String>) -> Target {
         }),
         "NETMAP" => nat(NatKind::Dnat, None),
         "MARK" => mark(options),
+        // `--zone`, `--helper` and the like decide nothing that a condition here sees.
+        "CT" if option(options, &["--notrack"]).is_none() => Target::Continue,
+        "CT" | "NOTRACK" => Target::Untrack,
+        "TTL" | "HL" => Target::Change(Some(Field::Ttl)),
         "CONNMARK" if option(options, &["--restore-mark"]).is_some() => Target::SetMarkUnknown,
         "CONNMARK" => Target::SetCtMark,
         _ if GO_ON.contains(&name) => Target::Continue,

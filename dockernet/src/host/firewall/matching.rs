@@ -57,7 +57,7 @@ pub enum Field {
     PhysIn,
     /// Bridge port that it leaves by.
     PhysOut,
-    /// Network protocol as `NFPROTO_*`: 2 IPv4, 10 IPv6.
+    /// Network protocol as `NFPROTO_*`: 2 IPv4, 10 IPv6; the bridge and netdev families see themselves (7, 5).
     NfProto,
     /// Ethernet type.
     EtherType,
@@ -71,6 +71,10 @@ pub enum Field {
     Sport,
     /// Destination port.
     Dport,
+    /// What stands where UDP and TCP have the source port, whatever the protocol (nft's `th sport`).
+    ThSport,
+    /// What stands where UDP and TCP have the destination port, whatever the protocol (nft's `th dport`).
+    ThDport,
     /// ICMP or ICMPv6 type.
     IcmpType,
     /// ICMP or ICMPv6 code.

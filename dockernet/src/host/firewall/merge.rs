@@ -75,7 +75,7 @@ fn readable(rule: &Rule) -> bool {
         && !rule
             .targets
             .iter()
-            .any(|target| matches!(target, Target::Unknown(_)))
+            .any(|target| matches!(target, Target::Unknown(_) | Target::When(Match::Unknown(_))))
 }
 
 /// Whether a rule uses what iptables-nft never writes: sets and maps.

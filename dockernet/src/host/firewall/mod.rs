@@ -6,6 +6,7 @@
 mod attribute;
 mod eval;
 mod from_model;
+pub(crate) mod hostile;
 mod iptables;
 mod iptables_match;
 mod iptables_target;

@@ -186,7 +186,7 @@ pub struct Base {
     pub policy: Policy,
     /// The policy's counter (xtables only).
     pub counter: Option<Counter>,
-    /// For ingress and egress: the devices it is bound to.
+    /// For ingress and egress: the devices it is bound to; none if they are not known.
     pub devices: Vec<String>,
 }
 

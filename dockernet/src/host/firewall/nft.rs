@@ -59,9 +59,10 @@ pub(super) fn parse(json: &str, texts: &Texts) -> Result<Ruleset> {
     for object in objects {
         if let Some(chain) = object.get("chain") {
             if let (Some(table), Some(name)) = (of(&mut tables, chain), text(chain, "name")) {
+                let devices = texts.devices(table.family, &table.name, name);
                 table.chains.push(Chain {
                     name: name.to_owned(),
-                    base: base(chain),
+                    base: base(chain, devices),
                     rules: Vec::new(),
                 });
             }
@@ -124,7 +125,8 @@ fn named_set(set: &Value) -> NamedSet<'_> {
     }
 }
 
-fn base(chain: &Value) -> Option<Base> {
+/// `listed` are its devices in the other listing: nft 1.0.6 leaves them out of its JSON.
+fn base(chain: &Value, listed: &[String]) -> Option<Base> {
     let hook = Hook::from_name(text(chain, "hook")?)?;
     let devices = match chain.get("dev") {
         Some(Value::String(one)) => vec![one.clone()],
@@ -132,7 +134,7 @@ fn base(chain: &Value) -> Option<Base> {
             .iter()
             .filter_map(|name| name.as_str().map(str::to_owned))
             .collect(),
-        _ => Vec::new(),
+        _ => listed.to_vec(),
     };
     Some(Base {
         hook,

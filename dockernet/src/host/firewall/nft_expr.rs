@@ -6,7 +6,7 @@ use super::{
     matching::{Elements, Field, Item, Match},
     model::Counter,
     nft::Sets,
-    nft_set::{LeftSide, element, left, number},
+    nft_set::{LeftSide, element, is, left, number},
     target::{NatKind, NatTarget, Target, Verdict},
 };
 
@@ -18,15 +18,12 @@ pub(super) struct Body {
     pub(super) counter: Option<Counter>,
 }
 
-/// Reads all statements of a rule.
-///
-/// nft runs them in order; conditions after an action (rare) are read as if they came first, and then make the
-/// action one that cannot be told.
+/// Reads all statements of a rule, which nft runs in order: conditions behind an action are [`Target::When`].
 pub(super) fn statements(list: &[Value], sets: &Sets<'_>) -> Body {
     let mut body = Body::default();
     for statement in list {
         let Some((name, value)) = statement.as_object().and_then(|one| one.iter().next()) else {
-            body.matches.push(Match::Unknown(statement.to_string()));
+            body.condition(Match::Unknown(statement.to_string()));
             continue;
         };
         if name == "counter" {
@@ -36,32 +33,38 @@ pub(super) fn statements(list: &[Value], sets: &Sets<'_>) -> Body {
             }
             continue;
         }
-        let matches = conditions(name, value, statement, sets);
-        if !matches.is_empty() {
-            // A counter that stood before this condition says nothing about the rule's verdict.
-            body.counter = None;
+        if name == "reject" {
+            // nft puts what `with tcp reset` and the like ask for in front of the whole rule (`stmt_reject_gen_dependency`).
+            body.matches.extend(rejectable(value));
         }
-        let acted = body
-            .targets
-            .iter()
-            .any(|target| !matches!(target, Target::Continue));
-        if !matches.is_empty() && acted {
-            let before = std::mem::take(&mut body.targets);
-            body.targets = before.into_iter().map(uncertain).collect();
+        for condition in conditions(name, value, statement, sets) {
+            body.condition(condition);
         }
-        body.matches.extend(matches);
         body.targets.extend(action(name, value, sets));
     }
     body
 }
 
-/// An action that happens also when a later condition of its rule fails.
-fn uncertain(target: Target) -> Target {
-    match target {
-        Target::Continue => Target::Continue,
-        Target::SetMark { .. } | Target::SetMarkUnknown => Target::SetMarkUnknown,
-        Target::SetCtMark => Target::SetCtMark,
-        other => Target::Unknown(format!("{other:?}")),
+impl Body {
+    fn condition(&mut self, condition: Match) {
+        // A counter that stood before this condition says nothing about the rule's verdict.
+        self.counter = None;
+        let goes_on = |target: &Target| matches!(target, Target::Continue);
+        if self.targets.iter().all(goes_on) {
+            self.matches.push(condition);
+        } else {
+            self.targets.push(Target::When(condition));
+        }
+    }
+}
+
+/// What a rejection is limited to, though it does not say so.
+fn rejectable(value: &Value) -> Option<Match> {
+    match value.get("type")?.as_str()? {
+        "tcp reset" => Some(is(Field::L4Proto, 6)),
+        "icmp" => Some(is(Field::EtherType, 0x0800)),
+        "icmpv6" => Some(is(Field::EtherType, 0x86dd)),
+        _ => None,
     }
 }
 
@@ -103,6 +106,47 @@ fn conditions(name: &str, value: &Value, statement: &Value, sets: &Sets<'_>) -> 
         // `add @set { ip saddr limit … }` is also a condition; a bare `add` fails only when the set is full.
         "set" | "map" | "meter" if value.get("stmt").is_some() => {
             vec![Match::Unknown(statement.to_string())]
+        }
+        "set" | "map" | "meter" => value
+            .get("elem")
+            .map(|elem| {
+                left(
+                    elem.get("elem")
+                        .and_then(|elem| elem.get("val"))
+                        .unwrap_or(elem),
+                )
+            })
+            .map_or_else(Vec::new, |side| side.implied),
+        "dnat" | "snat" | "masquerade" | "redirect" => {
+            let family = value.get("family").and_then(Value::as_str);
+            let mut found: Vec<Match> = match family {
+                Some("ip") => vec![is(Field::EtherType, 0x0800)],
+                Some("ip6") => vec![is(Field::EtherType, 0x86dd)],
+                _ => Vec::new(),
+            };
+            // `dnat to ip daddr map { … }` goes on with the next rule where the map has no such entry.
+            let computed = ["addr", "port"]
+                .iter()
+                .filter_map(|key| value.get(key))
+                .any(|part| part.get("map").is_some() || part.get("concat").is_some());
+            if computed {
+                found.push(Match::Unknown(statement.to_string()));
+            }
+            found
+        }
+        "mangle" => {
+            let mut found = value
+                .get("key")
+                .map_or_else(Vec::new, |key| left(key).implied);
+            // What is computed from anything but the mark itself may end the rule: an entry that a map lacks, a flow that
+            // the packet lacks.
+            let plain = value.get("value").is_some_and(|value| {
+                mark(value).is_some() || !value.is_object() || value.get("|").is_some()
+            });
+            if !plain {
+                found.push(Match::Unknown(statement.to_string()));
+            }
+            found
         }
         _ => Vec::new(),
     }
@@ -186,10 +230,9 @@ fn action(name: &str, value: &Value, sets: &Sets<'_>) -> Option<Target> {
         "drop" => Target::Drop,
         "reject" => Target::Reject,
         "return" => Target::Return,
-        "continue" | "log" | "notrack" | "ct helper" | "ct timeout" | "ct expectation"
-        | "secmark" | "flow" | "tunnel" | "set" | "map" | "meter" | "comment" | "reset" => {
-            Target::Continue
-        }
+        "notrack" => Target::Untrack,
+        "continue" | "log" | "last" | "ct helper" | "ct timeout" | "ct expectation" | "secmark"
+        | "flow" | "tunnel" | "set" | "map" | "meter" | "comment" | "reset" => Target::Continue,
         "jump" => Target::Jump(chain(value)?),
         "goto" => Target::Goto(chain(value)?),
         "dnat" => nat(NatKind::Dnat, value),
@@ -224,19 +267,24 @@ fn nat(kind: NatKind, value: &Value) -> Target {
 
 fn mangle(value: &Value) -> Target {
     let key = value.get("key");
-    let of = |kind: &str| {
-        key.and_then(|key| key.get(kind)?.get("key")?.as_str())
-            .is_some_and(|key| key == "mark")
-    };
-    if of("ct") {
-        return Target::SetCtMark;
-    }
-    if !of("meta") {
-        return Target::Continue;
-    }
-    match value.get("value").and_then(mark) {
-        Some((mask, value)) => Target::SetMark { mask, value },
-        None => Target::SetMarkUnknown,
+    let named = |kind: &str| key.and_then(|key| key.get(kind)?.get("key")?.as_str());
+    match (named("meta"), named("ct")) {
+        (Some("mark"), _) => match value.get("value").and_then(mark) {
+            Some((mask, value)) => Target::SetMark { mask, value },
+            None => Target::SetMarkUnknown,
+        },
+        (Some("pkttype"), _) => Target::Change(Some(Field::PktType)),
+        (_, Some("mark")) => Target::SetCtMark,
+        _ => match key.and_then(|key| key.get("payload")) {
+            // Bytes by their place: any field may lie there.
+            Some(payload) if payload.get("field").is_none() => Target::Change(None),
+            Some(_) => key
+                .map(left)
+                .and_then(|side| side.keys.first().copied().flatten())
+                .map_or(Target::Continue, |key| Target::Change(Some(key.field))),
+            // TCP options, priorities and the like are no conditions here.
+            None => Target::Continue,
+        },
     }
 }
 
@@ -292,13 +340,16 @@ fn vmap(value: &Value, sets: &Sets<'_>) -> Target {
         },
         None => return unreadable(),
     };
-    let entries = list
+    let entries: Option<_> = list
         .iter()
-        .filter_map(|entry| match entry.as_array().map(Vec::as_slice) {
+        .map(|entry| match entry.as_array().map(Vec::as_slice) {
             Some([key, verdict]) => Some((element(&side, key), read_verdict(verdict))),
             _ => None,
         })
         .collect();
+    let Some(entries) = entries else {
+        return unreadable();
+    };
     Target::Vmap {
         keys,
         entries,

@@ -64,7 +64,14 @@ fn one_key(value: &Value, side: &mut LeftSide) -> Option<Key> {
         return meta_field(&text(meta, "key")?).map(Key::from);
     }
     if let Some(ct) = value.get("ct") {
-        return ct_field(&text(ct, "key")?, text(ct, "dir").as_deref()).map(Key::from);
+        let key = text(ct, "key")?;
+        // The flow of the other IP version has no such address: nothing to compare with (`nft_ct_get_eval`).
+        side.implied.extend(match key.split(' ').next() {
+            Some("ip") => Some(is(Field::EtherType, 0x0800)),
+            Some("ip6") => Some(is(Field::EtherType, 0x86dd)),
+            _ => None,
+        });
+        return ct_field(&key, text(ct, "dir").as_deref()).map(Key::from);
     }
     if let Some(payload) = value.get("payload") {
         let (protocol, field) = (text(payload, "protocol")?, text(payload, "field")?);
@@ -123,31 +130,38 @@ fn ct_field(key: &str, direction: Option<&str>) -> Option<Field> {
 
 fn payload_field(protocol: &str, field: &str, side: &mut LeftSide) -> Option<Field> {
     let needed = match protocol {
-        "ip" => Some((Field::NfProto, 2)),
-        "ip6" => Some((Field::NfProto, 10)),
+        "ip" => Some((Field::EtherType, 0x0800)),
+        "ip6" => Some((Field::EtherType, 0x86dd)),
         "th" | "ether" => None,
         other => Some((Field::L4Proto, u64::from(protocol_number(other)?))),
     };
     side.v6 |= matches!(protocol, "ip6" | "icmpv6");
     side.implied
-        .extend(needed.map(|(field, value)| Match::Test {
-            keys: vec![field.into()],
-            negated: false,
-            elements: vec![vec![Item::number(value)]],
-        }));
+        .extend(needed.map(|(field, value)| is(field, value)));
     Some(match (protocol, field) {
         ("ip" | "ip6", "saddr") => Field::Saddr,
         ("ip" | "ip6", "daddr") => Field::Daddr,
         ("ip", "protocol") => Field::L4Proto,
         ("ip", "ttl") | ("ip6", "hoplimit") => Field::Ttl,
-        ("tcp" | "udp" | "sctp" | "dccp" | "udplite" | "th", "sport") => Field::Sport,
-        ("tcp" | "udp" | "sctp" | "dccp" | "udplite" | "th", "dport") => Field::Dport,
+        ("tcp" | "udp" | "sctp" | "dccp" | "udplite", "sport") => Field::Sport,
+        ("tcp" | "udp" | "sctp" | "dccp" | "udplite", "dport") => Field::Dport,
+        ("th", "sport") => Field::ThSport,
+        ("th", "dport") => Field::ThDport,
         ("tcp", "flags") => Field::TcpFlags,
         ("icmp" | "icmpv6", "type") => Field::IcmpType,
         ("icmp" | "icmpv6", "code") => Field::IcmpCode,
         ("ether", "type") => Field::EtherType,
         _ => return None,
     })
+}
+
+/// A condition that a field has just this value.
+pub(super) fn is(field: Field, value: u64) -> Match {
+    Match::Test {
+        keys: vec![field.into()],
+        negated: false,
+        elements: vec![vec![Item::number(value)]],
+    }
 }
 
 /// One element of a set, or a right side that is no set.

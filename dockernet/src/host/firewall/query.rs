@@ -126,6 +126,7 @@ impl Firewall {
                         proto: one_number(rule, Field::L4Proto).and_then(|n| u8::try_from(n).ok()),
                         host_ip: one_address(rule, Field::Daddr),
                         host_port: one_number(rule, Field::Dport)
+                            .or_else(|| one_number(rule, Field::ThDport))
                             .and_then(|n| u16::try_from(n).ok()),
                         address: nat.address?,
                         port: nat.port,
@@ -227,7 +228,7 @@ impl Firewall {
 
 fn narrows(condition: &Match) -> bool {
     matches!(condition, Match::Test { keys, negated: false, .. }
-        if keys.iter().any(|key| matches!(key.field, Field::Dport | Field::Sport | Field::Daddr)))
+        if keys.iter().any(|key| matches!(key.field, Field::Dport | Field::Sport | Field::ThDport | Field::ThSport | Field::Daddr)))
 }
 
 /// Whether a rule's source conditions hold for all of a prefix of containers; a rule without one covers all.

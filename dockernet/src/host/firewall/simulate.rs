@@ -1,5 +1,6 @@
 //! A packet's walk through the chains of a hook.
 
+mod order;
 mod view;
 mod walk;
 
@@ -7,7 +8,7 @@ use super::{
     attribute::Site,
     model::{Backend, Base, ChainKind, Family, Firewall, Hook, Rule, Table},
     packet::{CtState, Env, FlowPacket},
-    target::NatTarget,
+    target::{NatTarget, Target},
 };
 pub(super) use view::before_conntrack;
 pub(super) use walk::candidates;
@@ -77,7 +78,7 @@ pub enum Translation {
     CannotTell(String),
 }
 
-/// The first translation that `packet`, the first of its flow, meets on `hook`.
+/// The first translation that `packet`, the first of its flow, meets on `hook`, if nothing drops it there.
 #[must_use]
 pub fn translate(
     firewall: &Firewall,
@@ -89,8 +90,6 @@ pub fn translate(
     match walked.nat.into_iter().next() {
         None => Translation::Nothing,
         Some((target, true, rule)) => Translation::To(target, rule),
-        // What drops the packet earlier on the hook is another question's answer.
-        Some((target, false, rule)) if !walked.drops.is_empty() => Translation::To(target, rule),
         Some((_, false, rule)) => Translation::CannotTell(rule),
     }
 }

@@ -1,6 +1,6 @@
 //! What rules do with a packet.
 
-use super::matching::{Elements, Key};
+use super::matching::{Elements, Field, Key, Match};
 
 /// One statement of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,12 @@ pub enum Target {
     SetMarkUnknown,
     /// The flow's mark changes.
     SetCtMark,
+    /// A field of the packet changes; none is "any of them".
+    Change(Option<Field>),
+    /// A packet without a flow so far stays without one (`notrack`).
+    Untrack,
+    /// The rule goes on only if this holds: a condition behind an action.
+    When(Match),
     /// nft's verdict map.
     Vmap {
         /// What is looked up.

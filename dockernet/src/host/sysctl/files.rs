@@ -174,7 +174,7 @@ pub fn wider_keys(key: &str) -> Vec<String> {
 }
 
 /// Parses one file. Lines that are no settings are skipped, as the tools that apply them do.
-fn parse(text: &str, file: &Path) -> Vec<SysctlSetting> {
+pub(crate) fn parse(text: &str, file: &Path) -> Vec<SysctlSetting> {
     let mut settings = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();

@@ -1,14 +1,18 @@
 //! The walk itself: every way the packet may take, in one pass.
 
+use std::borrow::Cow;
+
 use super::{
-    Backend, Base, ChainKind, CtState, Dropped, Env, Family, Firewall, FlowPacket, Hook, Rule,
-    Site, Step, Table, view,
+    Backend, Base, ChainKind, CtState, Dropped, Env, Family, Firewall, FlowPacket, Rule, Site,
+    Step, Table, Target,
+    order::{self, Seat},
+    view,
 };
 use crate::host::firewall::{
     eval::{Context, Truth},
     matching::{Elements, Key},
     model::{Chain, Policy},
-    target::{NatTarget, Target, Verdict},
+    target::{NatTarget, Verdict},
 };
 
 /// Jumps deeper than the kernel allows (`NFT_JUMP_STACK_SIZE` is 16).
@@ -38,107 +42,148 @@ pub(in crate::host::firewall) fn candidates(
     site: &Site,
     env: &dyn Env,
 ) -> Walked {
-    let mut chains: Vec<(Backend, &Table, &Chain, &Base)> = firewall
-        .tables()
-        .filter(|(backend, table)| site.takes(*backend, table.family, packet.is_ipv6()))
-        .flat_map(|(backend, table)| {
-            table.chains.iter().filter_map(move |chain| {
-                let base = chain.base.as_ref()?;
-                Some((backend, table, chain, base))
-            })
-        })
-        .filter(|(.., base)| base.hook == site.hook && bound(base, packet))
-        .filter(|(.., base)| !site.rules_out(base.priority, packet))
-        .collect();
-    chains.sort_by_key(|(.., base)| base.priority);
-
+    let seats = order::seats(firewall, packet, site);
+    let changed = order::changed(&seats);
+    let untracks = order::untracks(&seats);
     let mut walked = Walked {
         survives: true,
         ..Walked::default()
     };
     let mut budget = BUDGET;
-    let mut mark = packet.mark;
-    let mut ct_mark = packet.ct_mark;
-    let mut ended_at = None;
-    for (backend, table, chain, base) in chains {
-        // Nothing gets past a priority where all ways end; which of several tables of one priority comes
-        // first depends on the order they were made in.
-        if ended_at.is_some_and(|priority| priority != base.priority) {
-            break;
-        }
-        let seen = view::seen_by(packet, base.hook, base.priority);
-        let seen = match table.family {
-            Family::Bridge => view::in_bridge(seen, site.family == Some(Family::Bridge)),
-            _ => seen,
-        };
-        let sure = match base.kind {
-            ChainKind::Nat => match seen.ct_state.0 & (CtState::NEW | CtState::RELATED).0 {
-                0 => continue,
-                states => states == seen.ct_state.0 && states == CtState::NEW.0,
-            },
-            ChainKind::Filter | ChainKind::Route => true,
-        } && walked.drops.is_empty();
-        let unclear_family = packet.is_ipv6().is_none() && table.family != Family::Inet;
-        let mut walk = Walk {
-            backend,
-            table,
-            base,
-            context: Context {
-                packet: &seen,
-                hook: base.hook,
-                env,
-                mark,
-                ct_mark,
-            },
-            path: Vec::new(),
-            doubts: Vec::new(),
-            walked: &mut walked,
-            accepted: false,
-            exits: 0,
-            budget: &mut budget,
-        };
-        let dropped_before = walk.walked.drops.len();
-        let sure = sure && !unclear_family;
-        let comes_back = walk.chain(chain, sure);
-        let mut survives = walk.accepted;
-        if comes_back {
-            match base.policy {
-                Policy::Accept => survives = true,
-                Policy::Drop => {
-                    let sure = sure && walk.exits == 0;
-                    walk.drop(&chain.name, None, false, sure);
+    let mut marks = Marks {
+        packet: packet.mark,
+        flow: packet.ct_mark,
+    };
+    // Whether a NAT chain has translated: then no other is asked.
+    let mut translated = Truth::No;
+    for group in seats.chunk_by(|a, b| a.at == b.at) {
+        // Which of several tables of one priority comes first depends on the order they were made in.
+        let writers = group.iter().filter(|seat| seat.marks).count();
+        let mixed = group.len() > 1 && writers > 0;
+        let mut after = if mixed { Marks::default() } else { marks };
+        let dropped_before = walked.drops.len();
+        let (mut ended, mut dropping) = (false, 0);
+        for seat in group {
+            let Some(seen) = Seen::by(packet, seat, site, untracks, translated) else {
+                continue;
+            };
+            let (nats, drops) = (walked.nat.len(), walked.drops.len());
+            let alone = !mixed || writers == 1 && seat.marks;
+            let before = if alone { marks } else { Marks::default() };
+            let mut walk = Walk {
+                backend: seat.backend,
+                table: seat.table,
+                base: seat.base,
+                context: Context {
+                    packet: &seen.packet,
+                    hook: seat.base.hook,
+                    family: seat.table.family,
+                    changed: &changed,
+                    env,
+                    mark: before.packet,
+                    ct_mark: before.flow,
+                },
+                path: Vec::new(),
+                doubts: Vec::new(),
+                alive: drops == 0,
+                walked: &mut walked,
+                accepted: false,
+                exits: 0,
+                budget: &mut budget,
+            };
+            let survives = walk.base_chain(seat.chain, seen.sure);
+            if alone {
+                after = Marks {
+                    packet: walk.context.mark,
+                    flow: walk.context.ct_mark,
+                };
+                if !seen.sure {
+                    after = after.or(before);
                 }
             }
+            if seat.base.kind == ChainKind::Nat && walked.nat.len() > nats {
+                let sure = walked.nat.iter().skip(nats).any(|(_, sure, _)| *sure);
+                translated = if sure { Truth::Yes } else { Truth::Maybe };
+            }
+            dropping += usize::from(walked.drops.len() > drops);
+            ended |= !survives && seen.sure;
+            if walked.gave_up {
+                return walked;
+            }
         }
-        mark = walk.context.mark;
-        ct_mark = walk.context.ct_mark;
-        let optional = unclear_family || base.kind == ChainKind::Nat && !sure;
-        if dropped_before > 0 && ended_at.is_some() && walked.drops.len() > dropped_before {
-            for each in &mut walked.drops {
+        marks = after;
+        // Where two chains of one priority may drop it, which is asked first is not known.
+        if dropping > 1 {
+            for each in walked.drops.iter_mut().skip(dropped_before) {
                 each.certain = false;
             }
         }
-        if !survives && !optional && ended_at.is_none() {
-            ended_at = Some(base.priority);
+        // Nothing gets past a priority where all ways end.
+        if ended {
             walked.survives = false;
-        }
-        if walked.gave_up {
             break;
         }
     }
     walked
 }
 
-/// Whether a chain that is bound to devices sees the packet.
-fn bound(base: &Base, packet: &FlowPacket) -> bool {
-    let device = match base.hook {
-        Hook::Ingress => packet.iif.as_ref(),
-        Hook::Egress => packet.oif.as_ref(),
-        _ => None,
-    };
-    match device {
-        Some(device) => base.devices.is_empty() || base.devices.contains(device),
-        None => true,
+/// Marks of the packet and of its flow.
+#[derive(Clone, Copy, Default)]
+struct Marks {
+    packet: Option<u32>,
+    flow: Option<u32>,
+}
+
+impl Marks {
+    /// What is known if either may be.
+    fn or(self, other: Self) -> Self {
+        Self {
+            packet: self.packet.filter(|_| self.packet == other.packet),
+            flow: self.flow.filter(|_| self.flow == other.flow),
+        }
+    }
+}
+
+/// The packet as a base chain sees it.
+struct Seen<'a> {
+    packet: Cow<'a, FlowPacket>,
+    /// Whether it certainly sees the packet.
+    sure: bool,
+}
+
+impl<'a> Seen<'a> {
+    /// `None` if it does not see it.
+    fn by(
+        packet: &'a FlowPacket,
+        seat: &Seat<'_>,
+        site: &Site,
+        untracks: bool,
+        translated: Truth,
+    ) -> Option<Self> {
+        /// `IPS_CONFIRMED`: not the flow's first packet.
+        const CONFIRMED: u32 = 8;
+        let (base, nat) = (seat.base, seat.base.kind == ChainKind::Nat);
+        let mut seen = view::seen_by(packet, base.hook, seat.at, nat);
+        if seat.table.family == Family::Bridge {
+            seen = view::in_bridge(seen, site.family == Some(Family::Bridge));
+        }
+        if untracks && seen.ct_state.0 & !CtState::NO_FLOW.0 == 0 {
+            seen.to_mut().ct_state = CtState::NO_FLOW;
+        }
+        let mut sure = seat.sees == Truth::Yes
+            && !(packet.is_ipv6().is_none() && order::of_one_version(seat.table));
+        if nat {
+            // Errors are translated as their flow is, without asking.
+            let error = matches!(packet.proto, Some(1 | 58));
+            let related = if error { 0 } else { CtState::RELATED.0 };
+            let states = seen.ct_state.0 & (CtState::NEW.0 | related);
+            let (known, value) = seen.ct_status;
+            if states == 0 || known & value & CONFIRMED != 0 || translated == Truth::Yes {
+                return None;
+            }
+            sure &= seen.ct_state == CtState::NEW && translated == Truth::No;
+        }
+        Some(Self { packet: seen, sure })
     }
 }
 
@@ -158,6 +203,8 @@ struct Walk<'a, 'b> {
     context: Context<'b>,
     path: Vec<Step>,
     doubts: Vec<String>,
+    /// Whether the packet certainly came to this base chain.
+    alive: bool,
     walked: &'b mut Walked,
     /// Whether a way leads on to the next base chain.
     accepted: bool,
@@ -167,6 +214,20 @@ struct Walk<'a, 'b> {
 }
 
 impl<'a> Walk<'a, '_> {
+    /// Walks a base chain, its policy included. Tells whether a way leads past it.
+    fn base_chain(&mut self, chain: &'a Chain, sure: bool) -> bool {
+        if self.chain(chain, sure) {
+            match self.base.policy {
+                Policy::Accept => return true,
+                Policy::Drop => {
+                    let sure = sure && self.exits == 0;
+                    self.drop(&chain.name, None, false, sure);
+                }
+            }
+        }
+        self.accepted
+    }
+
     /// Walks a chain that is reached certainly (`sure`) or perhaps. Tells whether a way comes back from it.
     fn chain(&mut self, chain: &'a Chain, mut sure: bool) -> bool {
         let mut back = false;
@@ -218,16 +279,36 @@ impl<'a> Walk<'a, '_> {
     fn rule(&mut self, chain: &'a Chain, rule: &'a Rule, mut sure: bool) -> Ways {
         let mut back = false;
         let exits = self.exits;
+        // Whether a way leaves the rule before its end, and goes on with the next.
+        let mut leaves = false;
+        let doubts = self.doubts.len();
         for target in &rule.targets {
+            if let Target::When(condition) = target {
+                match self.context.one(condition) {
+                    Truth::Yes => {}
+                    Truth::No => break,
+                    Truth::Maybe => {
+                        (leaves, sure) = (true, false);
+                        self.doubt(&rule.text);
+                        self.doubts.push(rule.text.clone());
+                    }
+                }
+                continue;
+            }
             let ways = self.target(chain, rule, target, sure);
             back |= ways.back;
             if !ways.next {
-                return Ways { next: false, back };
+                self.doubts.truncate(doubts);
+                return Ways { next: leaves, back };
             }
-            if ways.back || self.exits != exits {
+            // A map without an entry for the packet ends the rule.
+            let map = matches!(target, Target::Vmap { .. });
+            leaves |= map;
+            if map || ways.back || self.exits != exits {
                 sure = false;
             }
         }
+        self.doubts.truncate(doubts);
         Ways { next: true, back }
     }
 
@@ -245,7 +326,8 @@ impl<'a> Walk<'a, '_> {
             back: false,
         };
         match target {
-            Target::Continue => NEXT,
+            // Conditions are looked at by the caller; what changes is unknown on the whole hook.
+            Target::Continue | Target::When(_) | Target::Change(_) | Target::Untrack => NEXT,
             Target::SetMark { mask, value } => {
                 let old = self.context.mark;
                 let new = if *mask == u32::MAX {
@@ -356,7 +438,7 @@ impl<'a> Walk<'a, '_> {
                 && known.chain == chain
                 && known.rule.as_ref().map(|rule| rule.number) == rule.map(|rule| rule.number)
         }) {
-            known.certain |= sure;
+            known.certain |= sure && self.alive;
             return;
         }
         self.walked.drops.push(Dropped {
@@ -374,7 +456,7 @@ impl<'a> Walk<'a, '_> {
             },
             reject,
             path: self.path.clone(),
-            certain: sure,
+            certain: sure && self.alive,
             doubts: self.doubts.clone(),
         });
     }

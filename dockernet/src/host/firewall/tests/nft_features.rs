@@ -1,5 +1,5 @@
 use super::*;
-use crate::host::firewall::{Match, Rule, Target, eval::Context, eval::Truth};
+use crate::host::firewall::{Match, Rule, Target, eval::Changed, eval::Context, eval::Truth};
 
 fn features() -> Firewall {
     native(
@@ -22,6 +22,8 @@ fn truth(rule: &Rule, packet: &FlowPacket) -> Truth {
     let context = Context {
         packet,
         hook: Hook::Forward,
+        family: Family::Inet,
+        changed: &Changed::default(),
         env: &host,
         mark: packet.mark,
         ct_mark: packet.ct_mark,
