@@ -10,6 +10,8 @@ pub const NAT_EGRESS: &str = "dockernet_nat";
 
 /// Ring buffer of [`DropRecord`](crate::record::DropRecord)s.
 pub const EVENTS: &str = "DOCKERNET_EVENTS";
+/// Its size. A power of two of pages.
+pub const EVENTS_BYTES: u32 = 4 << 20;
 /// Counts of even generations, [`CountKey`](crate::count::CountKey) → [`CountRow`](crate::count::CountRow).
 pub const COUNTS_EVEN: &str = "DOCKERNET_EVEN";
 /// Counts of odd generations.

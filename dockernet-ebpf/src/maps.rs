@@ -9,12 +9,13 @@ use dockernet_common::{
     count::{CountKey, CountRow, PortKey, Totals},
     filter::Filter,
     hop::{EndKey, HopTotals},
+    names::EVENTS_BYTES,
     nat::{Known, NatTotals, SETTLED},
     offsets::Offsets,
 };
 
 #[map]
-pub(crate) static DOCKERNET_EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+pub(crate) static DOCKERNET_EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 #[map]
 pub(crate) static DOCKERNET_EVEN: PerCpuHashMap<CountKey, CountRow> =
     PerCpuHashMap::with_max_entries(8192, 0);

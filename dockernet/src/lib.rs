@@ -3,6 +3,8 @@
 //! Data flows one way: kernel → ring → [`bpf`] → [`evidence`] (with the [`inventory`]) → [`cause`] → [`report`].
 //! [`host`] reads what the machine is; [`model`] is what the rooms hand to each other and what JSON consumers see.
 //! [`trace_rules`] asks the kernel for the rule behind a drop, the only part that changes a ruleset, and only if told to.
+//! [`findings`] watches for failures that drop nothing.
+//! [`monitor`] is the same as a service: another report, and what a service needs around it.
 //! [`plan`] turns options into what to do, [`pipeline`] does it.
 
 pub mod bpf;
@@ -13,12 +15,14 @@ pub mod detach;
 pub mod doctor;
 pub mod evidence;
 pub mod explain;
+pub mod findings;
 pub mod host;
 #[doc(hidden)]
 pub mod hostile;
 pub mod inventory;
 pub mod map;
 pub mod model;
+pub mod monitor;
 pub mod path;
 pub mod pipeline;
 pub mod plan;

@@ -19,13 +19,14 @@ use dockernet::{
     check,
     cli::{
         self, Exit, args,
-        options::{self, Explainable, Job, Options, Output, explainable},
+        options::{self, Explainable, Job, MonitorArgs, Options, Output, explainable},
     },
     detach, doctor, explain,
-    host::netns::NetnsHandle,
+    host::{netns::NetnsHandle, privileges},
     inventory::{Inventory, InventoryService, Options as InventoryOptions},
     map,
     model::Ready,
+    monitor::{self, Monitor},
     path::{Follower, prober::Prober},
     pipeline::{Paths, Pipeline, Signals, block_signals},
     plan::Plan,
@@ -46,7 +47,21 @@ fn main() -> ExitCode {
 
 fn run(options: Options, started: Instant) -> Result<Exit> {
     match &options.job {
-        Job::Trace | Job::Path(_) => trace(options, started),
+        Job::Trace | Job::Path(_) => trace(options, started, None),
+        Job::Monitor(args) => {
+            let args = args.clone();
+            let config = monitor::configure(&args, &options)?;
+            if args.check_config {
+                return monitor::checked(&config);
+            }
+            let given = options.clone();
+            let service = Service {
+                config,
+                args,
+                given,
+            };
+            trace(service.config.apply(options), started, Some(service))
+        }
         Job::Doctor => doctor::run(&options),
         Job::Map(what) => map::run(&options, what),
         Job::Explain(id) => print(&explained(id.as_deref(), options.output)?),
@@ -63,15 +78,36 @@ fn run(options: Options, started: Instant) -> Result<Exit> {
     }
 }
 
-fn trace(options: Options, started: Instant) -> Result<Exit> {
+/// What `monitor` adds to tracing.
+struct Service {
+    config: monitor::Config,
+    args: MonitorArgs,
+    /// The command line alone.
+    given: Options,
+}
+
+fn trace(options: Options, started: Instant, service: Option<Service>) -> Result<Exit> {
     // Before any thread: all of them inherit it.
     block_signals()?;
     let plan = Plan::new(options)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).enable_all();
+    let is_service = service.is_some();
+    if is_service {
+        // Its threads load nothing.
+        builder.on_thread_start(give_up_privileges);
+    }
+    let runtime = builder.build().context("starting the runtime")?;
+    let around = service
+        .map(|service| {
+            Monitor::start(
+                service.config,
+                &service.args,
+                &service.given,
+                runtime.handle(),
+            )
+        })
+        .transpose()?;
     let service = runtime.block_on(InventoryService::start(InventoryOptions {
         host_netns: plan.host.clone(),
         docker_host: plan.options.docker_host.clone(),
@@ -119,6 +155,7 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
     let status = runtime.block_on(service.engine_within(patience));
     degraded.extend(status.problem().map(str::to_owned));
     let inventory = service.current();
+    degraded.extend(inventory.caveats());
     let networks: Vec<&str> = inventory
         .networks()
         .flat_map(|network| [Some(network.name.as_str()), network.bridge.as_deref()])
@@ -129,7 +166,13 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
         .containers()
         .map(|container| (container.id.as_str(), container.name.as_str()))
         .collect();
-    let mut report = report::open(&options);
+    let (mut report, commands) = match around {
+        Some(around) => {
+            let (report, commands) = around.into_parts();
+            (report, Some(commands))
+        }
+        None => (report::open(&options), None),
+    };
     let paths = match (path, hops) {
         (Some(path), Some(hops)) => Some(follow(&path, hops, &options, &host, &inventory)?),
         _ => None,
@@ -179,6 +222,9 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
     }
     let Kernel { reasons, .. } = kernel;
     give_memory_back();
+    if is_service {
+        give_up_privileges();
+    }
     let exit = Pipeline {
         drops,
         nat,
@@ -191,6 +237,7 @@ fn trace(options: Options, started: Instant) -> Result<Exit> {
         rescan: service.rescan_handle(),
         report,
         signals: Signals::new()?,
+        commands,
     }
     .run();
     drop(service);
@@ -222,6 +269,13 @@ fn follow(
             .map(|kind| Prober::new(path, kind, host.clone()))
             .transpose()?,
     })
+}
+
+/// A service works with more than it needs rather than not at all.
+fn give_up_privileges() {
+    if let Err(error) = privileges::reduce() {
+        log::warn!("privileges that are no longer needed stay: {error:#}");
+    }
 }
 
 /// Start-up reads tens of megabytes (symbols, type information) that are not needed again; glibc would keep them.

@@ -14,6 +14,8 @@ pub(crate) enum Hook {
     Tcx,
     /// A device's generic XDP.
     Xdp,
+    /// XDP in a device's driver.
+    XdpDriver,
 }
 
 /// One instruction: opcode, registers, offset, immediate (include/uapi/linux/bpf.h, `struct bpf_insn`).
@@ -41,7 +43,7 @@ fn program(hook: Hook) -> Vec<u8> {
             exit,
         ],
         // r2 = data, r3 = data_end; the Ethernet type is at 12
-        Hook::Xdp => vec![
+        Hook::Xdp | Hook::XdpDriver => vec![
             instruction(0x61, 0x12, 0, 0),
             instruction(0x61, 0x13, 4, 0),
             answer(2),
@@ -70,7 +72,7 @@ pub(crate) fn attach(hook: Hook, device: &str) -> Result<OwnedFd> {
     let mut load = Vec::new();
     let kind: u32 = match hook {
         Hook::Tcx => 3,
-        Hook::Xdp => 6,
+        Hook::Xdp | Hook::XdpDriver => 6,
     };
     load.extend(kind.to_ne_bytes());
     load.extend(u32::try_from(code.len() / 8)?.to_ne_bytes());
@@ -85,6 +87,8 @@ pub(crate) fn attach(hook: Hook, device: &str) -> Result<OwnedFd> {
         Hook::Tcx => (46, 0),
         // XDP_FLAGS_SKB_MODE
         Hook::Xdp => (37, 2),
+        // XDP_FLAGS_DRV_MODE
+        Hook::XdpDriver => (37, 4),
     };
     load.extend(0_u32.to_ne_bytes());
     load.extend(if hook == Hook::Tcx { 0 } else { attach_type }.to_ne_bytes());

@@ -30,6 +30,8 @@ pub enum Kind {
     Bulk,
     /// TCP: reads all that comes and says nothing.
     Sink,
+    /// TCP: takes none of the connections; two may wait.
+    Stuck,
     /// UDP: sends each datagram back.
     Echo,
     /// UDP: holds a socket with a small receive buffer and never reads it.
@@ -38,6 +40,8 @@ pub enum Kind {
     TcxDrop,
     /// The same in generic XDP.
     XdpDrop,
+    /// The same in the driver's XDP.
+    XdpDriverDrop,
     /// A router that advertises itself by a device (given as the address) every second.
     Router,
     /// UDP: answers each DNS query with 192.0.2.53.
@@ -64,6 +68,28 @@ impl Server {
                 })?;
                 listener.set_nonblocking(true)?;
                 thread::spawn(move || serve_tcp(&listener, kind, &seen))
+            }
+            Kind::Stuck => {
+                let listener = netns.within(|| {
+                    let address: std::net::SocketAddr = address.parse()?;
+                    let socket = socket2::Socket::new(
+                        socket2::Domain::for_address(address),
+                        socket2::Type::STREAM,
+                        None,
+                    )?;
+                    socket.set_reuse_address(true)?;
+                    socket
+                        .bind(&address.into())
+                        .with_context(|| format!("binding {address}/tcp"))?;
+                    socket.listen(1)?;
+                    Ok(socket)
+                })?;
+                thread::spawn(move || {
+                    let _held = listener;
+                    while !seen.load(Ordering::Relaxed) {
+                        thread::sleep(POLL);
+                    }
+                })
             }
             Kind::Deaf => {
                 let socket = netns.within(|| {
@@ -93,11 +119,11 @@ impl Server {
                     }
                 })
             }
-            Kind::TcxDrop | Kind::XdpDrop => {
-                let hook = if kind == Kind::TcxDrop {
-                    Hook::Tcx
-                } else {
-                    Hook::Xdp
+            Kind::TcxDrop | Kind::XdpDrop | Kind::XdpDriverDrop => {
+                let hook = match kind {
+                    Kind::TcxDrop => Hook::Tcx,
+                    Kind::XdpDrop => Hook::Xdp,
+                    _ => Hook::XdpDriver,
                 };
                 let link = netns.within(|| dropper::attach(hook, address))?;
                 thread::spawn(move || {

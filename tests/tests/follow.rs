@@ -25,7 +25,12 @@ fn journeys_end_where_packets_die() -> Result<()> {
             None => is_full() || place % SHARE == seed()? % SHARE,
         };
         let able: Vec<&Engine> = engines.iter().filter(|e| fault.runs_on(e)).collect();
-        if chosen && !able.is_empty() && fault.missing().is_none() && fault.unfollowed.is_none() {
+        if chosen
+            && !able.is_empty()
+            && fault.missing().is_none()
+            && fault.unfollowed.is_none()
+            && !fault.expect.finding
+        {
             // Not the engine that the same fault is explained on.
             plan.push((able[(place + seed()? + 1) % able.len()], fault));
         }

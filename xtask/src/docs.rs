@@ -6,41 +6,47 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{process, project};
 
-/// Where the catalogue of causes is written.
-const CAUSES: &str = "docs/causes.md";
+/// The pages, each with the example that prints it.
+const PAGES: [(&str, &str); 2] = [("docs/causes.md", "causes"), ("docs/metrics.md", "metrics")];
 
 /// Writes them.
 pub(crate) fn verb() -> Result<()> {
-    let file = project::root().join(CAUSES);
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    for (page, example) in PAGES {
+        let file = project::root().join(page);
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        }
+        fs::write(&file, printed(example)?)
+            .with_context(|| format!("writing {}", file.display()))?;
+        process::note(&format!("{page} is written"));
     }
-    fs::write(&file, causes()?).with_context(|| format!("writing {}", file.display()))?;
-    process::note(&format!("{CAUSES} is written"));
     Ok(())
 }
 
 /// Demands that they are as `verb` would write them.
 pub(crate) fn check() -> Result<()> {
     process::step("cargo xtask docs", "generated pages are as the data is");
-    let written = fs::read_to_string(project::root().join(CAUSES)).unwrap_or_default();
-    ensure!(
-        written == causes()?,
-        "{CAUSES} is stale: run `cargo xtask docs` and commit it"
-    );
+    for (page, example) in PAGES {
+        let written = fs::read_to_string(project::root().join(page)).unwrap_or_default();
+        ensure!(
+            written == printed(example)?,
+            "{page} is stale: run `cargo xtask docs` and commit it"
+        );
+    }
     Ok(())
 }
 
-fn causes() -> Result<String> {
+fn printed(example: &str) -> Result<String> {
     let output = project::cargo()
         .args(["run", "--locked", "--quiet", "--package", "dockernet"])
-        .args(["--example", "causes"])
+        .args(["--example", example])
         .output()
         .context("running cargo")?;
     ensure!(
         output.status.success(),
-        "the example `causes` failed: {}",
+        "the example `{example}` failed: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    String::from_utf8(output.stdout).context("the example `causes` wrote no UTF-8")
+    String::from_utf8(output.stdout)
+        .with_context(|| format!("the example `{example}` wrote no UTF-8"))
 }

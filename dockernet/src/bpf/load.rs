@@ -9,7 +9,11 @@ use aya::{
     programs::{BtfTracePoint, ProgramError, TracePoint},
     sys::is_map_supported,
 };
-use dockernet_common::{filter::Filter, names};
+use dockernet_common::{
+    count::{CountKey, CountRow},
+    filter::Filter,
+    names,
+};
 
 use crate::host::privileges;
 
@@ -228,9 +232,29 @@ fn open(
             names::FAR,
         ],
     );
+    let rows = count_rows(possible_cpus());
+    loader
+        .map_max_entries(names::COUNTS_EVEN, rows)
+        .map_max_entries(names::COUNTS_ODD, rows);
     loader
         .load(object()?)
         .context("creating the kernel half's maps")
+}
+
+/// CPUs that the kernel makes room for in a per-CPU map, whether they are there or not.
+pub(super) fn possible_cpus() -> usize {
+    aya::util::nr_cpus().unwrap_or(1)
+}
+
+/// Rows of each count map. They are made beforehand, for every possible CPU: on large machines there are fewer, so that both maps
+/// take 32 MiB at most.
+pub(super) fn count_rows(cpus: usize) -> u32 {
+    /// Both maps.
+    const MOST: usize = 32 << 20;
+    /// A row's key, its bucket and its place in the free list (kernel/bpf/hashtab.c, `struct htab_elem`).
+    const OVERHEAD: usize = 128;
+    let row = size_of::<CountRow>() * cpus + size_of::<CountKey>() + OVERHEAD;
+    u32::try_from(MOST / 2 / row).map_or(8192, |rows| rows.clamp(256, 8192))
 }
 
 /// The kernel half is one object, and every load makes all its maps: those of the other views are made as small as they can be.
@@ -336,5 +360,22 @@ mod tests {
             Some("unknown func bpf_probe_read_kernel#113")
         );
         assert_eq!(last_words("processed 1 insns\n"), None);
+    }
+
+    #[test]
+    fn count_maps_are_bounded_on_large_machines() {
+        assert_eq!(
+            [1, 2, 16, 32].map(count_rows),
+            [8192; 4].map(|rows: u32| rows)
+        );
+        for cpus in [64, 128, 1024, 8192] {
+            let rows = count_rows(cpus) as usize;
+            assert!(rows >= 256, "{cpus}");
+            assert!(
+                cpus > 1024 || 2 * rows * (32 * cpus + 168) <= 32 << 20,
+                "{cpus}"
+            );
+        }
+        assert_eq!(count_rows(128), 3934);
     }
 }

@@ -18,13 +18,19 @@ use dockernet_common::{
     record::DropRecord,
 };
 
-use super::{load::Tier, mirror::Mirror};
+use super::{
+    load::{self, Tier},
+    mirror::Mirror,
+};
 
 /// Samples per key, CPU and drain. At 20 drains a second far more than a person reads; a storm sends no more.
 const KEY_BURST: u32 = 16;
 /// Samples per CPU and drain over all keys: 256 records of 584 bytes on each of 128 CPUs fill the ring ten times
 /// over, but one CPU's worth is drained in a millisecond.
 const CPU_BURST: u32 = 256;
+
+/// Before each record (`BPF_RINGBUF_HDR_SZ`).
+const RING_HEADER: usize = 8;
 
 /// Drops of one key, all CPUs together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -175,6 +181,30 @@ impl Tracer {
             self.write_control()?;
         }
         Ok(())
+    }
+
+    /// How much of the ring so many samples fill, of 1.
+    #[must_use]
+    pub fn ring_share(samples: usize) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a share to be looked at")]
+        let bytes = (samples * (size_of::<DropRecord>() + RING_HEADER)) as f64;
+        bytes / f64::from(names::EVENTS_BYTES)
+    }
+
+    /// Whether samples are taken beyond the first of each key and CPU.
+    pub fn set_detail(&mut self, is_wanted: bool) -> Result<()> {
+        (self.control.key_burst, self.control.cpu_burst) = if is_wanted {
+            (KEY_BURST, CPU_BURST)
+        } else {
+            (1, 0)
+        };
+        self.write_control()
+    }
+
+    /// Rows after which a generation is to be retired: half of what its map holds.
+    #[must_use]
+    pub fn many_rows(&self) -> usize {
+        load::count_rows(load::possible_cpus()) as usize / 2
     }
 
     /// Every row of both generations.

@@ -100,7 +100,8 @@ fn place(case: &Case<'_>) -> Option<(&'static [At], bool)> {
     .then_some((&[At::CgroupIngress][..], true))
 }
 
-fn detach(one: &Attached, device: &str) -> Option<String> {
+/// The command that takes away what hangs at a device.
+pub(crate) fn detach(one: &Attached, device: &str) -> Option<String> {
     Some(match (one.at, one.id) {
         (At::TcIngress, _) => format!(
             "tc filter del dev {device} ingress priority {}",

@@ -193,7 +193,7 @@ catalogue! {
         "net.netfilter.nf_conntrack_tcp_loose=1, and no conntrack -F.";
     "conntrack-stale-udp": "A UDP flow keeps its old translation",
         "A published UDP port works for new peers, not for those who sent before it was published or before the container was replaced.",
-        "NO_SOCKET in __udp4_lib_rcv at a published port, or NEIGH_FAILED for an address that no container has. Confirmed by the flow in the connection table, which is not translated, or translated to that address.",
+        "NO_SOCKET in __udp4_lib_rcv at a published port, or NEIGH_FAILED for an address that no container has; where docker-proxy takes the packets no drop, and a finding. Confirmed by the flow in the connection table, which is not translated, or translated to that address.",
         "conntrack -D -p udp --orig-port-dst PORT.";
     "routed-mode-host-port": "A routed network publishes nothing on the host",
         "Refused at the host's address, works at the container's own.",
@@ -293,7 +293,7 @@ catalogue! {
         "ip addr del the leftover address; find who adds it.";
     "container-paused": "The container is paused",
         "UDP to it is lost; TCP connects and then nothing comes.",
-        "SOCKET_RCVBUFF in a container. Confirmed by its cgroup, which is frozen (docker ps: Paused).",
+        "SOCKET_RCVBUFF in a container; before that no drop, and a finding when packets come in and wait unread. Confirmed by its cgroup, which is frozen (docker ps: Paused).",
         "docker unpause CONTAINER.";
     "stale-hosts-entry": "A hosts file leads to an address that is another's now",
         "A linked container is refused or not found after its peer was recreated; by its right address it is reached.",
@@ -321,16 +321,20 @@ catalogue! {
         "Restart Docker, which writes its rules again; find what flushes them (a firewall's reload).";
     "masquerade-missing": "Outgoing connections keep the container's address",
         "Containers reach the host and nothing beyond; published ports work.",
-        "No drop here: packets leave with a source that nobody answers to. check: no rule in table nat translates the network's subnet.",
+        "No drop here: packets leave with a source that nobody answers to. A finding when conntrack holds such a flow without an answer. Confirmed when no rule in table nat translates the network's subnet.",
         "Restart Docker; or enable_ip_masquerade=true where it was switched off.";
     "container-no-default-route": "A container has no default route",
         "In: timeout. Out: network is unreachable.",
-        "No drop; IpOutNoRoutes in the container. check: its routes, on a network that has a gateway.",
+        "No drop. A finding when IpOutNoRoutes rises in the container. Confirmed by its routes, on a network that has a gateway.",
         "Restart the container, and find what takes the route away inside.";
     "accept-queue-full": "A program does not accept its connections",
         "Connections time out under load, or always when the program hangs.",
-        "No drop; ListenOverflows and ListenDrops. check: more connections wait than the backlog allows.",
+        "No drop. A finding when ListenOverflows rises in the program's namespace. Confirmed when more connections wait than the backlog allows.",
         "A larger backlog, more workers; restart it if it hangs.";
+    "syn-queue-full": "A listener has too many half-open connections",
+        "Connections time out while somebody opens many and finishes none.",
+        "No drop. A finding when TCPReqQFullDrop rises in the program's namespace. Confirmed by net.ipv4.tcp_syncookies = 0 there.",
+        "net.ipv4.tcp_syncookies=1; a larger listen backlog.";
     "overlay-network": "An overlay network reaches to other nodes",
         "No fault: what happens on other nodes is not seen from here.",
         "check names it.",
@@ -345,7 +349,7 @@ catalogue! {
         "Give that namespace with --netns.";
     "dns-wrong-resolver": "A container asks the wrong name server",
         "Names of internal zones do not resolve, or none does, on the default bridge.",
-        "No drop. check: resolv.conf names loopback, or Docker's fallback while the host asks a server of its own.",
+        "NO_SOCKET at a loopback address, port 53, in the container. Confirmed when its resolv.conf names that address and nothing listens there. check: the same, and Docker's fallback while the host asks a server of its own.",
         "A network of your own; dns in daemon.json with a server that containers can reach.";
     "network-db-stale": "Docker's network database and the host do not agree",
         "dockerd does not start (error initializing network controller), or old bridges keep subnets.",

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Case, Verdict};
 use crate::{
-    host::listeners::{Listener, Transport},
+    host::listeners::{Listener, Transport, listening_on},
     model::{Endpoint, EndpointKind, Impact, Rule},
 };
 
@@ -67,6 +67,62 @@ pub(super) fn embedded_broken(case: &Case<'_>) -> Option<Verdict> {
         verdict
             .run(format!("docker restart {name}"), "host", None, Impact::RestartsContainers)
             .advise(format!("find what flushes the nat table inside {name} (its start script, a VPN client, iptables-restore)")),
+    )
+}
+
+/// Rows 78 and 80. A name server at a loopback address means the container itself, where nobody serves names.
+pub(super) fn loopback_resolver(case: &Case<'_>) -> Option<Verdict> {
+    let packet = case.packet()?;
+    let server = packet.dst.filter(IpAddr::is_loopback)?;
+    if !case.in_container()
+        || !case.evidence.reason_or_silent("NO_SOCKET")
+        || packet.dst_port != Some(53)
+        || server == EMBEDDED
+    {
+        return None;
+    }
+    let container = case.container_here()?;
+    let pid = u32::try_from(container.pid?).ok()?;
+    let own = case.state.resolver(Some(pid)).ok()?;
+    let all = case.state.listeners(&case.netns()?).ok()?;
+    let mut sockets = [Transport::Udp, Transport::Tcp]
+        .into_iter()
+        .flat_map(|transport| listening_on(&all, transport, 53));
+    let is_served = sockets.any(|socket| socket.accepts(server));
+    if is_served {
+        return None;
+    }
+    let name = &container.name;
+    let (id, fact) = if own.nameservers.contains(&server) {
+        (
+            "dns-wrong-resolver",
+            format!("{name}'s resolv.conf: nameserver {server}"),
+        )
+    } else if own.is_embedded() && container.dns.contains(&server) {
+        (
+            "dns-upstream-unreachable",
+            format!(
+                "Docker's resolver was told to ask {server} for {name} (--dns), and asks from inside {name}"
+            ),
+        )
+    } else {
+        return None;
+    };
+    let advice = if container.dns.contains(&server) {
+        format!(
+            "recreate {name} with a --dns that it can reach (the host's address instead of loopback)"
+        )
+    } else {
+        "name a server that containers can reach in \"dns\" of /etc/docker/daemon.json, or give --dns".to_owned()
+    };
+    Some(
+        Verdict::confirmed(
+            id,
+            format!("{name} asks {server} for names: that is {name} itself, and no name server runs there"),
+        )
+        .fact(fact)
+        .fact("nothing listens on port 53 there")
+        .advise(advice),
     )
 }
 

@@ -40,6 +40,7 @@ pub(crate) mod tests;
 mod verdict;
 mod wire;
 
+pub(crate) use bpf::detach;
 pub use case::{Case, FirewallCache};
 pub use conntrack::{adopt, may_be_adopted};
 pub(crate) use firewall::{Addresses, accept, calls, delete};
@@ -91,6 +92,7 @@ const TESTS: &[Test] = &[
     conntrack::snat_exhausted,
     conntrack::reset,
     dns::embedded_broken,
+    dns::loopback_resolver,
     socket::no_socket,
     paused::container_paused,
     socket::buffer_full,

@@ -11,6 +11,7 @@ mod finding;
 mod gather;
 mod json;
 pub(crate) mod last_words;
+pub(crate) mod live;
 mod probe;
 mod progress;
 mod resolution;

@@ -61,6 +61,17 @@ pub(super) struct Named {
 impl Space {
     /// Reads everything; what cannot be read is empty and noted.
     pub(super) fn read(state: &dyn HostState, named: Named) -> Self {
+        let mut space = Self::without_firewall(state, named);
+        space.firewall = Firewall::read(&space.handle);
+        for why in &space.firewall.notes {
+            let what = format!("firewall rules of {}", space.label);
+            space.unread.push((what, why.clone()));
+        }
+        space
+    }
+
+    /// The same without the firewall's rules, which programs have to be asked for: as if there were none.
+    pub(super) fn without_firewall(state: &dyn HostState, named: Named) -> Self {
         let Named {
             key,
             label,
@@ -96,10 +107,6 @@ impl Space {
             note("the bridges", error);
             Bridges::default()
         });
-        let firewall = Firewall::read(&handle);
-        for why in &firewall.notes {
-            unread.push((format!("firewall rules of {label}"), why.clone()));
-        }
         Self {
             key,
             label,
@@ -111,7 +118,7 @@ impl Space {
             neighbours,
             listeners,
             bridges,
-            firewall,
+            firewall: Firewall::default(),
             unread,
         }
     }

@@ -1,6 +1,9 @@
 //! The command line as clap reads it. [`super::options`] turns it into what the rest works with.
 
-use std::{ffi::OsString, io, num::NonZeroU64, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString, io, net::SocketAddr, num::NonZeroU64, path::PathBuf, str::FromStr,
+    time::Duration,
+};
 
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -18,6 +21,7 @@ Examples:
   sudo dockernet-trace map web                          its interfaces, veths, bridges, addresses, ports
   sudo dockernet-trace check                            what is broken or will be, without traffic
   sudo dockernet-trace check --from outside --to :8080  one connection, step by step
+  sudo dockernet-trace monitor                          as a service: metrics and a journal of diagnoses
   dockernet-trace explain interface-forwarding-disabled
 
 Values of one filter are alternatives; different filters must all match.
@@ -43,6 +47,14 @@ Exit status:
   2  bad usage
   3  unanswered, or refused
   4  no packet was seen";
+
+const MONITOR_HELP: &str = "\
+Examples:
+  sudo dockernet-trace monitor
+  sudo dockernet-trace monitor --config /etc/dockernet-trace.toml --check-config
+  sudo dockernet-trace monitor --listen off --textfile /var/lib/prometheus/node-exporter/dockernet.prom
+
+SIGHUP reads the configuration again; no count is lost. SIGINT and SIGTERM end it.";
 
 /// Shows which packet died on this Docker host, whose it was, why, and which command mends it.
 #[derive(Debug, Parser)]
@@ -101,6 +113,9 @@ pub enum JobArgs {
     },
     /// Say what on this host is broken or will be, without traffic; attaches nothing
     Check(CheckArgs),
+    /// Run as a service for months: counts for Prometheus, diagnoses for the journal
+    #[command(after_help = MONITOR_HELP)]
+    Monitor(MonitorArgs),
     /// Remove what a killed run left on network devices or in nftables; touches nothing else
     Detach,
     /// Explain a cause or a kernel drop reason in prose, or list all causes
@@ -130,6 +145,61 @@ pub struct CheckArgs {
     /// Walk one connection to there: WHO:PORT[/PROTOCOL], or :PORT for a published port
     #[arg(long, value_name = "WHO:PORT", requires = "from")]
     pub to: Option<String>,
+}
+
+/// Arguments of `monitor`. What is given here goes before the configuration file.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct MonitorArgs {
+    /// Configuration file [default: /etc/dockernet-trace.toml, if it is there]
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Read the configuration, say what is wrong with it, and end
+    #[arg(long)]
+    pub check_config: bool,
+    /// Where /metrics, /healthz and /readyz are served [default: 127.0.0.1:9758]
+    #[arg(long, value_name = "ADDR:PORT|off")]
+    pub listen: Option<Listen>,
+    /// Write the metrics to this file too, for node_exporter's textfile collector
+    #[arg(long, value_name = "PATH")]
+    pub textfile: Option<PathBuf>,
+    /// Whether diagnoses go to journald with their fields: auto, always or never [default: auto]
+    #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true)]
+    pub journal: Option<JournalWhen>,
+}
+
+/// Where metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Nowhere.
+    Off,
+    /// At this address; port 0: one that is free.
+    At(SocketAddr),
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "off" => Ok(Self::Off),
+            text => text.parse().map(Self::At).map_err(|_| {
+                "expected an address with a port, such as 127.0.0.1:9758 or [::1]:9758, or off"
+                    .to_owned()
+            }),
+        }
+    }
+}
+
+/// When diagnoses are written to journald itself instead of standard output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum JournalWhen {
+    /// Where standard output is the journal.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// How results are written.
@@ -363,6 +433,15 @@ pub fn command() -> clap::Command {
                     "netns",
                     "output",
                     "color",
+                    "verbose",
+                ],
+                "monitor" => &[
+                    "nat",
+                    "ignore",
+                    "scope",
+                    "docker_host",
+                    "netns",
+                    "output",
                     "verbose",
                 ],
                 "detach" => &["netns", "output"],

@@ -58,9 +58,7 @@ impl Filter {
                 ports(drop).any(|port| port == *wanted)
             })
             && any(&self.protocols, |wanted| {
-                drop.packet
-                    .as_ref()
-                    .is_some_and(|packet| wanted.matches(&packet.protocol))
+                protocol(drop).is_some_and(|protocol| wanted.matches(protocol))
             })
             && any(&self.reasons, |wanted| {
                 drop.reason
@@ -181,6 +179,33 @@ fn addresses(drop: &Drop) -> impl Iterator<Item = IpAddr> {
         }))
 }
 
+/// The packet's protocol; that of the published port for a finding, which has no packet.
+pub(super) fn protocol(drop: &Drop) -> Option<&str> {
+    match &drop.packet {
+        Some(packet) => Some(&packet.protocol),
+        None => drop
+            .published
+            .as_deref()?
+            .rsplit_once('/')
+            .map(|(_, name)| name),
+    }
+}
+
+/// Both sides of a finding's published port: `0.0.0.0:10001->80/tcp`.
+fn published_ports(drop: &Drop) -> [Option<u16>; 2] {
+    let sides = || {
+        let published = drop
+            .published
+            .as_deref()
+            .filter(|_| drop.packet.is_none())?;
+        let (outside, inside) = published.split_once("->")?;
+        let outside = outside.rsplit_once(':')?.1.parse().ok()?;
+        let inside = inside.split_once('/')?.0.parse().ok()?;
+        Some([outside, inside])
+    };
+    sides().map_or([None; 2], |sides: [u16; 2]| sides.map(Some))
+}
+
 /// Every port of the packet and of its flow.
 pub(super) fn ports(drop: &Drop) -> impl Iterator<Item = u16> {
     // The conntrack "ports" of ICMP are echo ids.
@@ -198,5 +223,6 @@ pub(super) fn ports(drop: &Drop) -> impl Iterator<Item = u16> {
                 nat.reply.dst_port,
             ]
         }))
+        .chain(published_ports(drop))
         .flatten()
 }

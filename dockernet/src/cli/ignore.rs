@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{
     Pattern, Protocol, Usage,
-    filter::{containers, devices, network, ports},
+    filter::{containers, devices, network, ports, protocol},
     suggest,
 };
 use crate::model::{Drop, Endpoint, EndpointKind};
@@ -108,12 +108,12 @@ fn term(
             drop.ends().destination.map(|end| end.0),
         ),
         Key::Network => network(drop, value, bridge_of),
-        Key::Proto => drop.packet.as_ref().is_some_and(|packet| {
-            value.matches(&packet.protocol)
+        Key::Proto => protocol(drop).is_some_and(|protocol| {
+            value.matches(protocol)
                 || value
                     .literal()
                     .and_then(|text| text.parse::<Protocol>().ok())
-                    .is_some_and(|wanted| wanted.matches(&packet.protocol))
+                    .is_some_and(|wanted| wanted.matches(protocol))
         }),
         Key::Port => ports(drop).any(|port| value.matches(&port.to_string())),
         Key::Device => devices(drop).any(|device| value.matches(device)),

@@ -11,7 +11,9 @@ use std::{
 
 use clap_complete::Shell;
 
-pub use super::args::{CheckArgs, ColorWhen, Output, ProbeKind, Scope};
+pub use super::args::{
+    CheckArgs, ColorWhen, JournalWhen, Listen, MonitorArgs, Output, ProbeKind, Scope,
+};
 use super::{
     Filter, Ignore, Refusal, Target, Usage,
     args::{self, Cli, Flags, JobArgs},
@@ -35,6 +37,8 @@ pub enum Job {
     Explain(Option<String>),
     /// Say what is broken or will be; or walk one connection.
     Check(CheckArgs),
+    /// Run as a service.
+    Monitor(MonitorArgs),
     /// Remove what an earlier run left on devices.
     Detach,
     /// Print a completion script ([`args::completions`]).
@@ -154,8 +158,9 @@ impl Options {
             check_netns(path)?;
         }
         let follows = matches!(job, Some(JobArgs::Path { .. }));
+        let monitors = matches!(job, Some(JobArgs::Monitor(_)));
         // The default view; asking whether anything was dropped needs it too.
-        let drops = drops || !nat && !follows || expect_no_drops;
+        let drops = drops || !nat && !follows || expect_no_drops || monitors;
         if trace_rules && !drops && !follows {
             return Err(Usage(
                 "--trace-rules names the rules behind drops; add --drops".to_owned(),
@@ -179,6 +184,7 @@ impl Options {
                 }),
                 Some(JobArgs::Explain { id, list: _ }) => Job::Explain(id),
                 Some(JobArgs::Check(what)) => Job::Check(what),
+                Some(JobArgs::Monitor(what)) => Job::Monitor(what),
                 Some(JobArgs::Detach) => Job::Detach,
                 Some(JobArgs::Completions { shell }) => Job::Completions(shell),
                 Some(JobArgs::Man) => Job::Man,

@@ -268,7 +268,24 @@ fn filters_admit_both_ends_before_and_after_nat() {
     let mut finding: Drop = incident();
     finding.packet = None;
     finding.nat = None;
+    // A finding has its published port, if any.
+    for (line, admitted) in [
+        ("--port 80", true),
+        ("--port 10001", true),
+        ("--port 81", false),
+        ("--proto tcp", true),
+        ("--proto udp", false),
+        ("--addr 198.51.100.10", false),
+    ] {
+        assert_eq!(
+            filter(line).admits(&finding, &no_bridge),
+            admitted,
+            "{line}"
+        );
+    }
+    finding.published = None;
     assert!(!filter("--port 80").admits(&finding, &no_bridge));
+    assert!(!filter("--proto tcp").admits(&finding, &no_bridge));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What this process may do.
 
-use anyhow::{Result, bail};
+use std::collections::HashSet;
+
+use anyhow::{Context as _, Result, bail};
 use caps::{CapSet, Capability};
 
 /// What tracing needs, and what for.
@@ -12,6 +14,58 @@ const NEEDED: &[(Capability, &str)] = &[
     (Capability::CAP_SYS_PTRACE, "container namespaces"),
     (Capability::CAP_SYSLOG, "kernel symbols"),
 ];
+
+/// What a service needs once everything is attached, and what for. The rest of [`NEEDED`] is for loading programs and reading
+/// symbols.
+pub const KEPT: &[(Capability, &str)] = &[
+    (Capability::CAP_BPF, "reading and writing the maps"),
+    (
+        Capability::CAP_NET_ADMIN,
+        "asking for firewall rules and conntrack entries; with `nat`, watching new interfaces",
+    ),
+    (
+        Capability::CAP_NET_RAW,
+        "reading iptables-legacy's rules, which needs a raw socket",
+    ),
+    (
+        Capability::CAP_SYS_ADMIN,
+        "entering the network namespaces of new containers; the kernel's BPF statistics",
+    ),
+    (
+        Capability::CAP_SYS_PTRACE,
+        "looking at the processes of new containers",
+    ),
+    (
+        Capability::CAP_DAC_READ_SEARCH,
+        "reading the engine's files while it is down",
+    ),
+];
+
+/// Gives up, for the calling thread and those that it starts, everything but [`KEPT`], for good: what is executed later gets no
+/// more either.
+///
+/// # Errors
+/// The kernel refuses, which it does not.
+pub fn reduce() -> Result<()> {
+    let kept: HashSet<Capability> = KEPT.iter().map(|(capability, _)| *capability).collect();
+    let held = caps::read(None, CapSet::Permitted).context("reading this thread's capabilities")?;
+    // Without CAP_SETPCAP (as a unit may have it) the bounding set stays as whoever started us made it.
+    if held.contains(&Capability::CAP_SETPCAP) {
+        for capability in caps::all().difference(&kept) {
+            // Capabilities that an older kernel does not have are refused.
+            if let Err(error) = caps::drop(None, CapSet::Bounding, *capability) {
+                log::debug!("giving up {capability}: {error}");
+            }
+        }
+    }
+    let left: HashSet<Capability> = held.intersection(&kept).copied().collect();
+    caps::clear(None, CapSet::Ambient).context("giving up ambient capabilities")?;
+    caps::set(None, CapSet::Inheritable, &HashSet::new())
+        .context("giving up inheritable capabilities")?;
+    caps::set(None, CapSet::Effective, &left).context("giving up capabilities")?;
+    caps::set(None, CapSet::Permitted, &left).context("giving up capabilities")?;
+    nix::sys::prctl::set_no_new_privs().context("giving up new privileges")
+}
 
 /// The capabilities that are missing, each with what it is for.
 #[must_use]

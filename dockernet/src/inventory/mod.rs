@@ -4,6 +4,7 @@
 //! changed. An inventory never changes: readers keep the one they took for as long as they like.
 
 mod build;
+mod caveats;
 mod engine;
 mod lookup;
 mod names;

@@ -23,6 +23,21 @@ pub struct Ready {
     pub degraded: Vec<String>,
 }
 
+/// What becomes of a drop. The ledger has a column for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// It has a line.
+    Shown,
+    /// Refused by a filter of the user's.
+    Filtered,
+    /// Outside `--scope`.
+    OutOfScope,
+    /// Known noise.
+    Benign,
+    /// Declared deliberate by `--ignore`.
+    Expected,
+}
+
 /// What became of every dropped packet.
 ///
 /// `observed` = `shown` + `filtered` + `out_of_scope` + `benign` + `expected` + `lost`, always.

@@ -23,7 +23,7 @@ pub use journey::{
     FlowSum, FlowVerdict, Hop, HopSum, Journey, JourneyEnd, Passage, PathEvent, ProbeEnd, Rewrite,
     Silence, Way,
 };
-pub use ledger::{Ledger, NatLedger, Ready};
+pub use ledger::{Fate, Ledger, NatLedger, Ready};
 pub use packet::{Icmp, Packet};
 pub use transition::Transition;
 pub use tuple::Tuple;

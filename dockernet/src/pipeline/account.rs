@@ -1,21 +1,29 @@
 //! Every counted packet finds its column, exactly once.
 
-use std::collections::HashMap;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap, HashSet},
+    time::{Duration, Instant},
+};
 
 use dockernet_common::count::{CountKey, Totals};
 
-use super::judge::Fate;
 use crate::{
     bpf::tracer::CountedKey,
-    model::{Drop, Ledger},
+    model::{Drop, Fate, Ledger},
 };
+
+/// How long a sample speaks for its key: a fault that was mended does not name those of next week.
+const SPEAKS: Duration = Duration::from_secs(60);
+/// How long a key may wait for its first sample before its packets are lost.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is known about a key from those of its packets that came up in detail.
 struct Exemplar {
     fate: Fate,
     drop: Box<Drop>,
-    /// Ids of causes that its samples disagree about; empty while they agree.
-    disagree: Vec<String>,
+    /// What its samples were lately, each with the time of the last.
+    verdicts: Vec<(Cow<'static, str>, Fate, Instant)>,
 }
 
 /// Packets of one key that were only counted.
@@ -24,51 +32,49 @@ pub(super) struct Remainder {
     pub drop: Drop,
     /// Their column.
     pub fate: Fate,
+    /// Their bytes: the key's mean for each.
+    pub bytes: u64,
+}
+
+/// What of a row has been entered.
+#[derive(Default)]
+struct Seen {
+    /// Packets, sampled or not, entered by reason.
+    packets: u64,
+    /// Unsampled packets that have found their column.
+    unsampled: u64,
+    /// Since when a first sample is waited for.
+    waiting: Option<Instant>,
 }
 
 /// The books.
 #[derive(Default)]
 pub(super) struct Books {
     exemplars: HashMap<CountKey, Exemplar>,
-    /// Unsampled packets that have found their column, by generation and key.
-    settled: HashMap<(u32, CountKey), u64>,
+    settled: HashMap<(u32, CountKey), Seen>,
     ledger: Ledger,
     /// Shown, and no noise: what `--expect-no-drops` asks about.
     pub found: u64,
+    /// Packets of the count maps by the kernel's number of the reason.
+    pub reasons: BTreeMap<u32, u64>,
 }
 
 impl Books {
     /// Enters one sampled drop.
     pub(super) fn sample(&mut self, key: CountKey, fate: Fate, drop: &Drop) {
         self.enter(fate, drop, 1);
+        let now = Instant::now();
+        let verdict = || (drop.cause.id.clone(), fate, now);
+        let exemplar = || Exemplar {
+            fate,
+            drop: Box::new(drop.clone()),
+            verdicts: vec![verdict()],
+        };
         match self.exemplars.get_mut(&key) {
             None => {
-                let exemplar = Exemplar {
-                    fate,
-                    drop: Box::new(drop.clone()),
-                    disagree: Vec::new(),
-                };
-                self.exemplars.insert(key, exemplar);
+                self.exemplars.insert(key, exemplar());
             }
-            Some(known) => {
-                if known.drop.cause.id != drop.cause.id || known.fate != fate {
-                    for id in [&known.drop.cause.id, &drop.cause.id] {
-                        if !known.disagree.iter().any(|other| other == id) {
-                            known.disagree.push(id.to_string());
-                        }
-                    }
-                    // What may be shown is not hidden by a neighbour that is not.
-                    if fate == Fate::Shown {
-                        known.fate = fate;
-                    }
-                }
-                if known.drop.destination != drop.destination {
-                    known.drop.destination.container = None;
-                }
-                if known.drop.source != drop.source {
-                    known.drop.source.container = None;
-                }
-            }
+            Some(known) => known.add(verdict(), drop, exemplar),
         }
     }
 
@@ -76,42 +82,57 @@ impl Books {
     /// lost; before that their sample may still be on its way.
     pub(super) fn settle(&mut self, rows: &[CountedKey], last: bool) -> Vec<Remainder> {
         let mut remainders = Vec::new();
+        let now = Instant::now();
         for row in rows {
-            let settled = self.settled.entry((row.generation, row.key)).or_default();
-            let unsampled = row.count.packets.saturating_sub(row.count.sampled);
-            let new = unsampled.saturating_sub(*settled);
+            let seen = self.settled.entry((row.generation, row.key)).or_default();
+            let packets = row.count.packets;
+            *self.reasons.entry(row.key.reason).or_default() +=
+                packets.saturating_sub(seen.packets);
+            seen.packets = seen.packets.max(packets);
+            let unsampled = packets.saturating_sub(row.count.sampled);
+            let new = unsampled.saturating_sub(seen.unsampled);
             if new == 0 {
                 continue;
             }
             let Some(exemplar) = self.exemplars.get(&row.key) else {
-                if last {
-                    *settled += new;
+                let since = *seen.waiting.get_or_insert(now);
+                if last || now - since >= PATIENCE {
+                    seen.unsampled += new;
+                    seen.waiting = None;
                     self.ledger.lost += new;
                 }
                 continue;
             };
-            *settled += new;
+            seen.unsampled += new;
+            seen.waiting = None;
             let mut drop = (*exemplar.drop).clone();
             drop.time = jiff::Timestamp::now();
             drop.count = new;
-            if !exemplar.disagree.is_empty() {
+            if exemplar.verdicts.len() > 1 {
                 drop.cause =
                     crate::evidence::unexplained(drop.reason.as_deref(), drop.location.as_deref());
                 drop.cause.evidence.push(format!(
                     "counted only; samples of the same kind were: {}",
-                    exemplar.disagree.join(", ")
+                    exemplar.disagreeing()
                 ));
                 drop.rule = None;
             }
+            let bytes = u128::from(row.count.bytes) * u128::from(new) / u128::from(packets.max(1));
             remainders.push(Remainder {
                 drop,
                 fate: exemplar.fate,
+                bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
             });
         }
         for remainder in &remainders {
             self.enter(remainder.fate, &remainder.drop, remainder.drop.count);
         }
         remainders
+    }
+
+    /// Whether packets wait for a sample of their key: another look at the counts may be needed without new drops.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.settled.values().any(|seen| seen.waiting.is_some())
     }
 
     fn enter(&mut self, fate: Fate, drop: &Drop, count: u64) {
@@ -136,12 +157,20 @@ impl Books {
         self.ledger.filtered += drop.count;
     }
 
-    /// Forgets a generation whose map has been read for the last time, and exemplars that the new one does not have.
-    pub(super) fn retire(&mut self, generation: u32) {
+    /// Forgets a generation whose map has been read for the last time (`rows`), and exemplars that the new one does not
+    /// have. What of it never came up in detail is lost.
+    pub(super) fn retire(&mut self, generation: u32, rows: &[CountedKey]) {
+        for row in rows.iter().filter(|row| row.generation == generation) {
+            let unsampled = row.count.packets.saturating_sub(row.count.sampled);
+            let entered = self
+                .settled
+                .get(&(generation, row.key))
+                .map_or(0, |seen| seen.unsampled);
+            self.ledger.lost += unsampled.saturating_sub(entered);
+        }
         self.settled.retain(|(of, _), _| *of != generation);
-        let settled = &self.settled;
-        self.exemplars
-            .retain(|key, _| settled.keys().any(|(_, known)| known == key));
+        let kept: HashSet<&CountKey> = self.settled.keys().map(|(_, key)| key).collect();
+        self.exemplars.retain(|key, _| kept.contains(key));
     }
 
     /// The ledger now. While the tracer runs, packets whose detail is still on its way are not in it at all.
@@ -175,5 +204,47 @@ impl Books {
             ledger.observed = totals.observed.max(ledger.observed);
         }
         ledger
+    }
+}
+
+impl Exemplar {
+    /// Another sample of the key.
+    fn add(
+        &mut self,
+        verdict: (Cow<'static, str>, Fate, Instant),
+        drop: &Drop,
+        anew: impl FnOnce() -> Self,
+    ) {
+        let (id, fate, now) = verdict;
+        let differs = |known: &str, with: Fate| known != id || with != fate;
+        let had_others = self
+            .verdicts
+            .iter()
+            .any(|(known, with, _)| differs(known, *with));
+        self.verdicts
+            .retain(|(known, with, at)| differs(known, *with) && now - *at < SPEAKS);
+        if had_others && self.verdicts.is_empty() {
+            // What it was before has not been seen for a while.
+            *self = anew();
+            return;
+        }
+        self.verdicts.push((id, fate, now));
+        // What may be shown is not hidden by a neighbour that is not.
+        if fate == Fate::Shown {
+            self.fate = fate;
+        }
+        if self.drop.destination != drop.destination {
+            self.drop.destination.container = None;
+        }
+        if self.drop.source != drop.source {
+            self.drop.source.container = None;
+        }
+    }
+
+    fn disagreeing(&self) -> String {
+        let mut ids: Vec<&str> = self.verdicts.iter().map(|(id, ..)| id.as_ref()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.join(", ")
     }
 }

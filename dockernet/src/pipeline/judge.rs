@@ -11,23 +11,17 @@ use dockernet_common::{count::CountKey, record::Settings};
 use super::{began::Began, scope};
 use crate::{
     cause::{self, Case, FirewallCache, Verdict, noise},
-    cli::{Filter, options::Options},
+    cli::{
+        Filter,
+        options::{Options, Scope},
+    },
     evidence::Evidence,
+    findings::Finding,
     host::{changes::Changes, firewall::Traced, netns::NetnsHandle, state::HostState},
     inventory::{EngineStatus, Inventory},
-    model::Drop,
+    model::{Drop, Fate},
     trace_rules::RuleTracer,
 };
-
-/// What becomes of a drop. The ledger has a column for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Fate {
-    Shown,
-    Filtered,
-    OutOfScope,
-    Benign,
-    Expected,
-}
 
 /// Decides, and remembers verdicts for a second: a storm asks the same question again and again.
 pub(super) struct Judge {
@@ -166,22 +160,49 @@ impl Judge {
         if drop.noise.is_some() && !options.all {
             return (Fate::Benign, drop);
         }
-        if !options.filter.admits(&drop, &bridge_of) {
-            return (Fate::Filtered, drop);
-        }
-        if options
-            .ignore
-            .iter()
-            .any(|ignore| ignore.matches(&drop, &bridge_of))
-        {
-            drop.expected = true;
-            return (Fate::Expected, drop);
-        }
-        (Fate::Shown, drop)
+        let fate = asked_for(options, &mut drop, inventory);
+        (fate, drop)
     }
 }
 
+/// What filters and declared denials make of a line whose cause is known.
+fn asked_for(options: &Options, drop: &mut Drop, inventory: &Inventory) -> Fate {
+    let bridge_of = |name: &str| inventory.network(name)?.bridge.clone();
+    if !options.filter.admits(drop, &bridge_of) {
+        return Fate::Filtered;
+    }
+    let mut ignore = options.ignore.iter();
+    if ignore.any(|ignore| ignore.matches(drop, &bridge_of)) {
+        drop.expected = true;
+        return Fate::Expected;
+    }
+    Fate::Shown
+}
+
 impl Judge {
+    /// Decides a failure that dropped nothing, and completes its line.
+    pub(super) fn finding(
+        &mut self,
+        options: &Options,
+        finding: Finding,
+        inventory: &Inventory,
+    ) -> (Fate, Drop) {
+        let Finding {
+            mut line,
+            began,
+            is_hosts_own,
+        } = finding;
+        if is_hosts_own && options.scope == Scope::Containers {
+            return (Fate::OutOfScope, line);
+        }
+        let told = std::mem::replace(&mut line.time, began);
+        let fact = self.began.fact(&line);
+        line.time = told;
+        line.cause.evidence.extend(fact);
+        let fate = asked_for(options, &mut line, inventory);
+        (fate, line)
+    }
+
     /// Names the ends of a packet that belongs to a translated flow by its addresses, though conntrack did not take it.
     fn adopt(&mut self, evidence: &Evidence, inventory: &Inventory) -> Option<Evidence> {
         if !cause::may_be_adopted(evidence) {

@@ -2,6 +2,7 @@
 
 mod account;
 mod began;
+mod command;
 mod judge;
 mod merge;
 mod paths;
@@ -13,7 +14,7 @@ mod watch;
 
 use std::{
     os::fd::BorrowedFd,
-    sync::Arc,
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
@@ -23,15 +24,12 @@ use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::{Notify, watch::Receiver};
 
+pub use command::Command;
 pub use paths::Paths;
 pub use stop::{Signals, block_signals};
 
 use self::{
-    account::Books,
-    judge::{Fate, Judge},
-    merge::Merge,
-    transitions::Transitions,
-    waiting::Waiting,
+    account::Books, judge::Judge, merge::Merge, transitions::Transitions, waiting::Waiting,
 };
 use crate::{
     bpf::{
@@ -43,14 +41,15 @@ use crate::{
     },
     cli::{Exit, options::Options},
     evidence::{Evidence, Names, evidence},
+    findings::{Finding, Findings},
     host::{
         changes::{self, Changes},
         netns::NetnsHandle,
         state::LiveState,
     },
     inventory::Inventory,
-    model::{Drop, Endpoint, EndpointKind, NatLedger, NetnsKey, PathEvent},
-    report::{Report, Stream},
+    model::{Drop, Endpoint, EndpointKind, Fate, NatLedger, NetnsKey, PathEvent},
+    report::{Counted, Report, Stream},
     trace_rules::RuleTracer,
 };
 
@@ -62,10 +61,12 @@ const SOON: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_millis(500);
 /// Between two looks at the counts.
 const SETTLE: Duration = Duration::from_secs(1);
+/// From one look at the counts to the next at least so many times as long as the look took: a fifth of a percent of a core.
+const LOOK_SHARE: u32 = 500;
+/// But never longer than this: who scrapes shall not wait.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Between two interim ledgers.
 const INTERIM: Duration = Duration::from_secs(30);
-/// After this many rows a generation is retired: half of what its map holds.
-const ROWS: usize = 4096;
 /// After a program or a map was taken out of use, nothing is at work on it any more.
 const GRACE: Duration = Duration::from_millis(20);
 
@@ -93,6 +94,8 @@ pub struct Pipeline {
     pub report: Box<dyn Report + Send>,
     /// SIGINT and SIGTERM.
     pub signals: Signals,
+    /// What the service around it wants changed while it runs; none: nobody is there.
+    pub commands: Option<mpsc::Receiver<Command>>,
 }
 
 /// What changes while it runs.
@@ -102,10 +105,16 @@ struct State {
     waiting: Waiting,
     transitions: Option<Transitions>,
     merge: Merge,
+    /// Watches for failures that drop nothing.
+    findings: Option<Findings>,
     started: Instant,
     /// Lines still allowed by `--count`.
     lines_left: Option<u64>,
     closed: bool,
+    /// Dropped packets at the last look at the counts, and when the next is due.
+    looked: (u64, Instant),
+    /// The fullest that the ring was since the last look, of 1.
+    ring: f64,
     /// What was to be done is done.
     over: bool,
     /// Taken once per round: both rings' times are told by it.
@@ -130,9 +139,12 @@ impl Pipeline {
                 .take()
                 .map(|tracer| Transitions::new(tracer, &self.host)),
             merge: Merge::default(),
+            findings: self.findings(),
             started: Instant::now(),
             lines_left: self.options.count.map(std::num::NonZeroU64::get),
             closed: false,
+            looked: (0, Instant::now()),
+            ring: 0.0,
             over: false,
             clock: Clock::now(),
         };
@@ -151,11 +163,13 @@ impl Pipeline {
                 break;
             }
             self.follow_inventory(&mut state)?;
+            self.obey()?;
             let hops = self.hops();
             state.clock = Clock::now();
             let seen =
                 hops + self.transitions(&mut state, false)? + self.drain(&mut state, false)?;
             state.judge.tick();
+            self.found(&mut state)?;
             busy = self.journeys(&mut state)?
                 || seen > 0
                 || !state.waiting.is_empty()
@@ -166,6 +180,7 @@ impl Pipeline {
             if settled.elapsed() >= SETTLE {
                 settled = Instant::now();
                 busy |= self.settle(&mut state, &mut retiring)?;
+                self.counted(&mut state)?;
             }
             if interim.elapsed() >= INTERIM {
                 interim = Instant::now();
@@ -243,13 +258,19 @@ impl Pipeline {
         let _transitions = self.transitions(&mut state, true)?;
         self.drain(&mut state, true)?;
         let followed = self.flows(&mut state)?;
+        if let Some(findings) = state.findings.take() {
+            self.findings_shown(&mut state, findings.finish())?;
+        }
         let rows = self.rows()?;
         for remainder in state.books.settle(&rows, true) {
+            self.report
+                .accounted(remainder.fate, &remainder.drop, remainder.bytes);
             self.show(&mut state, remainder.fate, &remainder.drop, true)?;
         }
         let (totals, missed) = self.totals()?;
         let mut ledger = state.books.last(&totals, seconds, missed);
         ledger.nat = state.nat_ledger()?;
+        self.counted(&mut state)?;
         if !state.closed {
             let _over = self.report.finish(&ledger, interrupted)?;
         }
@@ -262,6 +283,40 @@ impl Pipeline {
         } else {
             Exit::Done
         })
+    }
+
+    /// The watch for failures that drop nothing, where drops are shown.
+    fn findings(&self) -> Option<Findings> {
+        let is_wanted = self.options.drops && self.drops.is_some() && self.paths.is_none();
+        let started = is_wanted.then(|| Findings::start(self.host.clone(), self.inventory.clone()));
+        started?
+            .inspect_err(|error| log::warn!("failures that drop nothing are not told: {error:#}"))
+            .ok()
+    }
+
+    /// Shows the failures that were found meanwhile.
+    fn found(&mut self, state: &mut State) -> Result<()> {
+        let found: Vec<Finding> = match &state.findings {
+            Some(findings) => findings.take().collect(),
+            None => return Ok(()),
+        };
+        self.findings_shown(state, found)
+    }
+
+    /// They are no drops, and stand in no ledger.
+    fn findings_shown(&mut self, state: &mut State, found: Vec<Finding>) -> Result<()> {
+        let inventory = self.inventory.borrow().clone();
+        for finding in found {
+            let (fate, line) = state.judge.finding(&self.options, finding, &inventory);
+            if fate != Fate::Shown || state.closed || state.lines_left == Some(0) {
+                continue;
+            }
+            state.note(self.report.finding(&line)?);
+            if let Some(left) = state.lines_left.as_mut() {
+                *left -= 1;
+            }
+        }
+        Ok(())
     }
 
     /// What followed flows came to, and the exit status that this means.
@@ -399,6 +454,7 @@ impl Pipeline {
         }
         let records = state.merge.due(records, last);
         let count = records.len();
+        state.ring = state.ring.max(Tracer::ring_share(count));
         if count > 0 {
             // A packet's hops came before its drop, but perhaps after the last look at them.
             let _hops = self.hops();
@@ -464,6 +520,8 @@ impl Pipeline {
             }
         }
         state.books.sample(evidence.record.key, fate, &drop);
+        self.report
+            .accounted(fate, &drop, u64::from(evidence.record.len));
         self.show(state, fate, &drop, false)
     }
 
@@ -483,19 +541,31 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Looks at the counts: what was only counted finds its column, and full maps are retired.
+    /// Looks at the counts: what was only counted finds its column, and full maps are retired. Looking costs two calls a
+    /// row, so it is left out while nothing was dropped, and done less often the longer it takes.
     fn settle(&mut self, state: &mut State, retiring: &mut Option<(Instant, u32)>) -> Result<bool> {
+        let (observed, due) = state.looked;
+        let now = Instant::now();
+        let total = self.totals()?.0.observed;
+        let is_same = total == observed && retiring.is_none() && !state.books.is_waiting();
+        if is_same || now < due {
+            return Ok(false);
+        }
         let rows = self.rows()?;
+        let pause = (now.elapsed() * LOOK_SHARE).min(LONGEST_PAUSE);
+        state.looked = (total, now + pause);
         let remainders = state.books.settle(&rows, false);
         let any = !remainders.is_empty();
         for remainder in remainders {
+            self.report
+                .accounted(remainder.fate, &remainder.drop, remainder.bytes);
             self.show(state, remainder.fate, &remainder.drop, false)?;
         }
         let Some(tracer) = &mut self.drops else {
             return Ok(any);
         };
         match retiring.take() {
-            None if rows.len() > ROWS => {
+            None if rows.len() > tracer.many_rows() => {
                 let old = rows.iter().map(|row| row.generation).max().unwrap_or(0);
                 tracer.next_generation()?;
                 *retiring = Some((Instant::now(), old));
@@ -503,11 +573,45 @@ impl Pipeline {
             // Settled above, a second after the last program could have touched it.
             Some((since, old)) if since.elapsed() >= SETTLE => {
                 tracer.clear_retired()?;
-                state.books.retire(old);
+                state.books.retire(old, &rows);
             }
             other => *retiring = other,
         }
         Ok(any)
+    }
+
+    /// Tells the report what the kernel has counted so far.
+    fn counted(&mut self, state: &mut State) -> Result<()> {
+        let (totals, missed) = self.totals()?;
+        let ledger = state.books.interim(&totals, state.seconds(), missed);
+        let inventory = self.inventory.borrow().clone();
+        self.report.counted(&Counted {
+            ledger: &ledger,
+            totals: &totals,
+            reasons: &state.books.reasons,
+            names: &self.reasons,
+            ring: std::mem::take(&mut state.ring),
+            inventory: &inventory,
+        });
+        Ok(())
+    }
+
+    /// Does what the service around it wants changed.
+    fn obey(&mut self) -> Result<()> {
+        let Some(commands) = &self.commands else {
+            return Ok(());
+        };
+        while let Ok(command) = commands.try_recv() {
+            match command {
+                Command::Ignore(ignore) => self.options.ignore = ignore,
+                Command::Detail(is_wanted) => {
+                    if let Some(tracer) = &mut self.drops {
+                        tracer.set_detail(is_wanted)?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -11,6 +11,12 @@ use crate::model::{ContainerRef, Drop, End, Endpoint, EndpointKind, NatKind, Net
 /// `198.51.100.20:48084 → web:80/tcp SYN`.
 pub(super) fn journey(drop: &Drop) -> Line {
     let mut line = Line::default();
+    let is_unknown = drop.packet.is_none() && drop.source.kind == EndpointKind::Unknown;
+    if is_unknown {
+        // A failure that dropped nothing, whoever suffers from it.
+        line.append(destination(drop));
+        return times(line, drop);
+    }
     line.append(source(drop));
     let question = drop.packet.as_ref().and_then(protocol::who_has);
     match question {
@@ -30,6 +36,10 @@ pub(super) fn journey(drop: &Drop) -> Line {
             }
         }
     }
+    times(line, drop)
+}
+
+fn times(mut line: Line, drop: &Drop) -> Line {
     if drop.count > 1 {
         line.plain(format!(" ×{}", thousands(drop.count)));
     }
@@ -99,7 +109,7 @@ pub(super) fn named(container: &ContainerRef) -> String {
 }
 
 /// Whose drop it is: the destination's container, else the source's, else the one it died in.
-pub(super) fn subject(drop: &Drop) -> Option<&ContainerRef> {
+pub(crate) fn subject(drop: &Drop) -> Option<&ContainerRef> {
     drop.destination
         .container
         .as_ref()
@@ -108,7 +118,7 @@ pub(super) fn subject(drop: &Drop) -> Option<&ContainerRef> {
 }
 
 /// The subject's name, or what there is in its place.
-pub(super) fn subject_name(drop: &Drop) -> String {
+pub(crate) fn subject_name(drop: &Drop) -> String {
     match subject(drop) {
         Some(container) => named(container),
         None => match (drop.destination.kind, &drop.destination.network) {

@@ -20,21 +20,25 @@ pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 
-use std::{env, io, time::Duration};
+use std::{collections::BTreeMap, env, io, time::Duration};
 
 use anyhow::Result;
+use dockernet_common::count::Totals;
 use jiff::{Timestamp, tz::TimeZone};
 
 pub(crate) use block::{fixes, labelled};
 pub(crate) use clean::{ascii, line as cleaned, without_secrets};
+pub(crate) use endpoint::{subject, subject_name};
 pub use json::Json;
 pub(crate) use style::{Line, Role, counted};
 pub use style::{Look, Width};
 pub use text::{Text, TextOptions};
 
 use crate::{
+    bpf::reasons::Reasons,
     cli::options::{ColorWhen, Options, Output, Scope},
-    model::{Drop, FlowSum, Ledger, PathEvent, Ready, Transition},
+    inventory::Inventory,
+    model::{Drop, Fate, FlowSum, Ledger, PathEvent, Ready, Transition},
 };
 
 /// Whether somebody still reads what is written.
@@ -45,6 +49,23 @@ pub enum Stream {
     Open,
     /// The reader of stdout has gone (`| head`): end quietly, with status 0.
     Closed,
+}
+
+/// What the kernel's counters say by now.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted<'a> {
+    /// Packets whose detail is on its way are not in it yet.
+    pub ledger: &'a Ledger,
+    /// The kernel half's own sums.
+    pub totals: &'a Totals,
+    /// Packets by the kernel's number of the reason.
+    pub reasons: &'a BTreeMap<u32, u64>,
+    /// What these reasons are called.
+    pub names: &'a Reasons,
+    /// The fullest that the ring was since the last time, of 1.
+    pub ring: f64,
+    /// Who is who now.
+    pub inventory: &'a Inventory,
 }
 
 /// Where results go. Errors are those of writing to stdout (a full disk), never a closed pipe.
@@ -103,6 +124,12 @@ pub trait Report {
     /// # Errors
     /// Writing failed.
     fn finish(&mut self, ledger: &Ledger, interrupted: bool) -> Result<Stream>;
+
+    /// Every drop, shown or not, with its bytes: for those who count. Remainders that were only counted are among them.
+    fn accounted(&mut self, _fate: Fate, _drop: &Drop, _bytes: u64) {}
+
+    /// Once a second: what the kernel has counted so far.
+    fn counted(&mut self, _counted: &Counted<'_>) {}
 
     /// Something that the user should know now. Goes to stderr.
     fn warning(&mut self, text: &str);

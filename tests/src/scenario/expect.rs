@@ -6,12 +6,12 @@ use serde_json::Value;
 use super::model::{Expect, Scenario};
 use crate::{lab::Lab, tracer::Finished};
 
-/// Demands silence: no `drop` line at all.
+/// Demands silence: no `drop` line at all, and no `finding`.
 ///
 /// # Errors
 /// There is one.
 pub fn quiet(finished: &Finished) -> Result<()> {
-    let told: Vec<String> = finished.drops().map(short).collect();
+    let told: Vec<String> = failures(finished).map(short).collect();
     ensure!(
         told.is_empty(),
         "nothing is wrong, yet the tool says:\n{}",
@@ -20,7 +20,12 @@ pub fn quiet(finished: &Finished) -> Result<()> {
     Ok(())
 }
 
-/// Demands a `drop` line that fits, and no other cause that claims to be confirmed.
+/// All that the tool says went wrong.
+fn failures(finished: &Finished) -> impl Iterator<Item = &Value> {
+    finished.drops().chain(finished.of_type("finding"))
+}
+
+/// Demands a `drop` or `finding` line that fits, and no other cause that claims to be confirmed.
 ///
 /// # Errors
 /// What is missing or too much; the message holds the lines that there are.
@@ -31,8 +36,14 @@ pub fn check(lab: &Lab, expect: &Expect, finished: &Finished) -> Result<()> {
     }
     let mut fitting = 0;
     let mut complaints = Vec::new();
-    for line in finished.drops() {
-        match misfit(&expect, line) {
+    let kind = if expect.finding { "finding" } else { "drop" };
+    for line in failures(finished) {
+        let why = if line["type"] == kind {
+            misfit(&expect, line)
+        } else {
+            Some(format!("is no {kind}"))
+        };
+        match why {
             None => fitting += line["count"].as_u64().unwrap_or(0),
             Some(why) => complaints.push(format!("{} — {why}", short(line))),
         }
@@ -45,7 +56,7 @@ pub fn check(lab: &Lab, expect: &Expect, finished: &Finished) -> Result<()> {
     let wanted = expect.min_count.unwrap_or(1);
     ensure!(
         fitting >= wanted,
-        "{fitting} packets are explained as expected ({wanted} wanted); other lines:\n{}\nledger {:?}",
+        "{fitting} packets or events are explained as expected ({wanted} wanted); other lines:\n{}\nledger {:?}",
         complaints.join("\n"),
         finished.ledger()?
     );
@@ -161,12 +172,13 @@ fn owner(wanted: &Option<String>, value: &Value) -> bool {
         })
 }
 
-/// A drop line in a few words, for messages.
+/// A line in a few words, for messages.
 fn short(line: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let packet = &line["packet"];
     format!(
-        "{} ({}) {}@{} hook {} in {} dev {}: {} {}:{} → {}:{} published {} ×{}; evidence {}; fix {}",
+        "{} {} ({}) {}@{} hook {} in {} dev {}: {} {}:{} → {}:{} published {} ×{}; evidence {}; fix {}",
+        text(&line["type"]),
         text(&line["cause"]["id"]),
         text(&line["cause"]["confidence"]),
         text(&line["reason"]),

@@ -220,15 +220,18 @@ fn fail() -> String {
     "fail".into()
 }
 
-/// What the tool shall say about the fault: one `drop` line has to fit all of it.
+/// What the tool shall say about the fault: one `drop` line has to fit all of it, or one `finding` line.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expect {
+    /// Nothing is dropped: it is a `finding` line that has to fit.
+    #[serde(default)]
+    pub finding: bool,
     /// Accepted `cause.id`s.
     pub cause: Vec<String>,
     /// Least confidence: `confirmed` (default) or `likely`.
     pub confidence: Option<String>,
-    /// `cause.id`s that other drop lines may carry as confirmed, beside `cause`.
+    /// `cause.id`s that other lines may carry as confirmed, beside `cause`.
     #[serde(default)]
     pub also: Vec<String>,
     /// Accepted kernel reasons; all if empty.

@@ -101,6 +101,7 @@ fn phases(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report>
     if !scenario.heal.is_empty() {
         phase::steps(lab, &scenario.heal).context("healing")?;
         lab.restore_sysctls();
+        let _healthy = phase::servers(lab, scenario, Some(Only::Healthy))?;
         silent_phase(lab, scenario, with_tool).context("healed")?;
     }
     Ok(report)
@@ -151,10 +152,10 @@ fn faulty_phase(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<R
     Ok(Report { kernel, told })
 }
 
-/// Packets by what was said of them.
+/// Packets, or events, by what was said of them.
 fn causes(finished: &Finished) -> BTreeMap<(String, String), u64> {
     let mut told = BTreeMap::new();
-    for line in finished.drops() {
+    for line in finished.drops().chain(finished.of_type("finding")) {
         let word = |key: &str| line["cause"][key].as_str().unwrap_or_default().to_owned();
         *told.entry((word("id"), word("confidence"))).or_default() +=
             line["count"].as_u64().unwrap_or(0);

@@ -6,6 +6,7 @@ pub(crate) mod archive;
 pub(crate) mod engines;
 mod lab_tools;
 mod linker;
+mod prometheus;
 pub(crate) mod toolchain;
 mod trial;
 
@@ -17,8 +18,7 @@ use crate::process;
 pub(crate) fn verb(tests: bool) -> Result<()> {
     toolchain()?;
     if tests {
-        lab_tools::install()?;
-        engines::fetch()?;
+        lab()?;
     }
     process::note("this machine has what it needs");
     Ok(())
@@ -32,5 +32,6 @@ pub(crate) fn toolchain() -> Result<()> {
 /// The lab's programs and Docker engines: folders that hold a `dockerd`.
 pub(crate) fn lab() -> Result<Vec<engines::Engine>> {
     lab_tools::install()?;
+    prometheus::fetch()?;
     engines::fetch()
 }

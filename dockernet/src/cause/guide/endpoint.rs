@@ -58,4 +58,9 @@ pub(super) const ROWS: &[Guide] = &[
         "nsenter --net=/proc/PID/ns/net ss -ltn (Recv-Q above Send-Q); nstat -az TcpExtListenOverflows",
         "a server with listen(1) that never accepts, and some connections to it",
     ),
+    row(
+        "syn-queue-full",
+        "nsenter --net=/proc/PID/ns/net ss -tn state syn-recv; nstat -az TcpExtTCPReqQFullDrop; sysctl net.ipv4.tcp_syncookies",
+        "net.ipv4.tcp_syncookies=0 in the container's namespace, a small backlog, and SYNs whose answers are dropped",
+    ),
 ];

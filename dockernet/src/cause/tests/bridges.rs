@@ -101,6 +101,32 @@ fn a_resolver_is_broken_only_where_it_is_the_containers_and_no_rule_leads_to_it(
 }
 
 #[test]
+fn a_loopback_resolver_is_wrong_only_where_the_container_was_told_to_ask_it() {
+    let scene = |server: &str| {
+        let mut scene = Scene::new("NO_SOCKET", "__udp4_lib_rcv").in_container();
+        let packet = scene.evidence.drop.packet.as_mut().unwrap();
+        packet.protocol = "udp".into();
+        packet.tcp_flags = None;
+        packet.dst = Some("127.0.0.53".parse().unwrap());
+        packet.dst_port = Some(53);
+        scene.state.resolvers.insert(
+            Some(42),
+            Resolv {
+                nameservers: vec![server.parse().unwrap()],
+                ..Resolv::default()
+            },
+        );
+        scene
+    };
+    assert_eq!(scene("127.0.0.53").id(), "dns-wrong-resolver");
+    assert_eq!(scene("203.0.113.7").id(), "no-listener");
+    // It serves TCP there: that somebody asks by UDP is another matter.
+    let mut served = scene("127.0.0.53");
+    served.canned(1).listeners = vec![listener("127.0.0.53:53")];
+    assert_ne!(served.id(), "dns-wrong-resolver");
+}
+
+#[test]
 fn a_host_port_is_missing_by_design_only_on_a_routed_network() {
     let scene = |mode: Option<&str>| {
         let mut scene = Scene::new("NO_SOCKET", "tcp_v4_rcv");

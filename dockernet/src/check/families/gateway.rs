@@ -62,7 +62,13 @@ fn gateways<'c>(
         .collect()
 }
 
-fn of(sight: &Sight<'_>, container: &Container, space: &Space, family: Family) -> Option<Finding> {
+/// What is wrong with one container's way out.
+pub(in crate::check) fn of(
+    sight: &Sight<'_>,
+    container: &Container,
+    space: &Space,
+    family: Family,
+) -> Option<Finding> {
     let gateways = gateways(sight, container, family);
     let (attachment, gateway) = gateways.first()?;
     let interface = sight.interface_of(container, &attachment.network)?;

@@ -3,22 +3,22 @@
 mod engine;
 mod firewall;
 mod forwarding;
-mod gateway;
+pub(super) mod gateway;
 mod hosts;
 mod identity;
 mod input;
 mod local;
 mod modes;
 mod names;
-mod nat;
-mod queues;
+pub(super) mod nat;
+pub(super) mod queues;
 mod routing;
 mod rp_filter;
 mod sizes;
-mod sockets;
+pub(super) mod sockets;
 mod stopped;
 mod subnets;
-mod tracking;
+pub(super) mod tracking;
 mod uplinks;
 mod wiring;
 

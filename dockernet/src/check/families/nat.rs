@@ -22,7 +22,7 @@ use crate::{
     model::{Impact, Network, Published},
 };
 
-pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
+pub(in crate::check) fn find(sight: &Sight<'_>) -> Vec<Finding> {
     let mut gather = Gather::default();
     for (network, bridge, members) in forwarded(sight) {
         for member in &members {

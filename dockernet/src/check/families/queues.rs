@@ -42,15 +42,35 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
     found
 }
 
+/// Why connections to a full queue time out.
+pub(in crate::check) fn verdict(container: &Container, queue: &AcceptQueue) -> Verdict {
+    mend(
+        Verdict::confirmed(
+            "accept-queue-full",
+            format!(
+                "the program in {} does not accept what waits on port {}: new connections time out",
+                container.name,
+                queue.local.port()
+            ),
+        ),
+        container,
+    )
+    .fact(format!(
+        "{}: {} connections wait, {} may (Recv-Q > Send-Q)",
+        queue.local, queue.waiting, queue.limit
+    ))
+}
+
+/// What to do about it.
+pub(in crate::check) fn mend(verdict: Verdict, container: &Container) -> Verdict {
+    verdict
+        .run(format!("docker logs --tail 50 {}", container.name), "host", None, Impact::None)
+        .advise("if it is alive and only slow: a larger listen backlog in the program, net.core.somaxconn with --sysctl, more workers; if it hangs: docker restart")
+}
+
 fn finding(container: &Container, queue: &AcceptQueue) -> Finding {
     let port = queue.local.port();
-    let verdict = Verdict::confirmed(
-        "accept-queue-full",
-        format!("the program in {} does not accept what waits on port {port}: new connections time out", container.name),
-    )
-    .fact(format!("{}: {} connections wait, {} may (Recv-Q > Send-Q)", queue.local, queue.waiting, queue.limit))
-    .run(format!("docker logs --tail 50 {}", container.name), "host", None, Impact::None)
-    .advise("if it is alive and only slow: a larger listen backlog in the program, net.core.somaxconn with --sysctl, more workers; if it hangs: docker restart");
+    let verdict = verdict(container, queue);
     let ports: Vec<Affected> = container
         .published
         .iter()

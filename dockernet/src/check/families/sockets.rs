@@ -25,8 +25,9 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
     found
 }
 
-fn paused(container: &Container) -> Finding {
-    let verdict = Verdict::confirmed(
+/// Why nobody answers.
+pub(in crate::check) fn paused_verdict(container: &Container) -> Verdict {
+    Verdict::confirmed(
         "container-paused",
         format!(
             "{} is paused: connections open and get no answer",
@@ -39,7 +40,11 @@ fn paused(container: &Container) -> Finding {
         "host",
         None,
         Impact::None,
-    );
+    )
+}
+
+fn paused(container: &Container) -> Finding {
+    let verdict = paused_verdict(container);
     let grade = if container.published.is_empty() {
         Grade::Risk
     } else {

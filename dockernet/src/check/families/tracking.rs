@@ -8,7 +8,8 @@ use crate::{
         Finding, Grade, Sight, Subject, finding::Affected, gather::Gather, sight::has_been_given,
         space::Space,
     },
-    model::{Container, Impact, Published},
+    inventory::Inventory,
+    model::{Container, Impact, Published, State},
 };
 
 /// From this share of the table on, in percent, a burst fills it.
@@ -78,28 +79,74 @@ fn full(label: &str, count: u64, max: u64) -> Option<Verdict> {
 
 /// A tracked UDP flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Flow {
-    client: IpAddr,
-    to: IpAddr,
-    port: u16,
-    answers: IpAddr,
+pub(in crate::check) struct Flow {
+    /// Who sends.
+    pub client: IpAddr,
+    /// To which address.
+    pub to: IpAddr,
+    /// To which port.
+    pub port: u16,
+    /// Whom it is tracked to.
+    pub answers: IpAddr,
+}
+
+/// What a flow's judgement needs to know of the host.
+pub(in crate::check) struct Host<'i, 'f> {
+    /// Who is who.
+    pub inventory: &'i Inventory,
+    /// Whether the host has an address.
+    pub has_address: &'f dyn Fn(IpAddr) -> bool,
+    /// Whether a rule translates the destination of UDP to a port of the host.
+    pub has_rule: &'f dyn Fn(u16) -> bool,
+}
+
+/// Whose published port a flow asks for, if it leads elsewhere.
+pub(in crate::check) fn stale_flow<'i>(
+    host: &Host<'i, '_>,
+    flow: &Flow,
+) -> Option<(&'i Container, &'i Published, Verdict)> {
+    // docker-proxy serves the host itself and the containers without translation: that is how it is meant.
+    let local = (host.has_address)(flow.client)
+        || flow.client.is_loopback()
+        || host.inventory.is_docker_address(flow.client)
+        || !(host.has_address)(flow.to);
+    if local {
+        return None;
+    }
+    let (container, published) = host
+        .inventory
+        .published_on("udp", flow.port)
+        .filter(|(container, _)| container.ended.is_none() && container.state != State::Stopped)
+        .find(|(_, published)| {
+            (published.host_ip.is_unspecified() || published.host_ip == flow.to)
+                && published.host_ip.is_ipv4() == flow.to.is_ipv4()
+        })?;
+    let right = has_been_given(container, flow.answers);
+    let untranslated = flow.answers == flow.to;
+    if right || (untranslated && !(host.has_rule)(published.host_port)) {
+        return None;
+    }
+    let verdict = Verdict::confirmed(
+        "conntrack-stale-udp",
+        format!("clients that sent to UDP port {} before {} was there still go elsewhere, as long as they keep sending", flow.port, container.name),
+    )
+    .fact(if untranslated {
+        format!("{} → {}:{} is tracked without translation", flow.client, flow.to, flow.port)
+    } else {
+        format!("{} → {}:{} is tracked to {}, not to {}", flow.client, flow.to, flow.port, flow.answers, container.name)
+    })
+    .run(format!("conntrack -D -p udp --orig-port-dst {}", flow.port), "host", None, Impact::Interrupts);
+    Some((container, published, verdict))
 }
 
 /// UDP entries to published ports that lead elsewhere: clients that keep sending keep them alive.
 fn stale(sight: &Sight<'_>) -> Vec<Finding> {
     let mut gather = Gather::default();
-    let udp: Vec<(&Container, &Published)> = sight
-        .running()
-        .into_iter()
-        .flat_map(|container| {
-            let udp = container
-                .published
-                .iter()
-                .filter(|published| published.protocol == "udp");
-            udp.map(move |published| (container, published))
-        })
-        .collect();
-    if udp.is_empty() {
+    let has_udp = sight.running().into_iter().any(|container| {
+        let mut published = container.published.iter();
+        published.any(|published| published.protocol == "udp")
+    });
+    if !has_udp {
         return Vec::new();
     }
     let text = sight
@@ -123,43 +170,18 @@ fn stale(sight: &Sight<'_>) -> Vec<Finding> {
             return Vec::new();
         }
     };
+    let host = Host {
+        inventory: sight.inventory,
+        has_address: &|address| sight.host.has_address(address),
+        has_rule: &|port| sight.host.firewall.has_dnat_for(17, port),
+    };
     for flow in text.lines().filter_map(udp_flow) {
-        // docker-proxy serves the host itself and the containers without translation: that is how it is meant.
-        let local = sight.host.has_address(flow.client)
-            || flow.client.is_loopback()
-            || sight.inventory.is_docker_address(flow.client)
-            || !sight.host.has_address(flow.to);
-        if local {
-            continue;
+        if let Some((container, published, verdict)) = stale_flow(&host, &flow) {
+            gather.add(
+                Finding::new(Grade::Broken, Subject::container(container), verdict),
+                [Affected::port(container, published)],
+            );
         }
-        let meant = udp.iter().find(|(_, published)| {
-            published.host_port == flow.port
-                && (published.host_ip.is_unspecified() || published.host_ip == flow.to)
-                && published.host_ip.is_ipv4() == flow.to.is_ipv4()
-        });
-        let Some((container, published)) = meant else {
-            continue;
-        };
-        let right = has_been_given(container, flow.answers);
-        let untranslated = flow.answers == flow.to;
-        let has_rule = sight.host.firewall.has_dnat_for(17, published.host_port);
-        if right || (untranslated && !has_rule) {
-            continue;
-        }
-        let verdict = Verdict::confirmed(
-            "conntrack-stale-udp",
-            format!("clients that sent to UDP port {} before {} was there still go elsewhere, as long as they keep sending", flow.port, container.name),
-        )
-        .fact(if untranslated {
-            format!("{} → {}:{} is tracked without translation", flow.client, flow.to, flow.port)
-        } else {
-            format!("{} → {}:{} is tracked to {}, not to {}", flow.client, flow.to, flow.port, flow.answers, container.name)
-        })
-        .run(format!("conntrack -D -p udp --orig-port-dst {}", flow.port), "host", None, Impact::Interrupts);
-        gather.add(
-            Finding::new(Grade::Broken, Subject::container(container), verdict),
-            [Affected::port(container, published)],
-        );
     }
     gather.findings
 }

@@ -65,3 +65,19 @@ pub fn flows(netns: &NetnsHandle) -> Result<Vec<Flow>> {
         all.with_context(|| format!("reading the flows of network namespace {}", netns.inum()))?;
     Ok(all.iter().filter_map(Flow::of).collect())
 }
+
+/// Those flows that `wanted` wants, the first few thousand of them. The whole table is read for it, and not kept.
+///
+/// # Errors
+/// As [`find`].
+pub fn flows_where(
+    netns: &NetnsHandle,
+    wanted: impl Fn(&Flow) -> bool + Sync,
+) -> Result<Vec<Flow>> {
+    const MOST: usize = 4096;
+    let is_wanted = |entry: &Entry| Flow::of(entry).is_some_and(|flow| wanted(&flow));
+    let found = netns.run(|| Table::open_here()?.dump(MOST, is_wanted))?;
+    let (found, _) = found
+        .with_context(|| format!("reading the flows of network namespace {}", netns.inum()))?;
+    Ok(found.iter().filter_map(Flow::of).collect())
+}

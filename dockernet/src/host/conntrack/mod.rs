@@ -29,7 +29,7 @@ use nix::{
 use self::message::Answer;
 pub use self::{
     counters::{Counters, counters},
-    flow::{Flow, find, flows},
+    flow::{Flow, find, flows, flows_where},
 };
 
 /// A table that takes longer than this to read is taken as far as it came.

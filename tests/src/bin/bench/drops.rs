@@ -9,7 +9,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use dockernet_tests::{Lab, LabOptions, Place, Run, Tracer, engines, foreign::EmptyTracepoint};
+use dockernet_tests::{
+    Finished, Lab, LabOptions, Place, Run, Tracer, engines, foreign::EmptyTracepoint,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -65,6 +67,19 @@ const PEERS: &[Peer] = &[
     ),
 ];
 
+/// Ends a run: both views write a last ledger, only one of them drop lines to compare it with.
+fn ended(tracer: Tracer) -> Result<Finished> {
+    tracer.signal(Signal::SIGTERM)?;
+    let finished = tracer.wait(Duration::from_secs(10))?;
+    ensure!(
+        finished.status == Some(0),
+        "it ended with {:?}: {}",
+        finished.status,
+        finished.stderr
+    );
+    Ok(finished)
+}
+
 pub(crate) fn run() -> Result<String> {
     let machine = machine();
     let engines = engines()?;
@@ -89,7 +104,10 @@ pub(crate) fn run() -> Result<String> {
         .to_string(),
     )];
     let mut exact = String::new();
-    for (name, args) in [("`dockernet-trace --drops`", &["--drops"] as &[&str])] {
+    for (name, args) in [
+        ("`dockernet-trace --drops`", &["--drops"] as &[&str]),
+        ("`dockernet-trace monitor`", &["monitor", "--listen", "off"]),
+    ] {
         let ratios = Pairs::measure(
             PAIRS,
             || {
@@ -97,7 +115,7 @@ pub(crate) fn run() -> Result<String> {
                 let before = storm.counter()?;
                 let rate = storm.rage()?;
                 let dropped = storm.counter()? - before;
-                let finished = tracer.stop()?;
+                let finished = ended(tracer)?;
                 let missed = finished.ledger()?["missed"].as_u64().unwrap_or(0);
                 let seen = finished.count("observed")? + missed;
                 ensure!(

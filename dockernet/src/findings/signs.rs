@@ -1,0 +1,205 @@
+//! What a counter's movement may mean, and when it is worth a look.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use super::counters::Counters;
+use crate::model::NetnsKey;
+
+/// A cause is told again at most this often; its line then stands for what has happened since.
+const REPEAT: Duration = Duration::from_secs(30);
+/// After a look that found nothing the next one waits, twice as long each time.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Nothing moved for so long: what was waited for is over.
+const FORGET: Duration = Duration::from_secs(120);
+
+/// A kind of movement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Sign {
+    /// Something had no route.
+    NoRoute,
+    /// An accept queue was full.
+    AcceptQueue,
+    /// A queue of half-open connections was full.
+    SynQueue,
+    /// Something sent got no answer.
+    Unanswered,
+    /// Packets came for programs that are paused.
+    Frozen,
+    /// Somebody's datagrams came to a program, of the host or of a container.
+    Udp,
+    /// A device of the host, by its index, had no room for what came.
+    Missed(u32),
+    /// An XDP program in the driver of such a device dropped.
+    Xdp(u32),
+}
+
+/// The signs in what a container's namespace counted. `is_paused`: all its containers are.
+pub(super) fn of_container(counted: Counters, is_paused: bool) -> Vec<(Sign, u64)> {
+    let frozen = if is_paused { counted.in_delivers } else { 0 };
+    let all = [
+        (Sign::NoRoute, counted.out_no_routes),
+        (Sign::AcceptQueue, counted.listen_overflows),
+        (Sign::SynQueue, counted.syn_queue_full),
+        (Sign::Unanswered, counted.unanswered()),
+        (Sign::Frozen, frozen),
+    ];
+    all.into_iter().filter(|(_, events)| *events > 0).collect()
+}
+
+/// The signs in what the host's namespace counted.
+pub(super) fn of_host(counted: Counters) -> Vec<(Sign, u64)> {
+    let all = [
+        (Sign::AcceptQueue, counted.listen_overflows),
+        (Sign::SynQueue, counted.syn_queue_full),
+    ];
+    all.into_iter().filter(|(_, events)| *events > 0).collect()
+}
+
+/// One sign in one namespace.
+#[derive(Clone, Copy, Debug)]
+struct Matter {
+    /// Events that no line has told of.
+    pending: u64,
+    /// When the first of them was noted.
+    first: Instant,
+    seen: Instant,
+    next: Instant,
+    wait: Duration,
+}
+
+/// A sign whose time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    /// Where it was seen.
+    pub key: NetnsKey,
+    /// What was seen.
+    pub sign: Sign,
+    /// How often since a line told of it.
+    pub events: u64,
+    /// How long ago the first of these was noted.
+    pub since: Duration,
+}
+
+/// Who waits for a look.
+#[derive(Debug, Default)]
+pub(super) struct Matters {
+    all: HashMap<(NetnsKey, Sign), Matter>,
+}
+
+impl Matters {
+    /// Notes events.
+    pub(super) fn note(&mut self, key: NetnsKey, sign: Sign, events: u64, now: Instant) {
+        let matter = self.all.entry((key, sign)).or_insert(Matter {
+            pending: 0,
+            first: now,
+            seen: now,
+            next: now,
+            wait: FIRST_WAIT,
+        });
+        if matter.pending == 0 {
+            matter.first = now;
+        }
+        matter.pending = matter.pending.saturating_add(events);
+        matter.seen = now;
+    }
+
+    /// What is to be looked at now (`last`: all that is pending).
+    pub(super) fn due(&self, now: Instant, last: bool) -> Vec<Due> {
+        let mut due: Vec<Due> = self
+            .all
+            .iter()
+            .filter(|(_, matter)| matter.pending > 0 && (last || matter.next <= now))
+            .map(|((key, sign), matter)| Due {
+                key: *key,
+                sign: *sign,
+                events: matter.pending,
+                since: now.duration_since(matter.first),
+            })
+            .collect();
+        due.sort_by_key(|due| (due.sign, due.key));
+        due
+    }
+
+    /// Notes what a look came to: told in a line, or nothing found.
+    pub(super) fn looked(&mut self, key: NetnsKey, sign: Sign, told: bool, now: Instant) {
+        let Some(matter) = self.all.get_mut(&(key, sign)) else {
+            return;
+        };
+        matter.pending = 0;
+        if told {
+            matter.next = now + REPEAT;
+            matter.wait = FIRST_WAIT;
+        } else {
+            matter.next = now + matter.wait;
+            matter.wait = (matter.wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Forgets what is long over, and namespaces that are gone.
+    pub(super) fn tidy(&mut self, now: Instant, is_there: impl Fn(NetnsKey) -> bool) {
+        self.all
+            .retain(|(key, _), matter| is_there(*key) && now.duration_since(matter.seen) < FORGET);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: NetnsKey = NetnsKey(7);
+
+    #[test]
+    fn a_told_sign_waits_and_gathers() {
+        let mut matters = Matters::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        matters.note(KEY, Sign::AcceptQueue, 3, start);
+        let due = |events, since| Due {
+            key: KEY,
+            sign: Sign::AcceptQueue,
+            events,
+            since: Duration::from_secs(since),
+        };
+        assert_eq!(matters.due(start, false), [due(3, 0)]);
+        matters.looked(KEY, Sign::AcceptQueue, true, start);
+        matters.note(KEY, Sign::AcceptQueue, 2, at(1));
+        matters.note(KEY, Sign::AcceptQueue, 2, at(2));
+        assert!(matters.due(at(29), false).is_empty());
+        assert_eq!(matters.due(at(29), true), [due(4, 28)]);
+        assert_eq!(matters.due(at(30), false), [due(4, 29)]);
+    }
+
+    #[test]
+    fn a_sign_that_comes_to_nothing_is_looked_at_ever_more_seldom() {
+        let mut matters = Matters::default();
+        let start = Instant::now();
+        let mut looks = 0;
+        for second in 0..300 {
+            let now = start + Duration::from_secs(second);
+            matters.note(KEY, Sign::Unanswered, 1, now);
+            for due in matters.due(now, false) {
+                looks += 1;
+                matters.looked(due.key, due.sign, false, now);
+            }
+        }
+        assert!((8..=10).contains(&looks), "{looks}");
+        matters.tidy(start + Duration::from_secs(600), |_| true);
+        assert!(matters.all.is_empty());
+    }
+
+    #[test]
+    fn nothing_moved_nothing_is_a_sign() {
+        assert!(of_container(Counters::default(), true).is_empty());
+        assert!(of_host(Counters::default()).is_empty());
+        let counted = Counters {
+            in_delivers: 5,
+            ..Counters::default()
+        };
+        assert!(of_container(counted, false).is_empty());
+        assert_eq!(of_container(counted, true), [(Sign::Frozen, 5)]);
+    }
+}

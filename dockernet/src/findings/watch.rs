@@ -1,0 +1,247 @@
+//! The watch: counters about once a second, a look where they moved.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender},
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use nix::time::{ClockId, clock_gettime};
+
+use super::{
+    Finding,
+    counters::{Counters, Reader, folder},
+    judge::{Case, judge},
+    line,
+    signs::{self, Due, Matters, Sign},
+};
+use crate::{
+    host::{
+        loss::{self, Loss},
+        netns::NetnsHandle,
+    },
+    inventory::{Inventory, Snapshot},
+    model::{Link, LinkKind, NetnsInfo, NetnsKey, Owner, State},
+};
+
+/// Between two readings of the counters, at least and at most.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(10);
+/// Right after the start containers are still being found, and each needs a first reading to compare with.
+const SETTLING: Duration = Duration::from_secs(1);
+const SETTLING_PAUSE: Duration = Duration::from_millis(100);
+/// A reading takes at most one part in so many of a core: with more containers it is made more seldom.
+const SHARE: u32 = 4000;
+/// After a look behind a sign the next waits so many times as long as it took.
+const LOOK_SHARE: u32 = 8;
+
+/// Devices whose losses are read, at most.
+const UPLINKS: usize = 8;
+
+struct Watch<'a> {
+    host: NetnsHandle,
+    reader: Reader,
+    known: HashMap<NetnsKey, Counters>,
+    losses: HashMap<u32, Loss>,
+    matters: Matters,
+    sender: &'a Sender<Finding>,
+    /// When the counters were read before.
+    before: Instant,
+    /// Not before that is anything looked at.
+    next_look: Instant,
+}
+
+/// Watches until told to stop, then looks a last time.
+///
+/// # Errors
+/// The host's namespace cannot be entered.
+pub(super) fn run(
+    host: NetnsHandle,
+    inventory: &tokio::sync::watch::Receiver<Snapshot>,
+    sender: &Sender<Finding>,
+    stop: &Receiver<()>,
+) -> Result<()> {
+    // /proc/thread-self/net is the host's from here on.
+    host.enter_for_good()?;
+    let now = Instant::now();
+    let mut watch = Watch {
+        host,
+        reader: Reader::default(),
+        known: HashMap::new(),
+        losses: HashMap::new(),
+        matters: Matters::default(),
+        sender,
+        before: now,
+        next_look: now,
+    };
+    loop {
+        let cost = watch.count(&inventory.borrow().clone());
+        watch.look(&inventory.borrow().clone(), false);
+        let pause = if now.elapsed() < SETTLING {
+            SETTLING_PAUSE
+        } else {
+            (cost * SHARE).clamp(SHORTEST, LONGEST)
+        };
+        if !matches!(stop.recv_timeout(pause), Err(RecvTimeoutError::Timeout)) {
+            watch.count(&inventory.borrow().clone());
+            watch.look(&inventory.borrow().clone(), true);
+            return Ok(());
+        }
+    }
+}
+
+impl Watch<'_> {
+    /// Reads all counters and notes the signs in them. Returns the CPU time that it took.
+    fn count(&mut self, inventory: &Inventory) -> Duration {
+        let begin = cpu();
+        let now = Instant::now();
+        let mut udp = 0;
+        let host = inventory.host_key();
+        if let Some(counted) = self.read(host, Path::new("/proc/thread-self")) {
+            udp += counted.udp_in;
+            for (sign, events) in signs::of_host(counted) {
+                self.matters.note(host, sign, events, now);
+            }
+        }
+        self.uplinks(inventory, now);
+        for (info, folder) in containers(inventory) {
+            let Some(counted) = self.read(info.key, &folder) else {
+                continue;
+            };
+            udp += counted.udp_in;
+            let mut members = inventory.containers_in(info.key);
+            let is_paused = members.any(|container| container.state == State::Paused);
+            for (sign, events) in signs::of_container(counted, is_paused) {
+                self.matters.note(info.key, sign, events, now);
+            }
+        }
+        if udp > 0 && publishes_udp(inventory) {
+            self.matters.note(host, Sign::Udp, udp, now);
+        }
+        let is_there = |key| inventory.netns(key).is_some();
+        self.known.retain(|key, _| is_there(*key));
+        self.matters.tidy(now, is_there);
+        cpu().saturating_sub(begin)
+    }
+
+    /// Notes what the host's devices lost since they were read before.
+    fn uplinks(&mut self, inventory: &Inventory, now: Instant) {
+        let host = inventory.host_key();
+        let links: Vec<&Link> = uplinks(inventory).collect();
+        for link in &links {
+            let lost = match loss::here(link.ifindex, &link.name) {
+                Ok(lost) => lost,
+                Err(error) => {
+                    log::debug!("{error:#}");
+                    continue;
+                }
+            };
+            let Some(before) = self.losses.insert(link.ifindex, lost) else {
+                continue;
+            };
+            let missed = lost.missed.saturating_sub(before.missed);
+            let xdp = match (lost.xdp, before.xdp) {
+                (Some(lost), Some(before)) => lost.saturating_sub(before),
+                _ => 0,
+            };
+            for (sign, events) in [
+                (Sign::Missed(link.ifindex), missed),
+                (Sign::Xdp(link.ifindex), xdp),
+            ] {
+                if events > 0 {
+                    self.matters.note(host, sign, events, now);
+                }
+            }
+        }
+        self.losses
+            .retain(|index, _| links.iter().any(|link| link.ifindex == *index));
+    }
+
+    /// What a namespace counted since it was read before; nothing at the first time.
+    fn read(&mut self, key: NetnsKey, folder: &Path) -> Option<Counters> {
+        let now = match self.reader.read(folder) {
+            Ok(now) => now,
+            Err(error) => {
+                log::debug!("counters of {}: {error}", folder.display());
+                return None;
+            }
+        };
+        Some(now.since(self.known.insert(key, now)?))
+    }
+
+    /// Looks behind the signs that wait for it.
+    fn look(&mut self, inventory: &Inventory, is_last: bool) {
+        let now = Instant::now();
+        let since = now.duration_since(self.before);
+        self.before = now;
+        if now < self.next_look && !is_last {
+            return;
+        }
+        for due in self.matters.due(now, is_last) {
+            let Due { key, sign, .. } = due;
+            let Some(info) = inventory.netns(key) else {
+                continue;
+            };
+            let case = Case {
+                inventory,
+                host: &self.host,
+                info,
+                events: due.events,
+                since,
+            };
+            let found = judge(&case, sign).unwrap_or_else(|error| {
+                log::info!(
+                    "looking behind {sign:?} in {}: {error:#}",
+                    info.path.display()
+                );
+                Vec::new()
+            });
+            self.matters.looked(key, sign, !found.is_empty(), now);
+            for found in found {
+                // Nobody listens any more: the run is over.
+                let _ = self
+                    .sender
+                    .send(line::finding(found, info, inventory, due.since));
+            }
+        }
+        self.next_look = Instant::now() + now.elapsed() * LOOK_SHARE;
+    }
+}
+
+/// The namespaces of containers, with the `/proc/PID` that shows their counters.
+fn containers(inventory: &Inventory) -> impl Iterator<Item = (&NetnsInfo, PathBuf)> {
+    inventory
+        .namespaces()
+        .filter(|info| info.near && info.key != inventory.host_key())
+        .filter(|info| matches!(info.owner, Owner::Containers(_)))
+        .filter_map(|info| Some((info, folder(&info.path)?)))
+}
+
+/// Devices of the host that packets of others come in by: no bridges, no ends of containers' cables.
+fn uplinks(inventory: &Inventory) -> impl Iterator<Item = &Link> {
+    let links = inventory.host_netns().map(|info| info.links.as_slice());
+    links
+        .unwrap_or_default()
+        .iter()
+        .filter(|link| link.up && !matches!(link.kind, LinkKind::Loopback | LinkKind::Bridge))
+        .filter(|link| {
+            link.kind != LinkKind::Veth
+                || link.master.is_none() && inventory.container_behind(link.ifindex).is_none()
+        })
+        .take(UPLINKS)
+}
+
+fn publishes_udp(inventory: &Inventory) -> bool {
+    inventory
+        .containers()
+        .filter(|container| container.ended.is_none() && container.state != State::Stopped)
+        .flat_map(|container| &container.published)
+        .any(|published| published.protocol == "udp")
+}
+
+/// CPU time of this thread.
+fn cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Into::into)
+}

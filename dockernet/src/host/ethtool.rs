@@ -1,0 +1,80 @@
+//! Questions to a device's driver (include/uapi/linux/ethtool.h).
+
+use std::{
+    io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+};
+
+/// `SIOCETHTOOL` (include/uapi/linux/sockios.h).
+const SIOCETHTOOL: u32 = 0x8946;
+
+/// The fields of a command's struct.
+pub(super) fn words(all: &[u32]) -> Vec<u8> {
+    all.iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
+
+/// A field of an answer.
+pub(super) fn number(bytes: &[u8]) -> Option<u32> {
+    bytes.try_into().ok().map(u32::from_ne_bytes)
+}
+
+/// A socket to ask a device's driver by.
+pub(super) struct Ethtool {
+    socket: OwnedFd,
+    name: [libc::c_char; libc::IFNAMSIZ],
+}
+
+impl Ethtool {
+    /// Opens one in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// No socket is to be had, or the name is longer than a device's can be.
+    pub(super) fn open(device: &str) -> io::Result<Self> {
+        let bytes = device.as_bytes();
+        let mut name = [0; libc::IFNAMSIZ];
+        if bytes.len() >= name.len() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("`{device}` is longer than an interface's name can be"),
+            ));
+        }
+        for (to, from) in name.iter_mut().zip(bytes) {
+            *to = from.cast_signed();
+        }
+        // SAFETY: socket() takes no pointer.
+        let socket =
+            unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+        if socket < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new and owned by nobody else.
+        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        Ok(Self { socket, name })
+    }
+
+    /// `data` is the command's struct with room for all that the command may answer: the kernel does not ask how much there is.
+    ///
+    /// # Errors
+    /// There is no such device, or its driver does not know the command.
+    pub(super) fn ask(&self, data: &mut [u8]) -> io::Result<()> {
+        let mut request = libc::ifreq {
+            ifr_name: self.name,
+            ifr_ifru: libc::__c_anonymous_ifr_ifru {
+                ifru_data: data.as_mut_ptr().cast(),
+            },
+        };
+        // SAFETY: the request holds a name that ends in a zero, and a pointer to the struct that the command fills in, which the
+        // callers make large enough.
+        let status = unsafe {
+            libc::ioctl(
+                self.socket.as_raw_fd(),
+                SIOCETHTOOL.into(),
+                &raw mut request,
+            )
+        };
+        if status < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! The service's own limit. Over it, packets are only counted; below it again for a while, they are looked at again.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::config::Budget;
+
+/// CPU time is a mean over so long.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Less than this says nothing.
+const LEAST: Duration = Duration::from_secs(20);
+/// The share of the budget below which it is enough again.
+const CALM: f64 = 0.8;
+
+/// Watches it.
+#[derive(Debug, Default)]
+pub(super) struct Governor {
+    /// Time and CPU seconds so far.
+    samples: VecDeque<(Instant, f64)>,
+    /// Since when packets are only counted.
+    reduced: Option<Instant>,
+}
+
+/// What the service costs at a time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Use {
+    /// CPU seconds of service and kernel half since the start.
+    pub(super) cpu_seconds: f64,
+    /// Resident memory and maps, bytes.
+    pub(super) memory: u64,
+}
+
+/// What follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Count only.
+    Reduce,
+    /// Look again.
+    Recover,
+}
+
+impl Governor {
+    /// Takes a sample.
+    pub(super) fn sample(&mut self, now: Instant, used: Use, budget: &Budget) -> Option<Change> {
+        self.samples.push_back((now, used.cpu_seconds));
+        // One that is older than the window is needed to span it.
+        while self
+            .samples
+            .get(1)
+            .is_some_and(|(at, _)| now - *at >= WINDOW)
+        {
+            self.samples.pop_front();
+        }
+        let cpu = self.cpu()?;
+        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        let share = (cpu / budget.cpu).max(used.memory as f64 / budget.memory as f64);
+        match self.reduced {
+            None if share > 1.0 => {
+                self.reduced = Some(now);
+                Some(Change::Reduce)
+            }
+            Some(since) if now - since >= WINDOW && share < CALM => {
+                self.reduced = None;
+                Some(Change::Recover)
+            }
+            _ => None,
+        }
+    }
+
+    /// CPU time of one core over the last minute; none until there is enough to say.
+    pub(super) fn cpu(&self) -> Option<f64> {
+        let (from, before) = self.samples.front()?;
+        let (to, after) = self.samples.back()?;
+        let span = *to - *from;
+        (span >= LEAST).then(|| (after - before) / span.as_secs_f64())
+    }
+
+    /// Whether packets are only counted.
+    pub(super) fn is_reduced(&self) -> bool {
+        self.reduced.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUDGET: Budget = Budget {
+        cpu: 0.01,
+        memory: 64 << 20,
+    };
+
+    /// Feeds a sample each ten seconds, with the share of a core used in each; what changed, and when.
+    fn run(shares: &[f64], memory: u64) -> Vec<(u64, Change)> {
+        let start = Instant::now();
+        let mut governor = Governor::default();
+        let mut cpu_seconds = 0.0;
+        let mut changes = Vec::new();
+        for (second, share) in (0_u64..).step_by(10).zip(shares) {
+            let used = Use {
+                cpu_seconds,
+                memory,
+            };
+            let now = start + Duration::from_secs(second);
+            let change = governor.sample(now, used, &BUDGET);
+            changes.extend(change.map(|change| (second, change)));
+            cpu_seconds += share * 10.0;
+        }
+        changes
+    }
+
+    #[test]
+    fn within_it_nothing_changes() {
+        assert_eq!(run(&[0.009; 30], 30 << 20), []);
+    }
+
+    #[test]
+    fn a_storm_reduces_and_its_end_recovers() {
+        let shares: Vec<f64> = [0.5; 3].into_iter().chain([0.001; 20]).collect();
+        assert_eq!(
+            run(&shares, 30 << 20),
+            [(20, Change::Reduce), (90, Change::Recover)]
+        );
+    }
+
+    #[test]
+    fn memory_counts_too() {
+        assert_eq!(run(&[0.0; 9], 65 << 20), [(20, Change::Reduce)]);
+    }
+}

@@ -1,0 +1,178 @@
+//! What the service costs: its process from /proc, its kernel half from the kernel's BPF statistics.
+
+use std::{
+    fs,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, Result};
+
+/// The process as /proc shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Process {
+    /// CPU time of all threads, seconds.
+    pub cpu_seconds: f64,
+    /// Resident memory, bytes.
+    pub resident_bytes: u64,
+    /// Open file descriptors.
+    pub open_fds: usize,
+    /// How many it may have.
+    pub max_fds: u64,
+    /// When it was started, seconds since the epoch.
+    pub started: f64,
+}
+
+/// The kernel half's programs and maps, as their file descriptors' `fdinfo` tells (kernel/bpf/syscall.c).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kernel {
+    /// CPU time of all programs while statistics were on.
+    pub run_time: Duration,
+    /// Runs in that time.
+    pub runs: u64,
+    /// Memory of all maps, bytes. The kernel counts per-CPU maps for every possible CPU.
+    pub map_bytes: u64,
+}
+
+impl Process {
+    /// Reads it; what cannot be read is 0.
+    #[must_use]
+    pub fn read() -> Self {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let (cpu_seconds, since_boot) = times(&stat).unwrap_or_default();
+        let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        let pages: u64 = statm
+            .split(' ')
+            .nth(1)
+            .and_then(|pages| pages.parse().ok())
+            .unwrap_or(0);
+        let max_fds = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
+            .map_or(0, |(soft, _)| soft);
+        Self {
+            cpu_seconds,
+            resident_bytes: pages * page_size(),
+            open_fds: fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
+            max_fds,
+            started: boot_time() + since_boot,
+        }
+    }
+}
+
+/// CPU time (utime, stime), and start since boot (starttime), seconds; the fields after the name, which may hold spaces.
+fn times(stat: &str) -> Option<(f64, f64)> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    // proc_pid_stat(5): state is field 3, and the first here.
+    let ticks = |field: usize| -> Option<f64> { fields.get(field - 3)?.parse().ok() };
+    let per_second = clock_ticks();
+    Some((
+        (ticks(14)? + ticks(15)?) / per_second,
+        ticks(22)? / per_second,
+    ))
+}
+
+fn clock_ticks() -> f64 {
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK);
+    #[expect(clippy::cast_precision_loss, reason = "100 or 1000")]
+    let ticks = ticks.ok().flatten().unwrap_or(100) as f64;
+    ticks
+}
+
+fn page_size() -> u64 {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .and_then(|size| u64::try_from(size).ok())
+        .unwrap_or(4096)
+}
+
+/// When the machine was started, seconds since the epoch.
+fn boot_time() -> f64 {
+    let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let uptime: f64 = uptime
+        .split(' ')
+        .next()
+        .and_then(|seconds| seconds.parse().ok())
+        .unwrap_or(0.0);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    now.as_secs_f64() - uptime
+}
+
+impl Kernel {
+    /// Reads the fdinfo of every program and map that this process holds open.
+    ///
+    /// # Errors
+    /// /proc/self cannot be read.
+    pub fn read() -> Result<Self> {
+        let mut sum = Self::default();
+        // A map has several descriptors if it was duplicated.
+        let mut counted = std::collections::HashSet::new();
+        for entry in fs::read_dir("/proc/self/fd").context("reading /proc/self/fd")? {
+            let Ok(entry) = entry else { continue };
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            let kind = target.to_string_lossy().into_owned();
+            if kind != "anon_inode:bpf-map" && kind != "anon_inode:bpf-prog" {
+                continue;
+            }
+            let fd = entry.file_name();
+            let info = fs::read_to_string(std::path::Path::new("/proc/self/fdinfo").join(fd))
+                .unwrap_or_default();
+            let field = |name: &str| -> u64 {
+                info.lines()
+                    .find_map(|line| {
+                        line.strip_prefix(name)?
+                            .strip_prefix(':')?
+                            .trim()
+                            .parse()
+                            .ok()
+                    })
+                    .unwrap_or(0)
+            };
+            let is_map = kind == "anon_inode:bpf-map";
+            let id = field(if is_map { "map_id" } else { "prog_id" });
+            if !counted.insert((is_map, id)) {
+                continue;
+            }
+            if is_map {
+                sum.map_bytes += field("memlock");
+            } else {
+                sum.run_time += Duration::from_nanos(field("run_time_ns"));
+                sum.runs += field("run_cnt");
+            }
+        }
+        Ok(sum)
+    }
+}
+
+/// Switches the kernel's BPF statistics on for as long as the value lives. Each program of the machine then takes two time
+/// stamps per run, so it should not live long. `None`: the kernel refuses (before 5.8).
+#[must_use]
+pub fn statistics() -> Option<std::os::fd::OwnedFd> {
+    aya::sys::enable_stats(aya::sys::Stats::RunTime)
+        .map_err(|error| log::debug!("no BPF statistics: {error}"))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_fields() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 1 0 300 0 0";
+        let ticks = clock_ticks();
+        assert_eq!(times(stat).unwrap(), (200.0 / ticks, 300.0 / ticks));
+    }
+
+    #[test]
+    fn this_process_is_alive() {
+        let process = Process::read();
+        assert!(process.resident_bytes > 100_000, "{process:?}");
+        assert!(process.open_fds >= 3 && process.max_fds >= 3, "{process:?}");
+        assert!(process.started > 1.5e9, "{process:?}");
+        assert_eq!(Kernel::read().unwrap(), Kernel::default());
+    }
+}

@@ -1,0 +1,133 @@
+//! journald's native protocol (systemd's JOURNAL_NATIVE_PROTOCOL.md): fields in a datagram.
+
+use std::{
+    env,
+    fmt::Display,
+    fs, io,
+    os::unix::{fs::MetadataExt as _, net::UnixDatagram},
+};
+
+use crate::cli::options::JournalWhen;
+
+/// journald's socket.
+const SOCKET: &str = "/run/systemd/journal/socket";
+/// Longer values are cut: a datagram has to hold them all.
+const LONGEST: usize = 16 << 10;
+
+/// A way to journald.
+#[derive(Debug)]
+pub(super) struct Journal(UnixDatagram);
+
+impl Journal {
+    /// As the configuration says. None: lines go to standard output.
+    pub(super) fn open(when: JournalWhen) -> io::Result<Option<Self>> {
+        let is_wanted = match when {
+            JournalWhen::Always => true,
+            JournalWhen::Never => false,
+            JournalWhen::Auto => stdout_is_journal(),
+        };
+        if !is_wanted {
+            return Ok(None);
+        }
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.connect(SOCKET)?;
+        Ok(Some(Self(socket)))
+    }
+
+    /// Sends an entry. One that journald has no room for is lost: nothing waits for it.
+    pub(super) fn send(&self, entry: &Entry) -> io::Result<()> {
+        self.0.send(&entry.0).map(drop)
+    }
+}
+
+/// Whether standard output is connected to the journal: systemd.exec(5), `$JOURNAL_STREAM`.
+pub(super) fn stdout_is_journal() -> bool {
+    let Ok(stream) = env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    fs::metadata("/proc/self/fd/1")
+        .is_ok_and(|stdout| stream == format!("{}:{}", stdout.dev(), stdout.ino()))
+}
+
+/// Fields in the making.
+#[derive(Debug, Default)]
+pub(super) struct Entry(Vec<u8>);
+
+impl Entry {
+    /// Adds a field. Names are upper case.
+    pub(super) fn field(&mut self, name: &str, value: impl Display) -> &mut Self {
+        let mut value = value.to_string();
+        if value.len() > LONGEST {
+            let end = (0..=LONGEST).rev().find(|end| value.is_char_boundary(*end));
+            value.truncate(end.unwrap_or(0));
+        }
+        self.0.extend_from_slice(name.as_bytes());
+        if value.contains('\n') {
+            self.0.push(b'\n');
+            self.0
+                .extend_from_slice(&(value.len() as u64).to_le_bytes());
+        } else {
+            self.0.push(b'=');
+        }
+        self.0.extend_from_slice(value.as_bytes());
+        self.0.push(b'\n');
+        self
+    }
+
+    /// Adds a field that may have no value.
+    pub(super) fn optional(&mut self, name: &str, value: Option<impl Display>) -> &mut Self {
+        if let Some(value) = value {
+            self.field(name, value);
+        }
+        self
+    }
+}
+
+/// The MESSAGE_ID of a cause: the same on every host and in every version. It is the FNV-1a hash, 128 bits, of the cause's
+/// id behind our name.
+#[must_use]
+pub fn message_id(cause: &str) -> String {
+    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    let hash = b"dockernet-trace/"
+        .iter()
+        .chain(cause.as_bytes())
+        .fold(BASIS, |hash, byte| {
+            (hash ^ u128::from(*byte)).wrapping_mul(PRIME)
+        });
+    format!("{hash:032x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_with_newlines_carry_their_length() {
+        let mut entry = Entry::default();
+        entry
+            .field("A", "one")
+            .field("B", "two\nlines")
+            .optional("C", None::<u8>);
+        assert_eq!(entry.0, b"A=one\nB\n\x09\0\0\0\0\0\0\0two\nlines\n");
+    }
+
+    #[test]
+    fn long_values_are_cut_between_characters() {
+        let mut entry = Entry::default();
+        entry.field("A", "ä".repeat(LONGEST));
+        assert_eq!(entry.0.len(), "A=".len() + LONGEST + "\n".len());
+        assert!(String::from_utf8(entry.0).is_ok());
+    }
+
+    #[test]
+    fn message_ids_never_change_and_differ() {
+        assert_eq!(message_id("no-route"), "84b129c9276b35c236c1d2d0cce2b532");
+        let ids: std::collections::HashSet<String> = crate::cause::catalogue::IDS
+            .iter()
+            .map(|cause| message_id(cause))
+            .collect();
+        assert_eq!(ids.len(), crate::cause::catalogue::IDS.len());
+    }
+}

@@ -1,0 +1,349 @@
+//! What the service says: a line for each diagnosis that begins or ends, as text, JSON or a journal entry.
+
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
+
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+use serde::Serialize;
+
+use super::{
+    diagnoses::Notice,
+    journal::{Entry, Journal, message_id, stdout_is_journal},
+};
+use crate::{
+    cli::options::Output,
+    model::{Cause, ContainerRef, Drop, Fix, Ledger, Ready},
+    report::{cleaned, counted, subject, subject_name},
+};
+
+/// Where lines go.
+#[derive(Debug)]
+pub(super) struct Lines {
+    output: Output,
+    /// Journald writes the time itself.
+    has_time: bool,
+    journal: Option<Journal>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Line<'a> {
+    Ready(&'a Ready),
+    Listening {
+        address: Option<String>,
+    },
+    Diagnosis {
+        time: String,
+        state: &'static str,
+        cause: &'a Cause,
+        container: Option<&'a ContainerRef>,
+        label: &'a str,
+        reason: Option<&'a str>,
+        location: Option<&'a str>,
+        published: Option<&'a str>,
+        packets: Option<u64>,
+        seconds: Option<f64>,
+        suppressed: u32,
+        message_id: String,
+    },
+    Note {
+        time: String,
+        text: &'a str,
+    },
+    Ledger(&'a Ledger),
+}
+
+impl Lines {
+    pub(super) fn new(output: Output, journal: Option<Journal>) -> Self {
+        Self {
+            output,
+            has_time: !stdout_is_journal(),
+            journal,
+        }
+    }
+
+    /// The first line.
+    pub(super) fn ready(&self, ready: &Ready, after: Duration, address: Option<&str>) {
+        if self.output == Output::Json {
+            self.json(&Line::Ready(ready));
+            self.json(&Line::Listening {
+                address: address.map(str::to_owned),
+            });
+            return;
+        }
+        let docker = match &ready.docker {
+            Some(version) => format!(
+                "docker {version} ({})",
+                counted(ready.containers as u64, "container")
+            ),
+            None => "no container engine yet".to_owned(),
+        };
+        let metrics = match address {
+            Some(address) => format!("metrics on http://{address}/metrics"),
+            None => "no metrics by HTTP".to_owned(),
+        };
+        self.text(&format!(
+            "dockernet-trace {} monitors: kernel {}, {docker}, {}, {metrics}; ready after {:.2} s",
+            ready.version,
+            ready.kernel,
+            ready.programs.join(" "),
+            after.as_secs_f64(),
+        ));
+        for degraded in &ready.degraded {
+            self.note(degraded);
+        }
+    }
+
+    /// A diagnosis begins or ends.
+    pub(super) fn notice(&self, notice: &Notice) {
+        let (cause, label) = &notice.key;
+        let drop = &*notice.first;
+        let message = sentence(notice);
+        if let Some(journal) = &self.journal {
+            let mut entry = Entry::default();
+            // Warning and notice, of syslog's levels.
+            let priority = if notice.ended.is_none() { 4 } else { 5 };
+            entry
+                .field("MESSAGE", &message)
+                .field("MESSAGE_ID", message_id(cause))
+                .field("PRIORITY", priority)
+                .field("SYSLOG_IDENTIFIER", "dockernet-trace")
+                .field("DOCKERNET_CAUSE", cause)
+                .field("DOCKERNET_STATE", state(notice))
+                .field("DOCKERNET_LABEL", label)
+                .optional("DOCKERNET_PACKETS", notice.ended.map(|ended| ended.packets))
+                .optional(
+                    "DOCKERNET_SECONDS",
+                    notice.ended.map(|ended| ended.lasted.as_secs()),
+                );
+            fields(&mut entry, drop);
+            if let Err(error) = journal.send(&entry) {
+                log::warn!("journald did not take an entry ({error}): {message}");
+            }
+            // Standard output is the same journal: once is enough.
+            if !self.has_time {
+                return;
+            }
+        }
+        if self.output == Output::Text {
+            self.text(&message);
+            return;
+        }
+        self.json(&Line::Diagnosis {
+            time: now(),
+            state: state(notice),
+            cause: &drop.cause,
+            container: subject(drop),
+            label,
+            reason: drop.reason.as_deref(),
+            location: drop.location.as_deref(),
+            published: drop.published.as_deref(),
+            packets: notice.ended.map(|ended| ended.packets),
+            seconds: notice.ended.map(|ended| ended.lasted.as_secs_f64()),
+            suppressed: notice.left_out,
+            message_id: message_id(cause),
+        });
+    }
+
+    /// Something about the service itself.
+    pub(super) fn note(&self, text: &str) {
+        match self.output {
+            Output::Text => self.text(text),
+            Output::Json => self.json(&Line::Note { time: now(), text }),
+        }
+    }
+
+    /// The last line.
+    pub(super) fn ledger(&self, ledger: &Ledger) {
+        match self.output {
+            Output::Json => self.json(&Line::Ledger(ledger)),
+            Output::Text => self.text(&format!(
+                "stopped after {}: {} = {} diagnosed + {} benign + {} expected + {} out of scope + {} filtered + {} without detail",
+                lasted(Duration::from_secs_f64(ledger.seconds.max(0.0))),
+                counted(ledger.observed, "drop"),
+                ledger.shown,
+                ledger.benign,
+                ledger.expected,
+                ledger.out_of_scope,
+                ledger.filtered,
+                ledger.lost,
+            )),
+        }
+    }
+
+    fn text(&self, line: &str) {
+        let line = cleaned(line);
+        if self.has_time {
+            let now = Zoned::new(Timestamp::now(), TimeZone::system());
+            write(&format!("{} {line}\n", now.strftime("%Y-%m-%d %H:%M:%S")));
+        } else {
+            write(&format!("{line}\n"));
+        }
+    }
+
+    fn json(&self, line: &Line<'_>) {
+        match serde_json::to_string(line) {
+            Ok(text) => write(&format!("{text}\n")),
+            Err(error) => log::error!("a line is no JSON: {error}"),
+        }
+    }
+}
+
+/// A service goes on when nobody reads its lines: the numbers are elsewhere.
+fn write(text: &str) {
+    let mut out = io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        log::warn!("writing to standard output: {error}");
+    }
+}
+
+fn now() -> String {
+    format!("{:.9}", Timestamp::now())
+}
+
+fn state(notice: &Notice) -> &'static str {
+    if notice.ended.is_none() {
+        "began"
+    } else {
+        "ended"
+    }
+}
+
+fn fields(entry: &mut Entry, drop: &Drop) {
+    let cause = &drop.cause;
+    let container = subject(drop);
+    entry
+        .field("DOCKERNET_CONFIDENCE", confidence(cause))
+        .field("DOCKERNET_SUMMARY", &cause.summary)
+        .field("DOCKERNET_EVIDENCE", cause.evidence.join("\n"))
+        .optional("DOCKERNET_FIX", fix(cause))
+        .optional("DOCKERNET_REASON", drop.reason.as_deref())
+        .optional("DOCKERNET_LOCATION", drop.location.as_deref())
+        .optional("DOCKERNET_PUBLISHED", drop.published.as_deref())
+        .optional("DOCKERNET_DEVICE", drop.device.as_deref());
+    // Docker's own names, so that `journalctl CONTAINER_NAME=web` shows both.
+    if let Some(container) = container {
+        entry
+            .field("CONTAINER_NAME", &container.name)
+            .field("CONTAINER_ID", &container.id)
+            .optional("IMAGE_NAME", container.image.as_deref())
+            .optional("DOCKERNET_PROJECT", container.project.as_deref())
+            .optional("DOCKERNET_SERVICE", container.service.as_deref());
+    }
+}
+
+fn confidence(cause: &Cause) -> &'static str {
+    match cause.confidence {
+        crate::model::Confidence::Confirmed => "confirmed",
+        crate::model::Confidence::Likely => "likely",
+        crate::model::Confidence::Unknown => "unknown",
+    }
+}
+
+fn fix(cause: &Cause) -> Option<&str> {
+    cause.fix.first().map(|fix| match fix {
+        Fix::Command { run, .. } => run.as_str(),
+        Fix::Advice { advice } => advice.as_str(),
+    })
+}
+
+/// `web: no-route began (confirmed): …; fix: …`, or `web: no-route ended after 14 m, 48,213 packets`.
+fn sentence(notice: &Notice) -> String {
+    let (cause, label) = &notice.key;
+    let whose = if label.is_empty() {
+        subject_name(&notice.first)
+    } else {
+        label.clone()
+    };
+    let mut text = match notice.ended {
+        Some(ended) => format!(
+            "{whose}: {cause} ended after {}, {}",
+            lasted(ended.lasted),
+            counted(ended.packets, "packet"),
+        ),
+        None => {
+            let cause = &notice.first.cause;
+            let why = cause.evidence.first().unwrap_or(&cause.summary);
+            let mut text = format!("{whose}: {} began ({}): {why}", cause.id, confidence(cause));
+            if let Some(fix) = fix(cause) {
+                text.push_str("; fix: ");
+                text.push_str(fix);
+            }
+            text
+        }
+    };
+    if notice.left_out > 0 {
+        text.push_str(&format!(
+            " ({} about this left out before)",
+            counted(notice.left_out.into(), "line")
+        ));
+    }
+    text
+}
+
+/// `42 s`, `14 m`, `3 h 12 m`, `2 d 4 h`.
+fn lasted(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} m"),
+        (0, _, _) => format!("{hours} h {} m", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{monitor::diagnoses::Ended, report::samples::denied};
+
+    fn notice(ended: Option<Ended>, left_out: u32) -> String {
+        sentence(&Notice {
+            key: ("docker-user-drop".into(), "web".into()),
+            first: Box::new(denied("198.51.100.20", 4000)),
+            ended,
+            left_out,
+        })
+    }
+
+    #[test]
+    fn a_diagnosis_is_one_sentence() {
+        let began = notice(None, 0);
+        assert!(
+            began.starts_with("web: docker-user-drop began ("),
+            "{began}"
+        );
+        let ended = Ended {
+            packets: 48_213,
+            lasted: Duration::from_secs(14 * 60 + 20),
+        };
+        assert_eq!(
+            notice(Some(ended), 0),
+            "web: docker-user-drop ended after 14 m, 48,213 packets"
+        );
+        let ended = Ended {
+            packets: 1,
+            lasted: Duration::ZERO,
+        };
+        assert_eq!(
+            notice(Some(ended), 2),
+            "web: docker-user-drop ended after 0 s, 1 packet (2 lines about this left out before)"
+        );
+    }
+
+    #[test]
+    fn times_have_two_units_at_most() {
+        for (seconds, text) in [
+            (59, "59 s"),
+            (60, "1 m"),
+            (3600, "1 h 0 m"),
+            (11_520, "3 h 12 m"),
+            (187_200, "2 d 4 h"),
+        ] {
+            assert_eq!(lasted(Duration::from_secs(seconds)), text);
+        }
+    }
+}

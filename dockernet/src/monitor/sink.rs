@@ -1,0 +1,229 @@
+//! The pipeline's report, as the service takes it: everything is counted, diagnoses are told.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::{lines::Lines, notify::Notify, shared::Shared, textfile};
+use crate::{
+    model::{Drop, Fate, FlowSum, Ledger, NatKind, PathEvent, Ready, Transition},
+    report::{Counted, Report, Stream, subject},
+};
+
+/// Between two looks at what has ended.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The report.
+pub(super) struct Sink {
+    shared: Arc<Shared>,
+    lines: Arc<Lines>,
+    notify: Notify,
+    /// Where metrics are served.
+    address: Option<String>,
+    started: Instant,
+    looked: Instant,
+    /// What systemd was told last.
+    status: String,
+}
+
+impl Sink {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        lines: Arc<Lines>,
+        notify: Notify,
+        address: Option<String>,
+    ) -> Self {
+        Self {
+            shared,
+            lines,
+            notify,
+            address,
+            started: Instant::now(),
+            looked: Instant::now(),
+            status: String::new(),
+        }
+    }
+
+    /// A packet died, or a failure was found, that is to be told.
+    fn diagnosed(&self, packet: &Drop, bytes: Option<u64>) {
+        let config = self.shared.config();
+        let mut state = self.shared.state();
+        let label = subject(packet).map_or_else(String::new, |container| {
+            state.labels.of(container, config.limits.containers)
+        });
+        let key = (packet.cause.id.clone(), label.clone());
+        match bytes {
+            Some(bytes) => {
+                state
+                    .values
+                    .dropped(packet, &label, bytes, config.limits.series);
+            }
+            None => *state.values.findings.entry(key.clone()).or_default() += 1,
+        }
+        let now = Instant::now();
+        let (has_begun, notice) =
+            state
+                .diagnoses
+                .dropped(key.clone(), packet, now, config.diagnosis.lines);
+        if has_begun {
+            *state.values.began.entry(key.0.clone()).or_default() += 1;
+            state.values.active.insert(key, true);
+        }
+        state.values.suppressed = state.diagnoses.suppressed;
+        drop(state);
+        if let Some(notice) = notice {
+            self.lines.notice(&notice);
+        }
+    }
+
+    /// Ends diagnoses and forgets containers that are gone.
+    fn look(&mut self, now: Instant) {
+        let config = self.shared.config();
+        let mut state = self.shared.state();
+        let tick = state.diagnoses.tick(
+            now,
+            config.diagnosis.clear_after,
+            config.limits.keep,
+            config.diagnosis.lines,
+        );
+        for key in tick.ended {
+            state.values.active.insert(key, false);
+        }
+        for key in tick.forgotten {
+            state.values.active.remove(&key);
+        }
+        state.values.suppressed = state.diagnoses.suppressed;
+        let status = format!(
+            "STATUS=causes at work now: {}; drops counted: {}, diagnosed: {}{}",
+            state.diagnoses.active(),
+            state.values.ledger.observed,
+            state.values.ledger.shown,
+            if state.values.docker_up {
+                ""
+            } else {
+                "; no container engine"
+            },
+        );
+        drop(state);
+        for notice in tick.notices {
+            self.lines.notice(&notice);
+        }
+        if status != self.status {
+            self.notify.send(&status);
+            self.status = status;
+        }
+    }
+}
+
+impl Report for Sink {
+    fn ready(&mut self, ready: &Ready, after: Duration) -> Result<Stream> {
+        let mut state = self.shared.state();
+        state.values.programs.clone_from(&ready.programs);
+        state.values.docker_up = ready.docker.is_some();
+        state.values.containers = ready.containers;
+        state.is_attached = true;
+        drop(state);
+        self.shared.beat();
+        self.lines.ready(ready, after, self.address.as_deref());
+        self.notify.send("READY=1");
+        Ok(Stream::Open)
+    }
+
+    fn dropped(&mut self, _drop: &Drop) -> Result<Stream> {
+        Ok(Stream::Open)
+    }
+
+    fn transition(&mut self, transition: &Transition) -> Result<Stream> {
+        let kind = match transition.kind {
+            NatKind::Dnat => "dnat",
+            NatKind::Snat => "snat",
+            NatKind::Both => "dnat+snat",
+            NatKind::Proxy => "proxy",
+        };
+        // A flow is told again when it is answered.
+        if !transition.replied {
+            let mut state = self.shared.state();
+            *state.values.nat.entry(kind).or_default() += 1;
+        }
+        Ok(Stream::Open)
+    }
+
+    fn path(&mut self, _event: &PathEvent) -> Result<Stream> {
+        Ok(Stream::Open)
+    }
+
+    fn flows(&mut self, _sums: &[FlowSum]) -> Result<Stream> {
+        Ok(Stream::Open)
+    }
+
+    fn finding(&mut self, finding: &Drop) -> Result<Stream> {
+        self.diagnosed(finding, None);
+        Ok(Stream::Open)
+    }
+
+    fn tick(&mut self, _now: Timestamp) -> Result<Stream> {
+        let now = Instant::now();
+        self.shared.beat();
+        self.notify.alive(now);
+        if now - self.looked >= LOOK {
+            self.looked = now;
+            self.look(now);
+        }
+        Ok(Stream::Open)
+    }
+
+    fn ledger(&mut self, _ledger: &Ledger) -> Result<Stream> {
+        Ok(Stream::Open)
+    }
+
+    fn finish(&mut self, ledger: &Ledger, _interrupted: bool) -> Result<Stream> {
+        self.notify.send("STOPPING=1");
+        // Who reads the file later shall find the last numbers in it.
+        if let Some(path) = &self.shared.config().textfile
+            && let Err(error) = textfile::write(path, &self.shared.file())
+        {
+            self.lines
+                .note(&format!("writing {}: {error}", path.display()));
+        }
+        self.lines.ledger(ledger);
+        Ok(Stream::Open)
+    }
+
+    fn accounted(&mut self, fate: Fate, drop: &Drop, bytes: u64) {
+        match fate {
+            Fate::Shown => self.diagnosed(drop, Some(bytes)),
+            Fate::Benign => self.shared.state().values.benign(drop),
+            Fate::Expected => {
+                let most = self.shared.config().limits.containers;
+                let mut state = self.shared.state();
+                let label = subject(drop)
+                    .map_or_else(String::new, |container| state.labels.of(container, most));
+                state.values.expected(drop, &label);
+            }
+            // Sums in the ledger.
+            Fate::Filtered | Fate::OutOfScope => {}
+        }
+    }
+
+    fn counted(&mut self, counted: &Counted<'_>) {
+        let keep = self.shared.config().limits.keep;
+        let mut state = self.shared.state();
+        let engine = state.counted(counted, self.started);
+        let expired = state
+            .labels
+            .expired(counted.inventory, keep, Instant::now());
+        state.forget(&expired);
+        drop(state);
+        if let Some(sentence) = engine {
+            self.lines.note(&sentence);
+        }
+    }
+
+    fn warning(&mut self, text: &str) {
+        self.lines.note(text);
+    }
+}

@@ -1,0 +1,220 @@
+//! What goes on beside the pipeline: the textfile, the service's own cost, and reading the configuration again.
+
+use std::{
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    signal::unix::Signal,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::{
+    budget::{Change, Governor, Use},
+    config::Config,
+    cost::{self, Kernel, Process},
+    lines::Lines,
+    notify::Notify,
+    shared::Shared,
+    textfile,
+};
+use crate::{
+    cause::catalogue,
+    cli::options::{MonitorArgs, Options},
+    pipeline::Command,
+};
+
+/// Between two looks at what the service costs.
+const COST: Duration = Duration::from_secs(10);
+/// Between two measurements of the kernel half, in looks.
+const MEASURE: u32 = 6;
+/// How long one takes: all BPF programs of the machine pay for it.
+const MEASURING: Duration = Duration::from_secs(1);
+
+/// Writes the textfile from time to time, if there is to be one.
+pub(super) async fn textfile(shared: Arc<Shared>, lines: Arc<Lines>) {
+    let mut is_failing = false;
+    loop {
+        let config = shared.config();
+        sleep(config.textfile_every).await;
+        let Some(path) = config.textfile.clone() else {
+            continue;
+        };
+        let page = shared.file();
+        let file = path.clone();
+        // A full or slow disk stops nobody else.
+        let written = tokio::task::spawn_blocking(move || textfile::write(&file, &page)).await;
+        match written {
+            Ok(Ok(())) => is_failing = false,
+            Ok(Err(error)) => {
+                // Once, not every time.
+                if !is_failing {
+                    lines.note(&format!("writing {}: {error}", path.display()));
+                }
+                is_failing = true;
+            }
+            Err(error) => log::warn!("writing {}: {error}", path.display()),
+        }
+    }
+}
+
+/// Reads the configuration again at each SIGHUP.
+pub(super) async fn reload(
+    mut hangups: Signal,
+    args: MonitorArgs,
+    options: Options,
+    shared: Arc<Shared>,
+    lines: Arc<Lines>,
+    commands: mpsc::Sender<Command>,
+) {
+    let notify = Notify::from_environment();
+    while hangups.recv().await.is_some() {
+        notify.reloading();
+        let read = Config::load(&args, &options, catalogue::IDS);
+        shared.state().values.is_configured = read.is_ok();
+        match read {
+            Ok((config, warnings)) => {
+                let source = match &config.file {
+                    Some(file) => format!("{} is in force again", file.display()),
+                    None => "no configuration file: the defaults are in force again".to_owned(),
+                };
+                for warning in warnings {
+                    lines.note(&warning);
+                }
+                let fixed = shared.config().fixed(&config);
+                let restart = if fixed.is_empty() {
+                    String::new()
+                } else {
+                    format!("; needs a restart: {}", fixed.join(", "))
+                };
+                lines.note(&format!("{source}{restart}"));
+                // The pipeline is ending, if nobody takes it.
+                let _ = commands.send(Command::Ignore(config.ignore.clone()));
+                shared.configure(config);
+            }
+            Err(error) => {
+                let sentence = crate::cli::error::sentence(&error);
+                let sentence = sentence.trim_start_matches("dockernet-trace: ");
+                lines.note(&format!("the configuration stays as it was: {sentence}"));
+            }
+        }
+        notify.send("READY=1");
+    }
+}
+
+/// Measures what the service costs, and keeps it within its budget.
+pub(super) async fn budget(
+    shared: Arc<Shared>,
+    lines: Arc<Lines>,
+    commands: mpsc::Sender<Command>,
+    has_nat: bool,
+) {
+    let mut governor = Governor::default();
+    let mut meter = Meter::new(has_nat);
+    let mut looks = interval(COST);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for look in 0.. {
+        looks.tick().await;
+        if look % MEASURE == 0 {
+            meter.measure().await;
+        }
+        let runs = shared.state().runs;
+        meter.count(runs);
+        let process = Process::read();
+        let used = Use {
+            cpu_seconds: process.cpu_seconds + meter.seconds,
+            memory: process.resident_bytes + meter.map_bytes,
+        };
+        let config = shared.config();
+        let change = governor.sample(Instant::now(), used, &config.budget);
+        let mut state = shared.state();
+        let cost = &mut state.values.cost;
+        cost.bpf_seconds = meter.seconds;
+        cost.bpf_run = meter.run;
+        cost.map_bytes = meter.map_bytes;
+        cost.cpu = governor.cpu().unwrap_or(0.0);
+        cost.is_reduced = governor.is_reduced();
+        drop(state);
+        let Some(change) = change else { continue };
+        let is_wanted = change == Change::Recover;
+        // The pipeline is ending, if nobody takes it.
+        let _ = commands.send(Command::Detail(is_wanted));
+        let cost = format!(
+            "{:.2} % of a core (budget {:.2} %), {} MiB (budget {} MiB)",
+            governor.cpu().unwrap_or(0.0) * 100.0,
+            config.budget.cpu * 100.0,
+            used.memory >> 20,
+            config.budget.memory >> 20,
+        );
+        lines.note(&match change {
+            Change::Reduce => format!("over its budget: {cost}; packets are only counted for now"),
+            Change::Recover => {
+                format!("within its budget again: {cost}; packets are looked at again")
+            }
+        });
+    }
+}
+
+/// CPU time of the kernel half. It is known while the kernel's statistics are on; in between it is as many runs as the
+/// drop program has counted, or with NAT's programs, which count nothing, as much time as passed.
+#[derive(Debug)]
+struct Meter {
+    has_nat: bool,
+    seconds: f64,
+    /// Mean of one run, seconds.
+    run: f64,
+    /// Of one core, while it was measured.
+    share: f64,
+    map_bytes: u64,
+    runs: u64,
+    counted: Instant,
+}
+
+impl Meter {
+    fn new(has_nat: bool) -> Self {
+        Self {
+            has_nat,
+            seconds: 0.0,
+            run: 0.0,
+            share: 0.0,
+            map_bytes: 0,
+            runs: 0,
+            counted: Instant::now(),
+        }
+    }
+
+    async fn measure(&mut self) {
+        let Some(statistics) = cost::statistics() else {
+            return;
+        };
+        let (Ok(before), start) = (Kernel::read(), Instant::now()) else {
+            return;
+        };
+        sleep(MEASURING).await;
+        let Ok(after) = Kernel::read() else { return };
+        drop(statistics);
+        let spent = after.run_time.saturating_sub(before.run_time).as_secs_f64();
+        let runs = after.runs.saturating_sub(before.runs);
+        if runs > 0 {
+            #[expect(clippy::cast_precision_loss, reason = "a mean")]
+            let mean = spent / runs as f64;
+            self.run = mean;
+        }
+        self.share = spent / start.elapsed().as_secs_f64();
+        self.map_bytes = after.map_bytes;
+    }
+
+    fn count(&mut self, runs: u64) {
+        let new = runs.saturating_sub(self.runs);
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let by_runs = self.run * new as f64;
+        self.seconds += if self.has_nat {
+            self.share * self.counted.elapsed().as_secs_f64()
+        } else {
+            by_runs
+        };
+        self.runs = runs;
+        self.counted = Instant::now();
+    }
+}

@@ -1,0 +1,88 @@
+//! `monitor`: the numbers it serves against nft's, a real Prometheus that scrapes it, and everything that a service outlives.
+
+mod bounds;
+mod fleet;
+mod life;
+mod numbers;
+mod scrape;
+mod service;
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::Result;
+use dockernet_tests::{
+    DaemonOptions, Engine, HOST_IP, Lab, LabOptions, Place, Run, can_run, group, traffic::Probe,
+};
+
+/// The key that the fault of these tests turns off.
+const FORWARDING: &str = "net/ipv4/conf/eth0/forwarding";
+/// What it is called.
+const CAUSE: &str = "interface-forwarding-disabled";
+/// Diagnoses that end soon, so that tests do.
+const HASTY: &str = "[diagnosis]\nclear_after = \"3s\"\n";
+
+#[test]
+fn a_service_for_months() -> Result<()> {
+    if !can_run()? {
+        return Ok(());
+    }
+    // Containers outlive dockerd here.
+    let mut daemon = DaemonOptions::default();
+    daemon.config.insert("live-restore".into(), true.into());
+    let mut lab = Lab::start(&Engine::newest()?, &LabOptions { daemon })?;
+    lab.run(
+        &Run::new("web", "httpd -f -p 80 -h /www")
+            .publish("10001:80")
+            .wait_port("80/tcp"),
+    )?;
+    lab.run(&Run::new("target", "sleep 1000").publish("10004:5000/udp"))?;
+    group(
+        &mut lab,
+        &[
+            (
+                "promtool finds nothing in metrics and rules",
+                scrape::promtool_is_content,
+            ),
+            ("an alert fires and clears", scrape::alert),
+            ("a storm is counted as nft counts it", numbers::storm),
+            ("counting only, over its budget", numbers::over_budget),
+            ("a slow scraper stops nobody", scrape::slow),
+            (
+                "the textfile is replaced, and a full disk survived",
+                scrape::textfile,
+            ),
+            ("SIGHUP loses no count", life::reload),
+            ("a configuration is checked", life::check_config),
+            ("a restarted dockerd", life::restarted_dockerd),
+            ("a dockerd that comes later", life::late_dockerd),
+            ("a stuck loop is told to systemd", service::notify),
+            ("journald gets fields", service::journal),
+            ("privileges are given up", service::privileges),
+            ("the number of series is bounded", bounds::churn),
+        ],
+    )
+}
+
+#[test]
+fn a_fleet() -> Result<()> {
+    if !can_run()? {
+        return Ok(());
+    }
+    fleet::the_sick_host_is_found()
+}
+
+/// One connection that dies on eth0 while forwarding is off.
+fn knock(lab: &Lab) -> Result<()> {
+    let to: SocketAddr = format!("{HOST_IP}:10001").parse()?;
+    let mut probe = Probe::tcp(to);
+    probe.timeout = Duration::from_millis(300);
+    probe.send(lab.outside()).map(drop)
+}
+
+/// Runs something while the fault is there.
+fn with_fault<T>(lab: &mut Lab, job: impl FnOnce(&Lab) -> Result<T>) -> Result<T> {
+    lab.sysctl(&Place::Host, FORWARDING, "0")?;
+    let done = job(lab);
+    lab.restore_sysctls();
+    done
+}

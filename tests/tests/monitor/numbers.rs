@@ -1,0 +1,185 @@
+//! Its numbers against nft's.
+
+use std::{path::Path, thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use dockernet_tests::{
+    HOST_IP, Lab, Place,
+    monitor::{Monitor, Sample, configuration, samples, sum},
+    progress,
+    traffic::{Flood, flood},
+};
+
+/// A rule that counts what it drops, behind Docker's DNAT.
+fn rule(lab: &Lab) -> Result<()> {
+    let script = "nft delete table inet storm 2>/dev/null || true
+        nft 'table inet storm { counter dropped { }; chain forward { type filter hook forward priority -10; udp dport 5000 counter name dropped drop; }; }'";
+    let output = lab.shell(&Place::Host, script)?;
+    ensure!(
+        output.success(),
+        "making the rule failed: {}",
+        output.stderr
+    );
+    Ok(())
+}
+
+fn counter(lab: &Lab) -> Result<f64> {
+    let text = lab
+        .shell(
+            &Place::Host,
+            "nft list counter inet storm dropped; nft delete table inet storm",
+        )?
+        .stdout;
+    text.split_once("packets ")
+        .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok())
+        .with_context(|| format!("nft lists no counter: {text}"))
+}
+
+fn send(lab: &Lab, count: u64) -> Result<u64> {
+    flood(
+        lab.outside(),
+        Flood {
+            to: format!("{HOST_IP}:10004").parse()?,
+            count,
+            threads: 2,
+            size: 22,
+            limit: Duration::from_secs(60),
+        },
+    )
+}
+
+/// Ends it and demands that everything the kernel counted is in one metric or another: on the last page, as while it runs other
+/// drops of the machine are always on their way.
+fn balance(monitor: Monitor, page: &Path) -> Result<Vec<Sample>> {
+    let parts = [
+        "dockernet_drops_total",
+        "dockernet_drops_removed_series_total",
+        "dockernet_benign_drops_total",
+        "dockernet_expected_drops_total",
+        "dockernet_out_of_scope_drops_total",
+        "dockernet_filtered_drops_total",
+        "dockernet_unattributed_drops_total",
+    ];
+    let finished = monitor.stop()?;
+    let text = std::fs::read_to_string(page)?;
+    let samples = samples(&text)?;
+    let all: f64 = parts.iter().map(|name| sum(&samples, name, "")).sum();
+    let observed = sum(&samples, "dockernet_observed_drops_total", "");
+    ensure!(
+        observed > 0.0 && observed == all,
+        "{observed} observed, {all} told:\n{text}"
+    );
+    let ledger = finished.ledger()?;
+    ensure!(
+        ledger["observed"].as_f64() == Some(observed),
+        "{observed} on the page: {ledger}"
+    );
+    let shown = sum(&samples, "dockernet_drops_total", "");
+    ensure!(
+        ledger["shown"].as_f64() == Some(shown),
+        "{shown} on the page: {ledger}"
+    );
+    Ok(samples)
+}
+
+pub(crate) fn storm(lab: &mut Lab) -> Result<()> {
+    rule(lab)?;
+    let folder = tempfile::tempdir()?;
+    let page = folder.path().join("last.prom");
+    let monitor = Monitor::start(lab, &["--textfile", &page.display().to_string()])?;
+    send(lab, 600_000)?;
+    // What is on its way comes.
+    thread::sleep(Duration::from_secs(2));
+    let scraped = monitor.sum("dockernet_drops_total", "container=\"target\"")?;
+    let truth = counter(lab)?;
+    let samples = balance(monitor, &page)?;
+    let told = sum(&samples, "dockernet_drops_total", "container=\"target\"");
+    let lost = sum(&samples, "dockernet_unattributed_drops_total", "");
+    let missed = sum(&samples, "dockernet_missed_drops_total", "");
+    progress(&format!(
+        "nft {truth} = {told} of target ({scraped} scraped before the end) + {lost} unattributed + {missed} missed"
+    ));
+    ensure!(
+        scraped == told,
+        "{scraped} scraped two seconds later, {told} in the end"
+    );
+    ensure!(truth >= 500_000.0, "the rule dropped {truth} only");
+    ensure!(
+        told <= truth && truth <= told + lost + missed,
+        "{samples:?}"
+    );
+    // Nothing else was dropped for a cause.
+    let cause = sum(
+        &samples,
+        "dockernet_drops_total",
+        "cause=\"foreign-table-drop\"",
+    );
+    ensure!(
+        cause == told,
+        "{cause} drops have the rule's cause, {told} are of target"
+    );
+    let bytes = sum(
+        &samples,
+        "dockernet_drop_bytes_total",
+        "container=\"target\"",
+    );
+    // 20 bytes of IP, 8 of UDP, 22 of payload.
+    ensure!(bytes == told * 50.0, "{bytes} bytes for {told} packets");
+    Ok(())
+}
+
+/// Over its budget it only counts, says so, and the numbers stay exact.
+pub(crate) fn over_budget(lab: &mut Lab) -> Result<()> {
+    // A budget that a start alone exceeds.
+    let config = configuration(
+        lab.folder(),
+        "[budget]\ncpu = \"100%\"\nmemory = \"1MiB\"\n",
+    )?;
+    rule(lab)?;
+    let folder = tempfile::tempdir()?;
+    let page = folder.path().join("last.prom");
+    let textfile = page.display().to_string();
+    let mut monitor = Monitor::start(lab, &["--config", &config, "--textfile", &textfile])?;
+    let line = monitor.tracer.wait_for(Duration::from_secs(40), |line| {
+        line["text"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("over its budget"))
+    });
+    ensure!(
+        line.is_some(),
+        "it does not say that it costs too much: {:?}",
+        monitor.tracer.lines()
+    );
+    monitor.wait("the gauge tells", Duration::from_secs(5), |samples| {
+        sum(samples, "dockernet_detail_enabled", "") == 0.0
+    })?;
+    send(lab, 100_000)?;
+    let truth = counter(lab)?;
+    monitor.wait("all are counted", Duration::from_secs(20), |samples| {
+        let told = sum(samples, "dockernet_drops_total", "container=\"target\"");
+        told + sum(samples, "dockernet_missed_drops_total", "") >= truth
+    })?;
+    let told = monitor.sum("dockernet_drops_total", "container=\"target\"")?;
+    progress(&format!(
+        "nft {truth}, {told} of target, with one sample of each CPU"
+    ));
+    ensure!(told <= truth, "{told} of {truth}");
+    // More than enough again: it recovers, a minute later at the earliest.
+    configuration(
+        lab.folder(),
+        "[budget]\ncpu = \"100%\"\nmemory = \"1GiB\"\n",
+    )?;
+    monitor.tracer.signal(nix::sys::signal::Signal::SIGHUP)?;
+    let line = monitor.tracer.wait_for(Duration::from_secs(90), |line| {
+        line["text"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("within its budget"))
+    });
+    ensure!(
+        line.is_some(),
+        "it does not recover: {:?}",
+        monitor.tracer.lines()
+    );
+    balance(monitor, &page)?;
+    Ok(())
+}

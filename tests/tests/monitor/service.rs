@@ -1,0 +1,201 @@
+//! What systemd and journald see of it, and what it may still do.
+
+use std::{
+    collections::BTreeSet,
+    os::unix::net::UnixDatagram,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use dockernet_tests::{Cmd, Lab, Netns, monitor::Monitor, progress, wait_until};
+use nix::sys::signal::Signal;
+
+use super::{CAUSE, knock, with_fault};
+
+/// Everything that came within a time.
+fn heard(socket: &UnixDatagram, time: Duration) -> Vec<String> {
+    let end = Instant::now() + time;
+    let mut messages = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Some(left) = end
+        .checked_duration_since(Instant::now())
+        .filter(|left| !left.is_zero())
+    {
+        socket.set_read_timeout(Some(left)).ok();
+        if let Ok(length) = socket.recv(&mut buffer) {
+            messages.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+    }
+    messages
+}
+
+/// We are systemd: its protocol is datagrams.
+pub(crate) fn notify(lab: &mut Lab) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path)?;
+    let cmd = Monitor::command(lab)?
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "1000000")
+        .in_netns(lab.host().path());
+    let monitor = Monitor::spawn(&cmd, Some(Netns::at(lab.host().path())))?;
+    let messages = heard(&socket, Duration::from_secs(3));
+    let watchdog = messages.iter().filter(|text| *text == "WATCHDOG=1").count();
+    ensure!(
+        messages.iter().any(|text| text == "READY=1"),
+        "{messages:?}"
+    );
+    ensure!(
+        messages.iter().any(|text| text.starts_with("STATUS=")),
+        "{messages:?}"
+    );
+    ensure!((3..=8).contains(&watchdog), "{messages:?}");
+    monitor.tracer.signal(Signal::SIGHUP)?;
+    let messages = heard(&socket, Duration::from_secs(1));
+    let at = |what: &str| messages.iter().position(|text| text.starts_with(what));
+    ensure!(
+        at("RELOADING=1\nMONOTONIC_USEC=").is_some() && at("RELOADING") < at("READY=1"),
+        "{messages:?}"
+    );
+    // A loop that does not come round feeds no watchdog.
+    monitor.tracer.signal(Signal::SIGSTOP)?;
+    heard(&socket, Duration::from_millis(200));
+    let messages = heard(&socket, Duration::from_secs(2));
+    monitor.tracer.signal(Signal::SIGCONT)?;
+    ensure!(messages.is_empty(), "{messages:?}");
+    monitor.stop()?;
+    let messages = heard(&socket, Duration::from_millis(200));
+    ensure!(
+        messages.iter().any(|text| text == "STOPPING=1"),
+        "{messages:?}"
+    );
+    Ok(())
+}
+
+/// A real journald, in a mount namespace of its own with a /run of its own.
+pub(crate) fn journal(lab: &mut Lab) -> Result<()> {
+    const JOURNALD: &str = "/lib/systemd/systemd-journald";
+    if !std::path::Path::new(JOURNALD).exists() {
+        ensure!(
+            std::env::var_os("CI").is_none(),
+            "there is no systemd-journald"
+        );
+        progress("NOT RUN: there is no systemd-journald");
+        return Ok(());
+    }
+    let script = format!(
+        "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal /run/log/journal /etc/systemd \
+         && mount --bind /dev/null /dev/kmsg && exec {JOURNALD}"
+    );
+    let mut journald = Cmd::new("unshare")
+        .args(["--mount", "sh", "-c", &script])
+        .to_command()
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()?;
+    let judged = journal_within(lab, journald.id());
+    journald.kill().ok();
+    journald.wait().ok();
+    judged
+}
+
+fn journal_within(lab: &mut Lab, journald: u32) -> Result<()> {
+    let inside = |program: &str| {
+        Cmd::new("nsenter").args([&format!("--mount=/proc/{journald}/ns/mnt"), "--", program])
+    };
+    wait_until("journald listens", Duration::from_secs(10), || {
+        inside("test")
+            .args(["-S", "/run/systemd/journal/socket"])
+            .output()
+            .is_ok_and(|output| output.success())
+            .then_some(())
+    })?;
+    let command = Monitor::command(lab)?.args(["--journal", "always"]);
+    let cmd = Cmd::new("nsenter")
+        .arg(format!("--mount=/proc/{journald}/ns/mnt"))
+        .arg(format!("--net={}", lab.host().path().display()))
+        .args(["--", "sh", "-c", &format!("exec {}", command.line())])
+        .env_remove("DOCKER_HOST");
+    let mut monitor = Monitor::spawn(&cmd, Some(Netns::at(lab.host().path())))?;
+    with_fault(lab, knock)?;
+    let line = monitor
+        .diagnosis("began", CAUSE, Duration::from_secs(5))
+        .context("no diagnosis")?;
+    let id = line["message_id"].as_str().unwrap_or_default().to_owned();
+    let entry = wait_until(
+        "the entry is in the journal",
+        Duration::from_secs(10),
+        || {
+            let text = inside("journalctl")
+                .args(["-o", "json", "--no-pager", &format!("MESSAGE_ID={id}")])
+                .run()
+                .ok()?;
+            serde_json::from_str::<serde_json::Value>(text.lines().next()?).ok()
+        },
+    )?;
+    let is = |field: &str, value: &str| entry[field] == value;
+    ensure!(
+        is("CONTAINER_NAME", "web")
+            && is("DOCKERNET_CAUSE", CAUSE)
+            && is("DOCKERNET_STATE", "began")
+            && is("PRIORITY", "4")
+            && is("SYSLOG_IDENTIFIER", "dockernet-trace")
+            && entry["DOCKERNET_FIX"]
+                .as_str()
+                .is_some_and(|fix| fix.contains("forwarding=1"))
+            && entry["MESSAGE"]
+                .as_str()
+                .is_some_and(|text| text.starts_with("web: ")),
+        "{entry:#}"
+    );
+    monitor.stop()?;
+    Ok(())
+}
+
+/// Every thread has what it needs and no more, for good.
+pub(crate) fn privileges(lab: &mut Lab) -> Result<()> {
+    let monitor = Monitor::start(lab, &[])?;
+    std::thread::sleep(Duration::from_millis(300));
+    let pid = monitor.tracer.pid();
+    let mut seen = BTreeSet::new();
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let status = std::fs::read_to_string(thread?.path().join("status"))?;
+        let field = |name: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"))
+                .map(str::to_owned)
+        };
+        let number = |name: &str| -> Result<u64> {
+            let text = field(name).with_context(|| format!("no {name}"))?;
+            Ok(u64::from_str_radix(&text, 16)?)
+        };
+        // include/uapi/linux/capability.h: DAC_READ_SEARCH, NET_ADMIN, NET_RAW, SYS_PTRACE, SYS_ADMIN, BPF
+        let kept: u64 = [2, 12, 13, 19, 21, 39].iter().map(|bit| 1 << bit).sum();
+        for set in ["CapEff", "CapPrm", "CapBnd"] {
+            let held = number(set)?;
+            ensure!(
+                held & !kept == 0,
+                "{set} {held:x} has more than {kept:x}: {status}"
+            );
+        }
+        ensure!(field("NoNewPrivs").as_deref() == Some("1"), "{status}");
+        seen.insert(field("Name"));
+    }
+    ensure!(seen.len() > 1, "one thread only: {seen:?}");
+    // What is left is enough for a container that comes now.
+    lab.run(&dockernet_tests::Run::new("late", "httpd -f -p 80 -h /www").wait_port("80/tcp"))?;
+    let to = std::net::SocketAddr::new(lab.container_ip("late", None)?, 81);
+    dockernet_tests::traffic::Probe::tcp(to).send(lab.host())?;
+    monitor.wait("its drop is named", Duration::from_secs(5), |samples| {
+        dockernet_tests::monitor::sum(
+            samples,
+            "dockernet_drops_total",
+            "cause=\"no-listener\",container=\"late\"",
+        ) >= 1.0
+    })?;
+    lab.docker(["rm", "-f", "late"])?;
+    monitor.stop()?;
+    Ok(())
+}
