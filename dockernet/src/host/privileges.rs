@@ -17,7 +17,7 @@ const NEEDED: &[(Capability, &str)] = &[
 
 /// What a service needs once everything is attached, and what for. The rest of [`NEEDED`] is for loading programs and reading
 /// symbols.
-pub const KEPT: &[(Capability, &str)] = &[
+const KEPT: &[(Capability, &str)] = &[
     (Capability::CAP_BPF, "reading and writing the maps"),
     (
         Capability::CAP_NET_ADMIN,
@@ -41,8 +41,8 @@ pub const KEPT: &[(Capability, &str)] = &[
     ),
 ];
 
-/// Gives up, for the calling thread and those that it starts, everything but [`KEPT`], for good: what is executed later gets no
-/// more either.
+/// Gives up, for the calling thread and those that it starts, everything that a service does not need once it is attached, for
+/// good: what is executed later gets no more either.
 ///
 /// # Errors
 /// The kernel refuses, which it does not.

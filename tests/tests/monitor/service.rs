@@ -7,7 +7,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dockernet_tests::{Cmd, Lab, Netns, monitor::Monitor, progress, wait_until};
+use dockernet_tests::{
+    Cmd, HOST_IP, Lab, Netns, Place, Run,
+    monitor::{Monitor, sum},
+    progress,
+    prometheus::shipped,
+    traffic::Probe,
+    wait_until,
+};
 use nix::sys::signal::Signal;
 
 use super::{CAUSE, knock, with_fault};
@@ -185,16 +192,100 @@ pub(crate) fn privileges(lab: &mut Lab) -> Result<()> {
     }
     ensure!(seen.len() > 1, "one thread only: {seen:?}");
     // What is left is enough for a container that comes now.
-    lab.run(&dockernet_tests::Run::new("late", "httpd -f -p 80 -h /www").wait_port("80/tcp"))?;
+    lab.run(&Run::new("late", "httpd -f -p 80 -h /www").wait_port("80/tcp"))?;
     let to = std::net::SocketAddr::new(lab.container_ip("late", None)?, 81);
-    dockernet_tests::traffic::Probe::tcp(to).send(lab.host())?;
+    Probe::tcp(to).send(lab.host())?;
     monitor.wait("its drop is named", Duration::from_secs(5), |samples| {
-        dockernet_tests::monitor::sum(
+        sum(
             samples,
             "dockernet_drops_total",
             "cause=\"no-listener\",container=\"late\"",
         ) >= 1.0
     })?;
+    lab.docker(["rm", "-f", "late"])?;
+    monitor.stop()?;
+    Ok(())
+}
+
+/// A network that comes after privileges were given up is watched like those before.
+pub(crate) fn nat(lab: &mut Lab) -> Result<()> {
+    let monitor = Monitor::start(lab, &["--nat"])?;
+    ensure!(monitor.sum("dockernet_nat_transitions_total", "")? == 0.0);
+    lab.docker(["network", "create", "later"])?;
+    lab.run(
+        &Run::new("late", "httpd -f -p 80 -h /www")
+            .network("later")
+            .publish("10009:80")
+            .wait_port("80/tcp"),
+    )?;
+    let to = format!("{HOST_IP}:10009").parse()?;
+    let outcome = Probe::tcp(to).send(lab.outside())?;
+    monitor
+        .wait(
+            "the transition is counted",
+            Duration::from_secs(5),
+            |samples| sum(samples, "dockernet_nat_transitions_total", "kind=\"dnat\"") >= 1.0,
+        )
+        .with_context(|| format!("the connection: {outcome:?}"))?;
+    ensure!(monitor.sum("dockernet_program_attached", "nat")? >= 1.0);
+    lab.docker(["rm", "-f", "late"])?;
+    lab.docker(["network", "rm", "later"])?;
+    monitor.stop()?;
+    Ok(())
+}
+
+/// The bounding set of the shipped unit is enough: for the start, for a fault's rule, and for containers that come.
+pub(crate) fn unit(lab: &mut Lab) -> Result<()> {
+    let unit = shipped("dist/dockernet-trace.service")?;
+    let set = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("CapabilityBoundingSet="))
+        .context("the unit bounds no capabilities")?;
+    let set: Vec<String> = set
+        .split_whitespace()
+        .map(|name| format!("+{}", name.trim_start_matches("CAP_").to_lowercase()))
+        .collect();
+    let command = Monitor::command(lab)?;
+    let cmd = Cmd::new("setpriv")
+        .arg(format!("--bounding-set=-all,{}", set.join(",")))
+        .args(["--inh-caps=-all", "--no-new-privs", "sh", "-c"])
+        .arg(format!("exec {}", command.line()))
+        .env_remove("DOCKER_HOST")
+        .in_netns(lab.host().path());
+    let monitor = Monitor::spawn(&cmd, Some(Netns::at(lab.host().path())))?;
+    let ready = monitor.tracer.lines().into_iter().next();
+    ensure!(
+        ready
+            .as_ref()
+            .is_some_and(|line| line["degraded"] == serde_json::json!([])),
+        "{ready:?}"
+    );
+    lab.run(
+        &Run::new("late", "httpd -f -p 80 -h /www")
+            .publish("10009:80")
+            .wait_port("80/tcp"),
+    )?;
+    let to = format!("{HOST_IP}:10009").parse()?;
+    lab.shell(
+        &Place::Host,
+        "iptables -I DOCKER-USER -p tcp --dport 80 -j DROP",
+    )?;
+    let mut probe = Probe::tcp(to);
+    probe.timeout = Duration::from_millis(500);
+    probe.send(lab.outside())?;
+    let named = monitor.wait("its drop is named", Duration::from_secs(5), |samples| {
+        sum(samples, "dockernet_drops_total", "container=\"late\"") >= 1.0
+    });
+    lab.shell(
+        &Place::Host,
+        "iptables -D DOCKER-USER -p tcp --dport 80 -j DROP",
+    )?;
+    named?;
+    let explained = monitor.sum(
+        "dockernet_drops_total",
+        "cause=\"docker-user-drop\",container=\"late\"",
+    )?;
+    ensure!(explained >= 1.0, "{}", monitor.page()?);
     lab.docker(["rm", "-f", "late"])?;
     monitor.stop()?;
     Ok(())
