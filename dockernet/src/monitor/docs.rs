@@ -48,7 +48,7 @@ One when a diagnosis begins (`PRIORITY=4`) and one when it has ended (`5`); `SYS
 | `DOCKERNET_CAUSE`, `DOCKERNET_CONFIDENCE`, `DOCKERNET_SUMMARY`, `DOCKERNET_EVIDENCE`, `DOCKERNET_FIX` | As in `drop` lines; evidence has a line for each fact, the fix is the least disruptive one. |
 | `DOCKERNET_STATE` | `began` or `ended`. |
 | `DOCKERNET_LABEL` | The metrics' `container`. |
-| `DOCKERNET_PACKETS`, `DOCKERNET_SECONDS` | At the end: packets, and the time from the first to the last. |
+| `DOCKERNET_PACKETS`, `DOCKERNET_SECONDS` | At the end: packets (of a failure that drops nothing: events), and the time from the first to the last. |
 | `DOCKERNET_REASON`, `DOCKERNET_LOCATION`, `DOCKERNET_DEVICE`, `DOCKERNET_PUBLISHED` | Of the first packet. |
 | `CONTAINER_NAME`, `CONTAINER_ID`, `IMAGE_NAME` | As Docker's own journald driver writes them. |
 | `DOCKERNET_PROJECT`, `DOCKERNET_SERVICE` | Compose's. |

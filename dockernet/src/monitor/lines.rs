@@ -257,11 +257,14 @@ fn sentence(notice: &Notice) -> String {
     } else {
         label.clone()
     };
+    // Findings have no packet.
+    let is_finding = notice.first.packet.is_none();
+    let what = if is_finding { "event" } else { "packet" };
     let mut text = match notice.ended {
         Some(ended) => format!(
             "{whose}: {cause} ended after {}, {}",
             lasted(ended.lasted),
-            counted(ended.packets, "packet"),
+            counted(ended.packets, what),
         ),
         None => {
             let cause = &notice.first.cause;

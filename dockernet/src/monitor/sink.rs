@@ -62,7 +62,7 @@ impl Sink {
                     .values
                     .dropped(packet, &label, bytes, config.limits.series);
             }
-            None => *state.values.findings.entry(key.clone()).or_default() += 1,
+            None => *state.values.findings.entry(key.clone()).or_default() += packet.count,
         }
         let now = Instant::now();
         let (has_begun, notice) =

@@ -45,6 +45,7 @@ fn a_service_for_months() -> Result<()> {
             ),
             ("an alert fires and clears", scrape::alert),
             ("a storm is counted as nft counts it", numbers::storm),
+            ("a failure that drops nothing", numbers::finding),
             ("counting only, over its budget", numbers::over_budget),
             ("a slow scraper stops nobody", scrape::slow),
             (

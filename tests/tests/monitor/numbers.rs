@@ -4,10 +4,10 @@ use std::{path::Path, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use dockernet_tests::{
-    HOST_IP, Lab, Place,
+    HOST_IP, INTERNET_IP, Lab, Place, Run,
     monitor::{Monitor, Sample, configuration, samples, sum},
     progress,
-    traffic::{Flood, flood},
+    traffic::{Flood, Probe, flood},
 };
 
 /// A rule that counts what it drops, behind Docker's DNAT.
@@ -181,5 +181,42 @@ pub(crate) fn over_budget(lab: &mut Lab) -> Result<()> {
         monitor.tracer.lines()
     );
     balance(monitor, &page)?;
+    Ok(())
+}
+
+/// A failure that drops nothing is a diagnosis too, and stands in no sum of drops.
+pub(crate) fn finding(lab: &mut Lab) -> Result<()> {
+    const CAUSE: &str = "container-no-default-route";
+    let config = configuration(lab.folder(), super::HASTY)?;
+    let mut monitor = Monitor::start(lab, &["--config", &config])?;
+    lab.run(&Run::new("till", "sleep 1000"))?;
+    let till = Place::Container("till".into());
+    let output = lab.shell(&till, "ip route del default")?;
+    ensure!(output.success(), "{output:?}");
+    // The first reading of its counters is what later ones are compared with.
+    thread::sleep(Duration::from_millis(2500));
+    for _ in 0..3 {
+        Probe::tcp(format!("{INTERNET_IP}:80").parse()?).send(&lab.netns(&till)?)?;
+    }
+    let began = monitor.diagnosis("began", CAUSE, Duration::from_secs(10));
+    ensure!(
+        began.is_some_and(|line| line["container"]["name"] == "till"),
+        "{:?}",
+        monitor.tracer.lines()
+    );
+    monitor.wait(
+        "its events are counted",
+        Duration::from_secs(5),
+        |samples| sum(samples, "dockernet_findings_total", "container=\"till\"") >= 3.0,
+    )?;
+    ensure!(
+        monitor.sum("dockernet_drops_total", CAUSE)? == 0.0,
+        "{}",
+        monitor.page()?
+    );
+    let ended = monitor.diagnosis("ended", CAUSE, Duration::from_secs(15));
+    ensure!(ended.is_some(), "{:?}", monitor.tracer.lines());
+    lab.docker(["rm", "-f", "till"])?;
+    monitor.stop()?;
     Ok(())
 }

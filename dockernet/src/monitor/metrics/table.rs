@@ -46,11 +46,11 @@ families! {
     REMOVED: Counter "dockernet_drops_removed_series_total" []
         "What series of dockernet_drops_total held that went with their container: with it the sum never shrinks.";
     ACTIVE: Gauge "dockernet_diagnosis_active" ["cause", "container"]
-        "1 while packets die of this cause, 0 once none has for a while; alerts are made of this.";
+        "1 while packets die of this cause or its failures are seen, 0 once none was for a while; alerts are made of this.";
     DIAGNOSES: Counter "dockernet_diagnoses_total" ["cause"]
         "Diagnoses that began.";
     FINDINGS: Counter "dockernet_findings_total" ["cause", "container"]
-        "Failures seen that leave no dropped packet.";
+        "Events of failures that leave no dropped packet; they are in no other sum.";
     LAST: Gauge "dockernet_last_drop_timestamp_seconds" ["cause"]
         "When the last packet died of this cause, seconds since the epoch.";
     BENIGN: Counter "dockernet_benign_drops_total" ["noise"]
