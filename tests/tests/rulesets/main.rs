@@ -27,7 +27,7 @@ use dockernet_tests::{can_run, progress};
 use self::{compare::Tally, rng::Rng, world::World};
 
 /// Rulesets of a quick run, and of a full one.
-const QUICK: u64 = 24;
+const QUICK: u64 = 20;
 const FULL: u64 = 300;
 
 #[test]

@@ -285,8 +285,9 @@ mod tests {
         six.src[15] = 1;
         for tuple in [sample(6), sample(17), sample(ICMP), six] {
             let answers = answers(&answer(7, &tuple), 7);
+            assert!(matches!(&answers[..], [Answer::Entry(_)]), "{answers:?}");
             let [Answer::Entry(entry)] = &answers[..] else {
-                panic!("{answers:?}");
+                continue;
             };
             assert_eq!(entry.original, tuple);
             assert_eq!(

@@ -1,5 +1,6 @@
 //! A packet's walk through the chains of a hook.
 
+mod hook;
 mod order;
 mod view;
 mod walk;
@@ -10,8 +11,8 @@ use super::{
     packet::{CtState, Env, FlowPacket},
     target::{NatTarget, Target},
 };
+pub(super) use hook::candidates;
 pub(super) use view::before_conntrack;
-pub(super) use walk::candidates;
 
 /// A rule on the way to the one that decided.
 #[derive(Clone, Debug, PartialEq, Eq)]

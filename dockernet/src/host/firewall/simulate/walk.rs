@@ -1,191 +1,15 @@
-//! The walk itself: every way the packet may take, in one pass.
+//! The walk through one base chain: every way the packet may take, in one pass.
 
-use std::borrow::Cow;
-
-use super::{
-    Backend, Base, ChainKind, CtState, Dropped, Env, Family, Firewall, FlowPacket, Rule, Site,
-    Step, Table, Target,
-    order::{self, Seat},
-    view,
-};
+use super::{Backend, Base, Dropped, Rule, Step, Table, Target, hook::Walked};
 use crate::host::firewall::{
     eval::{Context, Truth},
     matching::{Elements, Key},
     model::{Chain, Policy},
-    target::{NatTarget, Verdict},
+    target::Verdict,
 };
 
 /// Jumps deeper than the kernel allows (`NFT_JUMP_STACK_SIZE` is 16).
 const DEPTH: usize = 32;
-/// Rules looked at for one packet. Damaged text could make chains that never end.
-const BUDGET: u32 = 400_000;
-
-/// What a walk found.
-#[derive(Default)]
-pub(in crate::host::firewall) struct Walked {
-    /// What may drop the packet, in the order the kernel asks.
-    pub(in crate::host::firewall) drops: Vec<Dropped>,
-    /// Whether a way leads past all chains.
-    pub(in crate::host::firewall) survives: bool,
-    /// Address translations on the way, in order, with whether each is certainly done, and its rule.
-    pub(in crate::host::firewall) nat: Vec<(NatTarget, bool, String)>,
-    /// First rule that could not be told.
-    pub(in crate::host::firewall) first_doubt: Option<String>,
-    /// The rules make no sense or are too many: nothing can be told.
-    pub(in crate::host::firewall) gave_up: bool,
-}
-
-/// Everything at `site` that may drop the packet.
-pub(in crate::host::firewall) fn candidates(
-    firewall: &Firewall,
-    packet: &FlowPacket,
-    site: &Site,
-    env: &dyn Env,
-) -> Walked {
-    let seats = order::seats(firewall, packet, site);
-    let changed = order::changed(&seats);
-    let untracks = order::untracks(&seats);
-    let mut walked = Walked {
-        survives: true,
-        ..Walked::default()
-    };
-    let mut budget = BUDGET;
-    let mut marks = Marks {
-        packet: packet.mark,
-        flow: packet.ct_mark,
-    };
-    // Whether a NAT chain has translated: then no other is asked.
-    let mut translated = Truth::No;
-    for group in seats.chunk_by(|a, b| a.at == b.at) {
-        // Which of several tables of one priority comes first depends on the order they were made in.
-        let writers = group.iter().filter(|seat| seat.marks).count();
-        let mixed = group.len() > 1 && writers > 0;
-        let mut after = if mixed { Marks::default() } else { marks };
-        let dropped_before = walked.drops.len();
-        let (mut ended, mut dropping) = (false, 0);
-        for seat in group {
-            let Some(seen) = Seen::by(packet, seat, site, untracks, translated) else {
-                continue;
-            };
-            let (nats, drops) = (walked.nat.len(), walked.drops.len());
-            let alone = !mixed || writers == 1 && seat.marks;
-            let before = if alone { marks } else { Marks::default() };
-            let mut walk = Walk {
-                backend: seat.backend,
-                table: seat.table,
-                base: seat.base,
-                context: Context {
-                    packet: &seen.packet,
-                    hook: seat.base.hook,
-                    family: seat.table.family,
-                    changed: &changed,
-                    env,
-                    mark: before.packet,
-                    ct_mark: before.flow,
-                },
-                path: Vec::new(),
-                doubts: Vec::new(),
-                alive: drops == 0,
-                walked: &mut walked,
-                accepted: false,
-                exits: 0,
-                budget: &mut budget,
-            };
-            let survives = walk.base_chain(seat.chain, seen.sure);
-            if alone {
-                after = Marks {
-                    packet: walk.context.mark,
-                    flow: walk.context.ct_mark,
-                };
-                if !seen.sure {
-                    after = after.or(before);
-                }
-            }
-            if seat.base.kind == ChainKind::Nat && walked.nat.len() > nats {
-                let sure = walked.nat.iter().skip(nats).any(|(_, sure, _)| *sure);
-                translated = if sure { Truth::Yes } else { Truth::Maybe };
-            }
-            dropping += usize::from(walked.drops.len() > drops);
-            ended |= !survives && seen.sure;
-            if walked.gave_up {
-                return walked;
-            }
-        }
-        marks = after;
-        // Where two chains of one priority may drop it, which is asked first is not known.
-        if dropping > 1 {
-            for each in walked.drops.iter_mut().skip(dropped_before) {
-                each.certain = false;
-            }
-        }
-        // Nothing gets past a priority where all ways end.
-        if ended {
-            walked.survives = false;
-            break;
-        }
-    }
-    walked
-}
-
-/// Marks of the packet and of its flow.
-#[derive(Clone, Copy, Default)]
-struct Marks {
-    packet: Option<u32>,
-    flow: Option<u32>,
-}
-
-impl Marks {
-    /// What is known if either may be.
-    fn or(self, other: Self) -> Self {
-        Self {
-            packet: self.packet.filter(|_| self.packet == other.packet),
-            flow: self.flow.filter(|_| self.flow == other.flow),
-        }
-    }
-}
-
-/// The packet as a base chain sees it.
-struct Seen<'a> {
-    packet: Cow<'a, FlowPacket>,
-    /// Whether it certainly sees the packet.
-    sure: bool,
-}
-
-impl<'a> Seen<'a> {
-    /// `None` if it does not see it.
-    fn by(
-        packet: &'a FlowPacket,
-        seat: &Seat<'_>,
-        site: &Site,
-        untracks: bool,
-        translated: Truth,
-    ) -> Option<Self> {
-        /// `IPS_CONFIRMED`: not the flow's first packet.
-        const CONFIRMED: u32 = 8;
-        let (base, nat) = (seat.base, seat.base.kind == ChainKind::Nat);
-        let mut seen = view::seen_by(packet, base.hook, seat.at, nat);
-        if seat.table.family == Family::Bridge {
-            seen = view::in_bridge(seen, site.family == Some(Family::Bridge));
-        }
-        if untracks && seen.ct_state.0 & !CtState::NO_FLOW.0 == 0 {
-            seen.to_mut().ct_state = CtState::NO_FLOW;
-        }
-        let mut sure = seat.sees == Truth::Yes
-            && !(packet.is_ipv6().is_none() && order::of_one_version(seat.table));
-        if nat {
-            // Errors are translated as their flow is, without asking.
-            let error = matches!(packet.proto, Some(1 | 58));
-            let related = if error { 0 } else { CtState::RELATED.0 };
-            let states = seen.ct_state.0 & (CtState::NEW.0 | related);
-            let (known, value) = seen.ct_status;
-            if states == 0 || known & value & CONFIRMED != 0 || translated == Truth::Yes {
-                return None;
-            }
-            sure &= seen.ct_state == CtState::NEW && translated == Truth::No;
-        }
-        Some(Self { packet: seen, sure })
-    }
-}
 
 /// Where a rule leads, besides out of the base chain.
 #[derive(Clone, Copy)]
@@ -196,26 +20,27 @@ struct Ways {
     back: bool,
 }
 
-struct Walk<'a, 'b> {
-    backend: Backend,
-    table: &'a Table,
-    base: &'a Base,
-    context: Context<'b>,
-    path: Vec<Step>,
-    doubts: Vec<String>,
+/// A base chain that is being walked.
+pub(super) struct Walk<'a, 'b> {
+    pub(super) backend: Backend,
+    pub(super) table: &'a Table,
+    pub(super) base: &'a Base,
+    pub(super) context: Context<'b>,
+    pub(super) path: Vec<Step>,
+    pub(super) doubts: Vec<String>,
     /// Whether the packet certainly came to this base chain.
-    alive: bool,
-    walked: &'b mut Walked,
+    pub(super) alive: bool,
+    pub(super) walked: &'b mut Walked,
     /// Whether a way leads on to the next base chain.
-    accepted: bool,
+    pub(super) accepted: bool,
     /// How many times a way left this base chain.
-    exits: usize,
-    budget: &'b mut u32,
+    pub(super) exits: usize,
+    pub(super) budget: &'b mut u32,
 }
 
 impl<'a> Walk<'a, '_> {
     /// Walks a base chain, its policy included. Tells whether a way leads past it.
-    fn base_chain(&mut self, chain: &'a Chain, sure: bool) -> bool {
+    pub(super) fn base_chain(&mut self, chain: &'a Chain, sure: bool) -> bool {
         if self.chain(chain, sure) {
             match self.base.policy {
                 Policy::Accept => return true,
