@@ -76,7 +76,7 @@ impl Confusion {
             format!("\nFailed: {}.\n", self.failed.join(", "))
         };
         format!(
-            "# What is told of each fault\n\nWritten by `cargo xtask test --full` on {when}: {} runs of the scenarios in tests/scenarios and the pairs in tests/pairs.toml. In each, healthy traffic\ncame first, and had to pass without a line. Packets of shown drops (`--scope containers`): {right} with a cause that was at work, {unnamed} unexplained, {wrong} with\nanother cause.\n{failed}\n| at work | runs | told |\n|---|---|---|\n{table}",
+            "# What is told of each fault\n\nWritten by `cargo xtask test` (each fault once, on one of the engines; with `--full` on each) on {when}: {} runs of the scenarios in tests/scenarios and the pairs in tests/pairs. In each, healthy traffic\ncame first, and had to pass without a line. Packets of shown drops (`--scope containers`): {right} with a cause that was at work, {unnamed} unexplained, {wrong} with\nanother cause.\n{failed}\n| at work | runs | told |\n|---|---|---|\n{table}",
             self.runs
         )
     }

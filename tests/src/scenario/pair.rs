@@ -14,12 +14,12 @@ struct Pairs {
     pairs: Vec<[String; 2]>,
 }
 
-/// Reads `pairs.toml`, and each of its pairs as one scenario.
+/// Reads `pairs/pairs.toml`, and each of its pairs as one scenario.
 ///
 /// # Errors
 /// The file is none, or names a scenario that cannot be read, or two that need different daemons.
 pub fn pairs() -> Result<Vec<Scenario>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pairs.toml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pairs/pairs.toml");
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let pairs: Pairs = toml::from_str(&text).with_context(|| path.display().to_string())?;
     pairs

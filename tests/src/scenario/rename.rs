@@ -40,8 +40,21 @@ impl Rename {
         }
     }
 
-    /// The text with those.
+    /// The text with those. Causes keep their ids, whatever words those are made of.
     pub(super) fn apply(&self, text: &str) -> String {
+        text.split_inclusive('\n')
+            .map(|line| {
+                let is_ids = ["cause", "also"].iter().any(|key| line.starts_with(key));
+                if is_ids {
+                    line.to_owned()
+                } else {
+                    self.line(line)
+                }
+            })
+            .collect()
+    }
+
+    fn line(&self, text: &str) -> String {
         let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
         let mut out = String::new();
         for piece in text.split_inclusive(|letter| !is_word(letter)) {
@@ -83,6 +96,15 @@ mod tests {
         assert_eq!(
             Rename::beside(shared).apply(TEXT),
             "name = \"web\" # br-lanb, ${ip:web@lanb}, 30001:80, 10001000, website, /www"
+        );
+    }
+
+    #[test]
+    fn causes_keep_their_ids() {
+        let text = "to = \"lan\"\ncause = [\"subnet-overlaps-lan\"]\nalso = [\"web\"]\n";
+        assert_eq!(
+            Rename::by_seed(3).apply(text),
+            text.replacen("lan", "lan13", 1)
         );
     }
 

@@ -55,7 +55,9 @@ pub(crate) fn verb(list: &[String], brief: bool, filter: &[OsString]) -> Result<
             environment: slow(environment(engines)),
             files: files.clone(),
             // Scenarios are read where they were when the tests were built.
-            folders: vec![project::root().join("tests/scenarios")],
+            folders: ["tests/scenarios", "tests/pairs"]
+                .map(|folder| project::root().join(folder))
+                .to_vec(),
         };
         let outcome = one(series, engines, &job)
             .with_context(|| format!("kernel {series}"))
