@@ -114,12 +114,15 @@ fn settle(entry: *const u8, towards: u8) {
 /// Forgets both directions of the flow that had this memory before, should it have looked the same.
 #[inline(always)]
 fn unsettle(entry: *const u8) {
+    let word = word(entry);
     for towards in [direction::ORIGINAL, direction::REPLY] {
-        if is_settled(entry, towards) {
-            let (slot, _) = settled(entry as u64, 0, towards);
-            if let Some(place) = DOCKERNET_SETTLED.get_ptr_mut(slot) {
-                // SAFETY: a map value; a u64 is written at once.
-                unsafe { place.write_volatile(0) };
+        let (slot, mark) = settled(entry as u64, word, towards);
+        if let Some(place) = DOCKERNET_SETTLED.get_ptr_mut(slot) {
+            // SAFETY: a map value; a u64 is read and written at once.
+            unsafe {
+                if place.read_volatile() == mark {
+                    place.write_volatile(0);
+                }
             }
         }
     }

@@ -8,6 +8,7 @@
 mod choice;
 mod cleanup;
 mod container;
+mod counted_drop;
 mod daemon;
 mod dropper;
 mod engine;
@@ -33,6 +34,7 @@ mod wires;
 
 pub use choice::{engines_of_run, is_full, seed};
 pub use container::Run;
+pub use counted_drop::CountedDrop;
 pub use daemon::DaemonOptions;
 pub use engine::{Engine, engines};
 pub use evidence::Evidence;

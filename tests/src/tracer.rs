@@ -313,6 +313,18 @@ impl Finished {
         self.of_type("drop")
     }
 
+    /// Milliseconds from each new device's link event until `--nat -v` watched it, as it says.
+    #[must_use]
+    pub fn watched_after_ms(&self) -> Vec<f64> {
+        self.stderr
+            .lines()
+            .filter_map(|line| {
+                let (_, rest) = line.split_once("for NAT, ")?;
+                rest.split_once(" ms")?.0.parse().ok()
+            })
+            .collect()
+    }
+
     /// The last ledger.
     ///
     /// # Errors

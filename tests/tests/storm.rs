@@ -2,9 +2,9 @@
 
 use std::{thread, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use dockernet_tests::{
-    Engine, Finished, HOST_IP, Lab, LabOptions, Place, Run, Tracer, can_run, group, progress,
+    CountedDrop, Engine, Finished, HOST_IP, Lab, LabOptions, Run, Tracer, can_run, group, progress,
     traffic::{Flood, flood},
 };
 use nix::sys::signal::Signal;
@@ -26,43 +26,22 @@ fn every_packet_of_a_storm_is_counted() -> Result<()> {
 }
 
 fn plain(lab: &mut Lab) -> Result<()> {
-    rule(lab)?;
+    let rule = CountedDrop::make(lab, "forward", 5000)?;
     let tracer = Tracer::start(lab, &[])?;
     storm(lab)?;
-    judge(lab, &tracer.stop()?)
+    judge(lab, rule, &tracer.stop()?)
 }
 
 /// The tool does not run for most of the storm: detail may be lost, no count.
 fn starved(lab: &mut Lab) -> Result<()> {
-    rule(lab)?;
+    let rule = CountedDrop::make(lab, "forward", 5000)?;
     let tracer = Tracer::start(lab, &[])?;
     tracer.signal(Signal::SIGSTOP)?;
     let sent = storm(lab);
     tracer.signal(Signal::SIGCONT)?;
     sent?;
     thread::sleep(Duration::from_secs(1));
-    judge(lab, &tracer.stop()?)
-}
-
-/// A rule that counts what it drops, behind Docker's DNAT.
-fn rule(lab: &Lab) -> Result<()> {
-    let script = "nft delete table inet storm 2>/dev/null || true
-        nft -f - <<END
-table inet storm {
-    counter dropped { }
-    chain forward {
-        type filter hook forward priority -10;
-        udp dport 5000 counter name dropped drop
-    }
-}
-END";
-    let output = lab.shell(&Place::Host, script)?;
-    ensure!(
-        output.success(),
-        "making the rule failed: {}",
-        output.stderr
-    );
-    Ok(())
+    judge(lab, rule, &tracer.stop()?)
 }
 
 fn storm(lab: &Lab) -> Result<u64> {
@@ -78,20 +57,11 @@ fn storm(lab: &Lab) -> Result<u64> {
     )
 }
 
-fn counter(lab: &Lab) -> Result<u64> {
-    let text = lab
-        .shell(&Place::Host, "nft list counter inet storm dropped")?
-        .stdout;
-    text.split_once("packets ")
-        .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok())
-        .with_context(|| format!("nft lists no counter: {text}"))
-}
-
 /// The rule's packets are told by drop lines, or lost (counted without detail), or missed (the kernel did not run our
 /// program): nothing else. `lost` and `missed` are totals, so drops of other origin may be among them; there are no
 /// more of those than the ledger shows.
-fn judge(lab: &Lab, finished: &Finished) -> Result<()> {
-    let truth = counter(lab)?;
+fn judge(lab: &Lab, rule: CountedDrop, finished: &Finished) -> Result<()> {
+    let truth = rule.packets(lab)?;
     let ledger = finished.ledger()?;
     ensure!(
         truth >= 1_000_000,

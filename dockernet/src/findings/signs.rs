@@ -37,7 +37,7 @@ pub(super) enum Sign {
     Xdp(u32),
 }
 
-/// The signs in what a container's namespace counted. `is_paused`: all its containers are.
+/// The signs in what a container's namespace counted. `is_paused`: a container in it is.
 pub(super) fn of_container(counted: Counters, is_paused: bool) -> Vec<(Sign, u64)> {
     let frozen = if is_paused { counted.in_delivers } else { 0 };
     let all = [

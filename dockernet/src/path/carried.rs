@@ -11,7 +11,7 @@ use super::{
 use crate::{
     host::proxies::Proxies,
     inventory::Inventory,
-    model::{JourneyEnd, NetnsKey, Way},
+    model::{JourneyEnd, Way},
 };
 
 /// A docker-proxy.
@@ -42,7 +42,7 @@ pub(super) fn note(
         return;
     }
     if flow.carrier.is_none() {
-        flow.carrier = Some(carrier(flow, inventory.host_key(), proxies, inventory));
+        flow.carrier = Some(carrier(flow, proxies, inventory));
     }
     if let Some(Some(carrier)) = &flow.carrier {
         ending.sentence = format!(
@@ -52,16 +52,11 @@ pub(super) fn note(
     }
 }
 
-fn carrier(
-    flow: &Flow,
-    host: NetnsKey,
-    proxies: &mut Proxies,
-    inventory: &Inventory,
-) -> Option<Carrier> {
+fn carrier(flow: &Flow, proxies: &mut Proxies, inventory: &Inventory) -> Option<Carrier> {
     let protocol = protocol(&flow.forward);
     let (address, port) = flow.forward.dst;
     inventory.published(&protocol, address, port)?;
-    let inum = inventory.netns(host)?.inum;
+    let inum = inventory.netns(inventory.host_key())?.inum;
     let (pid, proxy) = proxies.listening(inum, &protocol, SocketAddr::new(address, port))?;
     let to = inventory
         .container_by_address(proxy.container.ip())

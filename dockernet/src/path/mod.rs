@@ -228,8 +228,7 @@ impl Follower {
                     continue;
                 }
                 carried::note(flow, &traveller, &mut ending, &mut self.proxies, inventory);
-                travel::settle(flow, &traveller, &ending, inventory);
-                events.push(lines::journey(flow, &traveller, &ending, clock, inventory));
+                events.push(travel::settle(flow, &traveller, &ending, clock, inventory));
             }
             if wanted {
                 events.extend(lines::silence(flow, now_ns, SILENCE_NS, clock));
@@ -262,8 +261,7 @@ impl Follower {
                     ending.sentence = "still under way when the tracer stopped".to_owned();
                 }
                 carried::note(flow, &traveller, &mut ending, &mut self.proxies, inventory);
-                travel::settle(flow, &traveller, &ending, inventory);
-                events.push(lines::journey(flow, &traveller, &ending, clock, inventory));
+                events.push(travel::settle(flow, &traveller, &ending, clock, inventory));
             }
             sums.push(lines::sum(flow, inventory));
         }

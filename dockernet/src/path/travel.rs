@@ -8,8 +8,9 @@ use super::{
     packet::{Fit, Traveller},
 };
 use crate::{
+    bpf::clock::Clock,
     inventory::Inventory,
-    model::{JourneyEnd, Way},
+    model::{JourneyEnd, PathEvent, Way},
 };
 
 /// Puts an observation where it belongs: to a packet under way, or a new one. `most`: packets of a flow under way.
@@ -88,13 +89,14 @@ fn start(flow: &mut Flow, way: Way, seen: &Observation, most: usize) {
     flow.under_way.push(traveller);
 }
 
-/// Enters a finished journey into its flow's books.
+/// Enters a finished journey into its flow's books, and tells it.
 pub(super) fn settle(
     flow: &mut Flow,
     traveller: &Traveller,
     ending: &Ending,
+    clock: Clock,
     inventory: &Inventory,
-) {
+) -> PathEvent {
     let [forward, back] = &mut flow.sums;
     match traveller.way {
         Way::Forward => {
@@ -117,4 +119,5 @@ pub(super) fn settle(
             }
         }
     }
+    lines::journey(flow, traveller, ending, clock, inventory)
 }

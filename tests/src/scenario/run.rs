@@ -13,6 +13,7 @@ use super::{
 use crate::{
     evidence::Evidence,
     lab::Lab,
+    server::Server,
     tracer::{Finished, Tracer},
 };
 
@@ -32,15 +33,45 @@ pub struct Report {
 /// # Errors
 /// What went otherwise than the scenario says.
 pub fn run(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report> {
+    around(lab, scenario, |lab| phases(lab, scenario, with_tool))
+}
+
+/// What every run of a scenario needs before and after it.
+fn around<T>(
+    lab: &mut Lab,
+    scenario: &Scenario,
+    what: impl FnOnce(&mut Lab) -> Result<T>,
+) -> Result<T> {
     if scenario.list_path {
         lab.list_path(true)?;
     }
-    let result = phases(lab, scenario, with_tool);
+    let result = what(lab);
     if scenario.list_path {
         lab.list_path(false)?;
     }
     phase::steps(lab, &scenario.teardown).ok();
     result
+}
+
+/// The servers that stay, and those of the phase.
+type Servers = (Vec<Server>, Vec<Server>);
+
+/// From nothing to the moment before the fault, with healthy traffic on the way.
+fn to_the_fault(
+    lab: &mut Lab,
+    scenario: &Scenario,
+    healthy: impl FnOnce(&Lab) -> Result<()>,
+) -> Result<Servers> {
+    phase::topology(lab, scenario, Only::Healthy).context("bringing up the topology")?;
+    phase::steps(lab, &scenario.setup).context("setting up")?;
+    let servers = phase::servers(lab, scenario, None)?;
+    let of_healthy = phase::servers(lab, scenario, Some(Only::Healthy))?;
+    // A first exchange may race with what a container's start leaves in flight (addresses, neighbours).
+    std::thread::sleep(Duration::from_millis(300));
+    healthy(lab).context("healthy")?;
+    drop(of_healthy);
+    phase::topology(lab, scenario, Only::Faulty).context("changing the topology")?;
+    Ok((servers, phase::servers(lab, scenario, Some(Only::Faulty))?))
 }
 
 /// The same fault, with `path` following the scenario's failing traffic: its packet's journey has to end where the packet died.
@@ -52,28 +83,14 @@ pub fn follow(lab: &mut Lab, scenario: &Scenario) -> Result<bool> {
     let Some(step) = phase::failing(scenario) else {
         return Ok(false);
     };
-    let step = step.clone();
-    if scenario.list_path {
-        lab.list_path(true)?;
-    }
-    let result = followed(lab, scenario, &step);
-    if scenario.list_path {
-        lab.list_path(false)?;
-    }
-    phase::steps(lab, &scenario.teardown).ok();
-    result.map(|()| true)
+    around(lab, scenario, |lab| followed(lab, scenario, step))?;
+    Ok(true)
 }
 
 fn followed(lab: &mut Lab, scenario: &Scenario, step: &TrafficStep) -> Result<()> {
-    phase::topology(lab, scenario, Only::Healthy).context("bringing up the topology")?;
-    phase::steps(lab, &scenario.setup).context("setting up")?;
-    let _servers = phase::servers(lab, scenario, None)?;
-    let healthy = phase::servers(lab, scenario, Some(Only::Healthy))?;
-    std::thread::sleep(Duration::from_millis(300));
-    phase::traffic(lab, scenario, Only::Healthy)?;
-    drop(healthy);
-    phase::topology(lab, scenario, Only::Faulty).context("changing the topology")?;
-    let _faulty = phase::servers(lab, scenario, Some(Only::Faulty))?;
+    let _servers = to_the_fault(lab, scenario, |lab| {
+        phase::traffic(lab, scenario, Only::Healthy).map(drop)
+    })?;
     let target = phase::target(lab, step)?;
     let tracer = Tracer::start(lab, &["path", "--to", &target, "--scope", "host"])?;
     phase::steps(lab, &scenario.fault).context("breaking it")?;
@@ -86,16 +103,8 @@ fn followed(lab: &mut Lab, scenario: &Scenario, step: &TrafficStep) -> Result<()
 }
 
 fn phases(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report> {
-    phase::topology(lab, scenario, Only::Healthy).context("bringing up the topology")?;
-    phase::steps(lab, &scenario.setup).context("setting up")?;
-    let _servers = phase::servers(lab, scenario, None)?;
-    let healthy = phase::servers(lab, scenario, Some(Only::Healthy))?;
-    // A first exchange may race with what a container's start leaves in flight (addresses, neighbours).
-    std::thread::sleep(Duration::from_millis(300));
-    silent_phase(lab, scenario, with_tool).context("healthy")?;
-    drop(healthy);
-    phase::topology(lab, scenario, Only::Faulty).context("changing the topology")?;
-    let faulty = phase::servers(lab, scenario, Some(Only::Faulty))?;
+    let (_servers, faulty) =
+        to_the_fault(lab, scenario, |lab| silent_phase(lab, scenario, with_tool))?;
     let report = faulty_phase(lab, scenario, with_tool).context("faulty")?;
     drop(faulty);
     if !scenario.heal.is_empty() {

@@ -2,37 +2,19 @@
 
 use std::{path::Path, thread, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use dockernet_tests::{
-    HOST_IP, INTERNET_IP, Lab, Place, Run,
+    CountedDrop, HOST_IP, INTERNET_IP, Lab, Place, Run,
     monitor::{Monitor, Sample, configuration, samples, sum},
     progress,
     traffic::{Flood, Probe, flood},
 };
 
-/// A rule that counts what it drops, behind Docker's DNAT.
-fn rule(lab: &Lab) -> Result<()> {
-    let script = "nft delete table inet storm 2>/dev/null || true
-        nft 'table inet storm { counter dropped { }; chain forward { type filter hook forward priority -10; udp dport 5000 counter name dropped drop; }; }'";
-    let output = lab.shell(&Place::Host, script)?;
-    ensure!(
-        output.success(),
-        "making the rule failed: {}",
-        output.stderr
-    );
-    Ok(())
-}
-
-fn counter(lab: &Lab) -> Result<f64> {
-    let text = lab
-        .shell(
-            &Place::Host,
-            "nft list counter inet storm dropped; nft delete table inet storm",
-        )?
-        .stdout;
-    text.split_once("packets ")
-        .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok())
-        .with_context(|| format!("nft lists no counter: {text}"))
+/// What the rule has dropped, as the page's numbers are; it is taken away.
+fn dropped(lab: &Lab, rule: CountedDrop) -> Result<f64> {
+    let packets = rule.packets(lab)?;
+    CountedDrop::remove(lab)?;
+    Ok(u32::try_from(packets)?.into())
 }
 
 fn send(lab: &Lab, count: u64) -> Result<u64> {
@@ -83,7 +65,7 @@ fn balance(monitor: Monitor, page: &Path) -> Result<Vec<Sample>> {
 }
 
 pub(crate) fn storm(lab: &mut Lab) -> Result<()> {
-    rule(lab)?;
+    let rule = CountedDrop::make(lab, "forward", 5000)?;
     let folder = tempfile::tempdir()?;
     let page = folder.path().join("last.prom");
     let monitor = Monitor::start(lab, &["--textfile", &page.display().to_string()])?;
@@ -91,7 +73,7 @@ pub(crate) fn storm(lab: &mut Lab) -> Result<()> {
     // What is on its way comes.
     thread::sleep(Duration::from_secs(2));
     let scraped = monitor.sum("dockernet_drops_total", "container=\"target\"")?;
-    let truth = counter(lab)?;
+    let truth = dropped(lab, rule)?;
     let samples = balance(monitor, &page)?;
     let told = sum(&samples, "dockernet_drops_total", "container=\"target\"");
     let lost = sum(&samples, "dockernet_unattributed_drops_total", "");
@@ -135,7 +117,7 @@ pub(crate) fn over_budget(lab: &mut Lab) -> Result<()> {
         lab.folder(),
         "[budget]\ncpu = \"100%\"\nmemory = \"1MiB\"\n",
     )?;
-    rule(lab)?;
+    let rule = CountedDrop::make(lab, "forward", 5000)?;
     let folder = tempfile::tempdir()?;
     let page = folder.path().join("last.prom");
     let textfile = page.display().to_string();
@@ -154,7 +136,7 @@ pub(crate) fn over_budget(lab: &mut Lab) -> Result<()> {
         sum(samples, "dockernet_detail_enabled", "") == 0.0
     })?;
     send(lab, 100_000)?;
-    let truth = counter(lab)?;
+    let truth = dropped(lab, rule)?;
     monitor.wait("all are counted", Duration::from_secs(20), |samples| {
         let told = sum(samples, "dockernet_drops_total", "container=\"target\"");
         told + sum(samples, "dockernet_missed_drops_total", "") >= truth

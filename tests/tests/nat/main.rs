@@ -19,8 +19,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use dockernet_tests::{
-    DaemonOptions, Engine, HOST_IP, HOST_IP6, INTERNET_IP, Lab, LabOptions, Netns, OUTSIDE_IP,
-    Place, Run, Server, ServerKind, Tracer, can_run, engines, group, progress,
+    DaemonOptions, Engine, Finished, HOST_IP, HOST_IP6, INTERNET_IP, Lab, LabOptions, Netns,
+    OUTSIDE_IP, Place, Run, Server, ServerKind, Tracer, can_run, engines, group, progress,
     traffic::{Probe, Proto},
 };
 use serde_json::{Value, json};
@@ -264,12 +264,9 @@ fn tuples(lab: &mut Lab) -> Result<()> {
             20,
         )?;
     }
-    let events = events.read()?;
-    let mut table = list(lab)?;
-    table.extend(events.iter().cloned());
-    let finished = tracer.stop()?;
-    let lines: Vec<&Value> = finished.of_type("nat").collect();
-    agree(&lines, &table, &events)?;
+    let account = account(lab, tracer, events)?;
+    let lines: Vec<&Value> = account.finished.of_type("nat").collect();
+    let (finished, table) = (&account.finished, &account.table);
     ensure!(
         table.len() >= 2600,
         "only {} translated entries",
@@ -308,6 +305,28 @@ fn tuples(lab: &mut Lab) -> Result<()> {
     );
     progress(&format!("{} entries, {} lines", table.len(), lines.len()));
     Ok(())
+}
+
+/// A run that has ended, and conntrack's own account of it.
+pub(crate) struct Account {
+    pub finished: Finished,
+    pub table: BTreeSet<Entry>,
+    pub events: Vec<Entry>,
+}
+
+/// Ends a run, and demands that what it told is what conntrack has.
+pub(crate) fn account(lab: &Lab, tracer: Tracer, events: Events) -> Result<Account> {
+    let events = events.read()?;
+    let mut table = list(lab)?;
+    table.extend(events.iter().cloned());
+    let finished = tracer.stop()?;
+    let lines: Vec<&Value> = finished.of_type("nat").collect();
+    agree(&lines, &table, &events)?;
+    Ok(Account {
+        finished,
+        table,
+        events,
+    })
 }
 
 /// What was told is what conntrack holds, and each direction of it was told once: as often as conntrack made the entry, as ports
@@ -359,12 +378,8 @@ fn hairpin(lab: &mut Lab) -> Result<()> {
     let events = Events::listen(lab)?;
     connect(&web, end(HOST_IP, 10001)?, 100)?;
     connect(lab.host(), end("127.0.0.1", 10001)?, 100)?;
-    let events = events.read()?;
-    let mut table = list(lab)?;
-    table.extend(events.iter().cloned());
-    let finished = tracer.stop()?;
-    let lines: Vec<&Value> = finished.of_type("nat").collect();
-    agree(&lines, &table, &events)?;
+    let account = account(lab, tracer, events)?;
+    let lines: Vec<&Value> = account.finished.of_type("nat").collect();
     let from = |name: &Value| {
         let lines = lines
             .iter()

@@ -11,10 +11,7 @@ use anyhow::{Context, Result, ensure};
 use dockernet_tests::{HOST_IP, INTERNET_IP, Lab, Netns, Place, ServerKind, Tracer, progress};
 use serde_json::Value;
 
-use crate::{
-    agree, connect, echo, end, succeed,
-    table::{Events, list},
-};
+use crate::{account, connect, echo, end, succeed, table::Events};
 
 /// More than two device MTUs.
 const LARGE: usize = 4_000;
@@ -83,12 +80,9 @@ pub(crate) fn told_once(lab: &mut Lab) -> Result<()> {
     }
 
     drop(taps);
-    let events = events.read()?;
-    let mut table = list(lab)?;
-    table.extend(events.iter().cloned());
-    let finished = tracer.stop()?;
-    let lines: Vec<&Value> = finished.of_type("nat").collect();
-    agree(&lines, &table, &events)?;
+    let account = account(lab, tracer, events)?;
+    let lines: Vec<&Value> = account.finished.of_type("nat").collect();
+    let (events, table) = (&account.events, &account.table);
     for (port, most) in [(10053, 40), (7, 20), (4445, 10), (10001, 50)] {
         let end = format!(" {port}");
         // Two sockets of so many may have been given the same port, one after the other.

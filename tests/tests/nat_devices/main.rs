@@ -112,18 +112,7 @@ fn first_packets(lab: &mut Lab) -> Result<()> {
         lab.docker(["rm", "-f", &name])?;
         lab.docker(["network", "rm", &name])?;
     }
-    let spans: Vec<f64> = finished
-        .stderr
-        .lines()
-        .filter_map(|line| {
-            line.split_once("for NAT, ")?
-                .1
-                .split_once(" ms")?
-                .0
-                .parse()
-                .ok()
-        })
-        .collect();
+    let spans = finished.watched_after_ms();
     ensure!(spans.len() >= 8, "devices that came: {}", finished.stderr);
     let slowest = spans.iter().copied().fold(0.0, f64::max);
     ensure!(slowest <= SOON_MS, "watched after {spans:?} ms");

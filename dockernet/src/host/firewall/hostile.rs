@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{
-    Backend, Engine, Family, Firewall, FlowPacket, Hook, Ruleset, Site, attribute, iptables, moved,
-    nft, nft_text::Texts, simulate, translate,
+    Backend, Engine, Env, Family, Firewall, FlowPacket, Hook, Ruleset, Site, attribute, iptables,
+    moved, nft, nft_text::Texts, simulate, translate,
 };
 
 pub(crate) fn nft(json: &str, listing: &str) {
@@ -33,6 +33,11 @@ fn ask(ruleset: Ruleset) {
         rulesets: vec![ruleset],
         notes: Vec::new(),
     };
+    every_question(&firewall, &Vec::<ipnet::IpNet>::new());
+}
+
+/// All that is ever asked of a firewall; whatever it is, there is an answer. `host`: what only the host knows.
+pub(crate) fn every_question(firewall: &Firewall, host: &dyn Env) {
     let known = FlowPacket {
         proto: Some(6),
         src: Some(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 20))),
@@ -44,7 +49,6 @@ fn ask(ruleset: Ruleset) {
         mark: Some(0),
         ..FlowPacket::default()
     };
-    let host: Vec<ipnet::IpNet> = Vec::new();
     for packet in [known, FlowPacket::default()] {
         for hook in [
             Hook::Ingress,
@@ -55,16 +59,18 @@ fn ask(ruleset: Ruleset) {
             Hook::Postrouting,
             Hook::Egress,
         ] {
-            let _ = simulate(&firewall, &packet, hook, &host);
-            let _ = translate(&firewall, &packet, hook, &host);
-            let mut site = Site::new(hook);
-            site.bridge = true;
-            site.engine = Some(Engine::Nft);
-            let found = attribute(None, &firewall, &packet, &site, &host);
-            let _ = found.map(|found| (found.place(), crate::model::Rule::from(&found)));
+            let _ = simulate(firewall, &packet, hook, host);
+            let _ = translate(firewall, &packet, hook, host);
+            for bridge in [false, true] {
+                let mut site = Site::new(hook);
+                site.bridge = bridge;
+                site.engine = Some(Engine::Nft);
+                let found = attribute(None, firewall, &packet, &site, host);
+                let _ = found.map(|found| (found.place(), crate::model::Rule::from(&found)));
+            }
         }
     }
-    let _ = moved(&Firewall::default(), &firewall);
+    let _ = moved(&Firewall::default(), firewall);
     let _ = (
         firewall.docker_user_rules(),
         firewall.dnat_targets(),
@@ -73,4 +79,7 @@ fn ask(ruleset: Ruleset) {
     let _ = (firewall.has_docker_chains(), firewall.docker_iptables());
     let _ = firewall.forward_policies(Family::Ip);
     let _ = firewall.masquerades_own("eth0");
+    let subnet = Ipv4Addr::new(172, 17, 0, 0).into();
+    let subnet = ipnet::IpNet::new(subnet, 16);
+    let _ = subnet.map(|subnet| firewall.has_masquerade_for(subnet));
 }

@@ -32,6 +32,7 @@ struct Asked {
 /// Flows that are to be asked about.
 pub(super) struct Askable {
     netns: NetnsHandle,
+    /// Until asking has failed for want of ctnetlink: looking for that takes time, which a start has not.
     can_ask: bool,
     queues: [VecDeque<Asked>; TRIES.len()],
 }
@@ -40,7 +41,7 @@ impl Askable {
     pub(super) fn new(netns: NetnsHandle) -> Self {
         Self {
             netns,
-            can_ask: conntrack::is_loaded(),
+            can_ask: true,
             queues: Default::default(),
         }
     }
@@ -89,6 +90,7 @@ impl Askable {
         });
         let answers = answers.and_then(|answers| answers).unwrap_or_else(|error| {
             log::debug!("asking conntrack about answers: {error:#}");
+            self.can_ask = conntrack::is_loaded();
             Vec::new()
         });
         let mut found = Vec::new();

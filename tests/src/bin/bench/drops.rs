@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use dockernet_tests::{
-    Finished, Lab, LabOptions, Place, Run, Tracer, engines, foreign::EmptyTracepoint,
+    CountedDrop, Engine, Finished, Lab, LabOptions, Run, Tracer, foreign::EmptyTracepoint,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -82,12 +82,7 @@ fn ended(tracer: Tracer) -> Result<Finished> {
 
 pub(crate) fn run() -> Result<String> {
     let machine = machine();
-    let engines = engines()?;
-    let engine = engines
-        .iter()
-        .max_by_key(|engine| engine.major())
-        .context("no Docker engine")?;
-    let lab = Lab::start(engine, &LabOptions::default())?;
+    let lab = Lab::start(&Engine::newest()?, &LabOptions::default())?;
     lab.run(&Run::new("web", "sleep 3600"))?;
     let storm = Storm::prepare(&lab)?;
     let base = storm.rage()?;
@@ -112,9 +107,9 @@ pub(crate) fn run() -> Result<String> {
             PAIRS,
             || {
                 let tracer = Tracer::start(&lab, args)?;
-                let before = storm.counter()?;
+                let before = storm.rule.packets(&lab)?;
                 let rate = storm.rage()?;
-                let dropped = storm.counter()? - before;
+                let dropped = storm.rule.packets(&lab)? - before;
                 let finished = ended(tracer)?;
                 let missed = finished.ledger()?["missed"].as_u64().unwrap_or(0);
                 let seen = finished.count("observed")? + missed;
@@ -157,31 +152,21 @@ pub(crate) fn run() -> Result<String> {
 }
 
 /// A rule that drops, and a socket whose packets it drops.
-struct Storm<'a> {
-    lab: &'a Lab,
+struct Storm {
+    rule: CountedDrop,
     socket: UdpSocket,
 }
 
-impl<'a> Storm<'a> {
-    fn prepare(lab: &'a Lab) -> Result<Self> {
-        let script = "nft -f - <<END
-table inet bench {
-    counter dropped { }
-    chain output {
-        type filter hook output priority -10;
-        udp dport 5000 counter name dropped drop
-    }
-}
-END";
-        let output = lab.shell(&Place::Host, script)?;
-        ensure!(output.success(), "making the rule: {}", output.stderr);
+impl Storm {
+    fn prepare(lab: &Lab) -> Result<Self> {
+        let rule = CountedDrop::make(lab, "output", 5000)?;
         let target = (lab.container_ip("web", None)?, 5000);
         let socket = lab.host().within(|| {
             let socket = UdpSocket::bind("0.0.0.0:0")?;
             socket.connect(target)?;
             Ok(socket)
         })?;
-        Ok(Self { lab, socket })
+        Ok(Self { rule, socket })
     }
 
     /// Drops per second.
@@ -199,16 +184,6 @@ END";
             }
             Ok(sent / started.elapsed().as_secs_f64())
         })
-    }
-
-    fn counter(&self) -> Result<u64> {
-        let text = self
-            .lab
-            .shell(&Place::Host, "nft list counter inet bench dropped")?
-            .stdout;
-        text.split_once("packets ")
-            .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok())
-            .with_context(|| format!("nft lists no counter: {text}"))
     }
 }
 

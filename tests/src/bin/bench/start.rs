@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use dockernet_tests::{Lab, LabOptions, Place, Run, Tracer, engines, traffic};
+use dockernet_tests::{Engine, Lab, LabOptions, Place, Run, Tracer, traffic};
 
 use crate::section::{machine, median};
 
@@ -17,12 +17,7 @@ const STORM: u64 = 500_000;
 
 pub(crate) fn run() -> Result<String> {
     let machine = machine();
-    let engines = engines()?;
-    let engine = engines
-        .iter()
-        .max_by_key(|engine| engine.major())
-        .context("no Docker engine")?;
-    let lab = Lab::start(engine, &LabOptions::default())?;
+    let lab = Lab::start(&Engine::newest()?, &LabOptions::default())?;
     lab.run(&Run::new("target", "sleep 3600").publish("10004:5000/udp"))?;
     for number in 1..CONTAINERS {
         lab.run(&Run::new(&format!("many{number}"), "sleep 3600"))?;
@@ -133,14 +128,7 @@ fn attach(lab: &Lab) -> Result<Vec<f64>> {
         lab.docker(["rm", "-f", &name])?;
         lab.docker(["network", "rm", &name])?;
     }
-    let spans: Vec<f64> = finished
-        .stderr
-        .lines()
-        .filter_map(|line| {
-            let (_, rest) = line.split_once("for NAT, ")?;
-            rest.split_once(" ms")?.0.parse().ok()
-        })
-        .collect();
+    let spans = finished.watched_after_ms();
     ensure!(
         spans.len() >= NETWORKS,
         "no devices came: {}",

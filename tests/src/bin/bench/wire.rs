@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use dockernet_tests::{HOST_IP, Lab, LabOptions, Netns, Place, Run, engines};
+use dockernet_tests::{Engine, HOST_IP, Lab, LabOptions, Netns, Place, Run};
 use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
@@ -30,12 +30,7 @@ pub(crate) struct Wire {
 impl Wire {
     /// On the newest engine.
     pub(crate) fn bring_up() -> Result<Self> {
-        let engines = engines()?;
-        let engine = engines
-            .iter()
-            .max_by_key(|engine| engine.major())
-            .context("no Docker engine")?;
-        let lab = Lab::start(engine, &LabOptions::default())?;
+        let lab = Lab::start(&Engine::newest()?, &LabOptions::default())?;
         lab.run(&Run::new("web", "sleep 3600").publish("10053:53/udp"))?;
         let web = lab.netns(&Place::Container("web".into()))?;
         let server = Server::start(&web)?;

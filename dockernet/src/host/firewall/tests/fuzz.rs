@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::hostile::every_question, *};
 
 const SAVES: [&str; 5] = [
     include_str!("../testdata/docker-20.10.save"),
@@ -48,25 +48,6 @@ fn shuffle(text: &str, swaps: &[(u16, u16)]) -> String {
     words.concat()
 }
 
-fn walk_all(firewall: &Firewall) {
-    let known = tcp("198.51.100.20", "172.17.0.2", 80, "eth0", "docker0");
-    for packet in [known, FlowPacket::default()] {
-        for hook in [
-            Hook::Ingress,
-            Hook::Prerouting,
-            Hook::Input,
-            Hook::Forward,
-            Hook::Output,
-            Hook::Postrouting,
-        ] {
-            let _ = run(firewall, &packet, hook);
-            let _ = attributed(firewall, &packet, hook);
-        }
-    }
-    let _ = firewall.dnat_targets();
-    let _ = firewall.has_masquerade_for("172.17.0.0/16".parse().unwrap());
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
@@ -77,7 +58,7 @@ proptest! {
         swaps in prop::collection::vec(any::<(u16, u16)>(), 0..12),
     ) {
         let text = shuffle(&mutate(SAVES[which], &edits), &swaps);
-        walk_all(&save(&text, Family::Ip));
+        every_question(&save(&text, Family::Ip), &host());
     }
 
     #[test]
@@ -90,7 +71,7 @@ proptest! {
         let texts = Texts::parse(&mutate(listing, &edits));
         let json = shuffle(&mutate(json, &edits), &swaps);
         if let Ok(ruleset) = nft::parse(&json, &texts) {
-            walk_all(&Firewall { rulesets: vec![ruleset], notes: Vec::new() });
+            every_question(&Firewall { rulesets: vec![ruleset], notes: Vec::new() }, &host());
         }
     }
 }
