@@ -5,6 +5,7 @@
 //! [`trace_rules`] asks the kernel for the rule behind a drop, the only part that changes a ruleset, and only if told to.
 //! [`findings`] watches for failures that drop nothing.
 //! [`monitor`] is the same as a service: another report, and what a service needs around it.
+//! [`record`] keeps what a run would have shown in a file, and shows it again.
 //! [`plan`] turns options into what to do, [`pipeline`] does it.
 
 pub mod bpf;
@@ -26,5 +27,6 @@ pub mod monitor;
 pub mod path;
 pub mod pipeline;
 pub mod plan;
+pub mod record;
 pub mod report;
 pub mod trace_rules;

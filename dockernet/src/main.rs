@@ -30,7 +30,8 @@ use dockernet::{
     path::{Follower, prober::Prober},
     pipeline::{Paths, Pipeline, Signals, block_signals},
     plan::Plan,
-    report,
+    record::{self, PcapngRecorder, Recorder},
+    report::{self, Report},
 };
 
 fn main() -> ExitCode {
@@ -48,6 +49,8 @@ fn main() -> ExitCode {
 fn run(options: Options, started: Instant) -> Result<Exit> {
     match &options.job {
         Job::Trace | Job::Path(_) => trace(options, started, None),
+        Job::Record(_) => trace(record::everything(options), started, None),
+        Job::Replay(replay) => record::run(&options, &replay.files),
         Job::Monitor(args) => {
             let args = args.clone();
             let config = monitor::configure(&args, &options)?;
@@ -171,7 +174,10 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
             let (report, commands) = around.into_parts();
             (report, Some(commands))
         }
-        None => (report::open(&options), None),
+        None => match &options.job {
+            Job::Record(to) => (recorder(to, &options, &kernel)?, None),
+            _ => (report::open(&options)?, None),
+        },
     };
     let paths = match (path, hops) {
         (Some(path), Some(hops)) => Some(follow(&path, hops, &options, &host, &inventory)?),
@@ -244,6 +250,20 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
     // A call to a hung engine may still be waiting for its limit.
     runtime.shutdown_background();
     exit
+}
+
+/// What keeps everything in a file.
+fn recorder(
+    to: &options::RecordArgs,
+    options: &Options,
+    kernel: &Kernel,
+) -> Result<Box<dyn Report + Send>> {
+    let notes = report::notes(options);
+    if to.pcapng {
+        return Ok(Box::new(PcapngRecorder::create(to, notes)?));
+    }
+    let reasons = kernel.reasons.names().map(str::to_owned).collect();
+    Ok(Box::new(Recorder::create(to, options, reasons, notes)?))
 }
 
 /// Attaches what follows the flow that was asked for.

@@ -21,6 +21,7 @@ Examples:
   sudo dockernet-trace map web                          its interfaces, veths, bridges, addresses, ports
   sudo dockernet-trace check                            what is broken or will be, without traffic
   sudo dockernet-trace check --from outside --to :8080  one connection, step by step
+  sudo dockernet-trace record host.rec --duration 1h    everything, to look at later or elsewhere: replay host.rec
   sudo dockernet-trace monitor                          as a service: metrics and a journal of diagnoses
   dockernet-trace explain interface-forwarding-disabled
 
@@ -55,6 +56,29 @@ Examples:
   sudo dockernet-trace monitor --listen off --textfile /var/lib/prometheus/node-exporter/dockernet.prom
 
 SIGHUP reads the configuration again; no count is lost. SIGINT and SIGTERM end it.";
+
+const RECORD_HELP: &str = "\
+Examples:
+  sudo dockernet-trace record host.rec
+  sudo dockernet-trace record host.rec --drops --nat --container web --duration 10m
+  sudo dockernet-trace record host.rec --rotate-size 100M --keep 20
+  sudo dockernet-trace record drops.pcapng --pcapng
+
+Drops of every namespace are kept, noise and deliberate ones too: what is shown of them is for replay to say
+(--scope, --all, --ignore). Filters given here narrow what is kept.";
+
+const REPLAY_HELP: &str = "\
+Examples:
+  dockernet-trace replay host.rec
+  dockernet-trace replay host.rec --container web --output json
+  dockernet-trace replay host.rec.2 host.rec.1 host.rec      files that were rotated, oldest first
+  dockernet-trace replay host.rec --output pcapng | wireshark -k -i -
+
+Exit status:
+  0  done
+  1  a failure, or something of the recording is missing; stderr says what
+  2  bad usage
+  3  --expect-no-drops, and there were some";
 
 /// Shows which packet died on this Docker host, whose it was, why, and which command mends it.
 #[derive(Debug, Parser)]
@@ -116,6 +140,16 @@ pub enum JobArgs {
     /// Run as a service for months: counts for Prometheus, diagnoses for the journal
     #[command(after_help = MONITOR_HELP)]
     Monitor(MonitorArgs),
+    /// Keep what is seen in a file, to be shown later or elsewhere
+    #[command(after_help = RECORD_HELP)]
+    Record(RecordArgs),
+    /// Show a recording, with any view, filter and output; needs no privileges
+    #[command(after_help = REPLAY_HELP)]
+    Replay {
+        /// Recordings, oldest first; - is standard input
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
     /// Remove what a killed run left on network devices or in nftables; touches nothing else
     Detach,
     /// Explain a cause or a kernel drop reason in prose, or list all causes
@@ -167,6 +201,25 @@ pub struct MonitorArgs {
     pub journal: Option<JournalWhen>,
 }
 
+/// Arguments of `record`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordArgs {
+    /// File to write
+    pub file: PathBuf,
+    /// Go on in a new file at this size: 100M, 1G; FILE becomes FILE.1, FILE.1 becomes FILE.2
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub rotate_size: Option<u64>,
+    /// Go on in a new file after this time: 10m, 1h
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub rotate_every: Option<Duration>,
+    /// How many older files are kept [default: 10]
+    #[arg(long, value_name = "N")]
+    pub keep: Option<u32>,
+    /// Write pcapng for Wireshark instead of a recording
+    #[arg(long)]
+    pub pcapng: bool,
+}
+
 /// Where metrics are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listen {
@@ -203,13 +256,25 @@ pub enum JournalWhen {
 }
 
 /// How results are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Output {
     /// For people.
     #[default]
     Text,
     /// JSON Lines.
     Json,
+}
+
+/// What `--output` takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON Lines.
+    Json,
+    /// Dropped packets for Wireshark.
+    Pcapng,
 }
 
 /// What `--probe` sends.
@@ -353,17 +418,17 @@ pub struct Flags {
     #[arg(long, global = true, help_heading = "End")]
     pub expect_no_drops: bool,
 
-    /// Text for people or JSON Lines
+    /// Text for people, JSON Lines, or dropped packets for Wireshark
     #[arg(
         long,
         global = true,
         value_enum,
         default_value_t,
         hide_possible_values = true,
-        value_name = "text|json",
+        value_name = "text|json|pcapng",
         help_heading = "Output"
     )]
-    pub output: Output,
+    pub output: Format,
     /// One line of text for each drop
     #[arg(long, global = true, help_heading = "Output")]
     pub oneline: bool,
@@ -444,6 +509,50 @@ pub fn command() -> clap::Command {
                     "output",
                     "verbose",
                 ],
+                "record" => &[
+                    "drops",
+                    "nat",
+                    "container",
+                    "network",
+                    "project",
+                    "interface",
+                    "addr",
+                    "port",
+                    "proto",
+                    "reason",
+                    "cause",
+                    "docker_host",
+                    "netns",
+                    "trace_rules",
+                    "duration",
+                    "count",
+                    "output",
+                    "color",
+                    "verbose",
+                ],
+                "replay" => &[
+                    "drops",
+                    "nat",
+                    "container",
+                    "network",
+                    "project",
+                    "interface",
+                    "addr",
+                    "port",
+                    "proto",
+                    "reason",
+                    "cause",
+                    "ignore",
+                    "all",
+                    "scope",
+                    "duration",
+                    "count",
+                    "expect_no_drops",
+                    "output",
+                    "oneline",
+                    "color",
+                    "verbose",
+                ],
                 "detach" => &["netns", "output"],
                 "explain" => &["output", "color"],
                 _ => &[],
@@ -489,6 +598,27 @@ pub fn completions(shell: Shell, out: &mut dyn io::Write) -> io::Result<()> {
 pub fn man(out: &mut dyn io::Write) -> io::Result<()> {
     clap_mangen::Man::new(command()).render(out)?;
     out.flush()
+}
+
+/// Bytes: a number with k, M or G (powers of 1,000), or without.
+fn size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (text.get(..at), 1_000),
+        Some((at, 'm' | 'M')) => (text.get(..at), 1_000_000),
+        Some((at, 'g' | 'G')) => (text.get(..at), 1_000_000_000),
+        _ => (Some(text), 1_u64),
+    };
+    let size = number
+        .and_then(|number| number.trim().parse::<u64>().ok())
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| "expected a size such as 500k, 100M or 1G".to_owned())?;
+    if size < 10_000 {
+        return Err(
+            "expected at least 10k: a file begins with what is known of the host".to_owned(),
+        );
+    }
+    Ok(size)
 }
 
 fn address(text: &str) -> Result<IpNet, String> {

@@ -95,6 +95,18 @@ impl Filter {
             .try_for_each(|name| suggest::one_of("network", name, known).map(|_| ()))
     }
 
+    /// A sentence for each container that was asked for and never was there. `known`: id and name of each.
+    #[must_use]
+    pub fn absent_containers(&self, known: &[(&str, &str)]) -> Vec<String> {
+        self.missing_containers(known)
+            .into_iter()
+            .map(|missing| match missing.split_once(';') {
+                Some((what, _)) => what.to_owned(),
+                None => missing,
+            })
+            .collect()
+    }
+
     /// A warning for each container that was asked for and is not there (yet). `known`: id and name of each.
     #[must_use]
     pub fn missing_containers(&self, known: &[(&str, &str)]) -> Vec<String> {

@@ -12,11 +12,11 @@ use std::{
 use clap_complete::Shell;
 
 pub use super::args::{
-    CheckArgs, ColorWhen, JournalWhen, Listen, MonitorArgs, Output, ProbeKind, Scope,
+    CheckArgs, ColorWhen, JournalWhen, Listen, MonitorArgs, Output, ProbeKind, RecordArgs, Scope,
 };
 use super::{
     Filter, Ignore, Refusal, Target, Usage,
-    args::{self, Cli, Flags, JobArgs},
+    args::{self, Cli, Flags, Format, JobArgs},
     ignore::reason_name,
     suggest,
 };
@@ -39,12 +39,25 @@ pub enum Job {
     Check(CheckArgs),
     /// Run as a service.
     Monitor(MonitorArgs),
+    /// Keep everything in a file.
+    Record(RecordArgs),
+    /// Show recordings.
+    Replay(Replay),
     /// Remove what an earlier run left on devices.
     Detach,
     /// Print a completion script ([`args::completions`]).
     Completions(Shell),
     /// Print the manual page ([`args::man`]).
     Man,
+}
+
+/// Which recordings to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// Oldest first; `-` is standard input.
+    pub files: Vec<PathBuf>,
+    /// No view was asked for: what was recorded is shown.
+    pub every_view: bool,
 }
 
 /// Which flow to follow.
@@ -91,6 +104,8 @@ pub struct Options {
     pub expect_no_drops: bool,
     /// How results are written.
     pub output: Output,
+    /// Dropped packets are written as pcapng instead; `output` is then what people are told beside.
+    pub pcapng: bool,
     /// One line for each drop.
     pub oneline: bool,
     /// When to colour.
@@ -158,9 +173,37 @@ impl Options {
             check_netns(path)?;
         }
         let follows = matches!(job, Some(JobArgs::Path { .. }));
+        let replays = matches!(job, Some(JobArgs::Replay { .. }));
+        let every_view = replays && !drops && !nat;
+        let pcapng = output == Format::Pcapng;
+        let records = match &job {
+            Some(JobArgs::Record(args)) => Some(args),
+            _ => None,
+        };
+        check_packets(&job, pcapng, nat)?;
+        if records.is_some() && expect_no_drops {
+            return Err(Usage(
+                "--expect-no-drops is for replay to say: a recording holds what no option excuses"
+                    .to_owned(),
+            ));
+        }
+        if records.is_some_and(|args| {
+            args.keep.is_some() && args.rotate_size.is_none() && args.rotate_every.is_none()
+        }) {
+            return Err(Usage(
+                "--keep says how many rotated files stay; add --rotate-size or --rotate-every"
+                    .to_owned(),
+            ));
+        }
+        if replays && trace_rules {
+            return Err(Usage(
+                "--trace-rules asks the running kernel; it is for record".to_owned(),
+            ));
+        }
+        let nat = nat || every_view && !pcapng;
         let monitors = matches!(job, Some(JobArgs::Monitor(_)));
         // The default view; asking whether anything was dropped needs it too.
-        let drops = drops || !nat && !follows || expect_no_drops || monitors;
+        let drops = drops || !nat && !follows || expect_no_drops || monitors || every_view;
         if trace_rules && !drops && !follows {
             return Err(Usage(
                 "--trace-rules names the rules behind drops; add --drops".to_owned(),
@@ -185,6 +228,8 @@ impl Options {
                 Some(JobArgs::Explain { id, list: _ }) => Job::Explain(id),
                 Some(JobArgs::Check(what)) => Job::Check(what),
                 Some(JobArgs::Monitor(what)) => Job::Monitor(what),
+                Some(JobArgs::Record(what)) => Job::Record(what),
+                Some(JobArgs::Replay { files }) => Job::Replay(Replay { files, every_view }),
                 Some(JobArgs::Detach) => Job::Detach,
                 Some(JobArgs::Completions { shell }) => Job::Completions(shell),
                 Some(JobArgs::Man) => Job::Man,
@@ -214,7 +259,11 @@ impl Options {
             duration,
             count,
             expect_no_drops,
-            output,
+            output: match output {
+                Format::Json => Output::Json,
+                Format::Text | Format::Pcapng => Output::Text,
+            },
+            pcapng,
             oneline,
             color,
             verbose,
@@ -270,6 +319,34 @@ pub fn explainable<'a, C: AsRef<str>, R: AsRef<str>>(
         "neither a cause nor a drop reason of this kernel is called '{id}'{}",
         suggest::hint(id, names)
     )))
+}
+
+/// Packets are what drops have: other jobs and views write text or JSON.
+fn check_packets(job: &Option<JobArgs>, pcapng: bool, nat: bool) -> Result<(), Usage> {
+    let is_for_wireshark = match job {
+        None | Some(JobArgs::Replay { .. }) => pcapng,
+        Some(JobArgs::Record(args)) if pcapng && !args.pcapng => {
+            return Err(Usage(
+                "--output pcapng is written to standard output; for a file: record FILE --pcapng"
+                    .to_owned(),
+            ));
+        }
+        Some(JobArgs::Record(args)) => args.pcapng,
+        Some(_) if pcapng => {
+            return Err(Usage(
+                "--output pcapng is for dropped packets (--drops, replay); this job writes text or json"
+                    .to_owned(),
+            ));
+        }
+        Some(_) => false,
+    };
+    if is_for_wireshark && nat {
+        return Err(Usage(
+            "NAT transitions have no packets for pcapng; the comments of dropped packets tell their NAT: leave --nat out"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 fn check_netns(path: &path::Path) -> Result<(), Usage> {

@@ -13,7 +13,7 @@ use crate::{
     inventory::Inventory,
     model::{
         Cause, Confidence, Drop, Endpoint, EndpointKind, Nat, NatKind, Netns, NetnsKey, NetnsOwner,
-        Owner, Packet, Tuple, address,
+        Owner, Packet, Reach, Tuple, address,
     },
 };
 
@@ -78,6 +78,8 @@ pub fn evidence(record: &DropRecord, names: &Names<'_>) -> Evidence {
         noise: None,
         expected: false,
         count: 1,
+        reach: Reach::default(),
+        capture: super::capture::capture(record, &parsed).map(Box::new),
     };
     name_ends(&mut drop, netns, names.inventory);
     Evidence {

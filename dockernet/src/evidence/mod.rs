@@ -1,6 +1,7 @@
 //! A sampled drop with everything that can be told without asking the host anything.
 
 mod build;
+mod capture;
 pub(crate) mod flow;
 mod hook;
 pub(crate) mod packet;

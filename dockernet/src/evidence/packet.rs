@@ -74,7 +74,7 @@ pub(crate) fn described(parsed: &Parsed) -> Packet {
 }
 
 /// From the network header on: the IP header says so; `skb->len` may still count the link header.
-fn length(record: &DropRecord, parsed: &Parsed) -> u32 {
+pub(super) fn length(record: &DropRecord, parsed: &Parsed) -> u32 {
     match &parsed.network {
         Some(Network::Ip(Ip::V4(ip))) if ip.total_len > 0 => ip.total_len.into(),
         Some(Network::Ip(Ip::V6(ip))) if ip.payload_len > 0 => u32::from(ip.payload_len) + 40,

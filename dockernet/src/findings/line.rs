@@ -8,7 +8,7 @@ use super::{Finding, judge::Found};
 use crate::{
     evidence::netns_of,
     inventory::Inventory,
-    model::{Drop, NetnsInfo},
+    model::{Drop, NetnsInfo, Reach},
 };
 
 /// `info`: where the sign was seen. `since`: how long ago its first event was counted.
@@ -49,8 +49,13 @@ pub(super) fn finding(
             noise: None,
             expected: false,
             count: events.max(1),
+            reach: if is_hosts_own {
+                Reach::Host
+            } else {
+                Reach::Containers
+            },
+            capture: None,
         },
         began: now - since,
-        is_hosts_own,
     }
 }

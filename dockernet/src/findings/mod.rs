@@ -31,8 +31,6 @@ pub struct Finding {
     pub line: Drop,
     /// When the first of its events was counted.
     pub began: Timestamp,
-    /// It is the host's own, and no container's.
-    pub is_hosts_own: bool,
 }
 
 /// The running watch.

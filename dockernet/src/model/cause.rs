@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How sure a cause is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Confidence {
     /// Nothing in the catalogue fits; the id is `unexplained`.
@@ -17,7 +17,7 @@ pub enum Confidence {
 }
 
 /// What running a fix does to what works now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Impact {
     /// Nothing that works now is touched.
@@ -33,7 +33,7 @@ pub enum Impact {
 }
 
 /// One way to mend a cause, least disruptive first in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Fix {
     /// A command to run as root.
@@ -57,7 +57,7 @@ pub enum Fix {
 }
 
 /// Why a packet died.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cause {
     /// Id in the catalogue, or `unexplained`.
     pub id: Cow<'static, str>,
@@ -72,7 +72,7 @@ pub struct Cause {
 }
 
 /// The firewall rule that dropped a packet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rule {
     /// `nft`, `iptables-nft` or `iptables-legacy`.
     pub backend: Cow<'static, str>,

@@ -1,11 +1,13 @@
 //! One dropped packet, or many alike.
 
-use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 
-use super::{Cause, ContainerRef, Endpoint, Packet, Rule, Tuple};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::{Capture, Cause, ContainerRef, Endpoint, Packet, Reach, Rule, Tuple};
 
 /// Whose network namespace it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetnsOwner {
     /// The namespace taken as the host.
@@ -18,7 +20,7 @@ pub enum NetnsOwner {
 }
 
 /// The network namespace a packet died in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Netns {
     /// Inode number, as in `/proc/PID/ns/net`.
     pub inum: u32,
@@ -31,7 +33,7 @@ pub struct Netns {
 }
 
 /// What NAT does to a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum NatKind {
     /// Destination changed.
     #[serde(rename = "dnat")]
@@ -48,7 +50,7 @@ pub enum NatKind {
 }
 
 /// A flow's NAT, as the packet's conntrack entry holds it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Nat {
     /// What is changed.
     pub kind: NatKind,
@@ -59,7 +61,7 @@ pub struct Nat {
 }
 
 /// One `drop` line.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Drop {
     /// Wall-clock time, RFC 3339 with nanoseconds, UTC.
     #[serde(serialize_with = "nanoseconds")]
@@ -95,11 +97,17 @@ pub struct Drop {
     /// Why.
     pub cause: Cause,
     /// Name of the benign noise, if it is that.
-    pub noise: Option<&'static str>,
+    pub noise: Option<Cow<'static, str>>,
     /// Whether an `--ignore` declared it deliberate.
     pub expected: bool,
     /// How many packets this line stands for.
     pub count: u64,
+    /// The narrowest `--scope` that it is inside. No part of the line.
+    #[serde(skip)]
+    pub reach: Reach,
+    /// Its bytes, where it came up in detail. No part of the line.
+    #[serde(skip)]
+    pub capture: Option<Box<Capture>>,
 }
 
 /// Always nine digits: the lines then sort as text.

@@ -1,9 +1,9 @@
 //! The ends of a packet's journey.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What an address belongs to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EndpointKind {
     /// A container on this host.
@@ -20,7 +20,7 @@ pub enum EndpointKind {
 }
 
 /// A container, as far as a packet's line needs to name it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ContainerRef {
     /// First 12 characters of the id.
     pub id: String,
@@ -37,7 +37,7 @@ pub struct ContainerRef {
 }
 
 /// One end of a packet's journey.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// What it is.
     pub kind: EndpointKind,

@@ -1,9 +1,9 @@
 //! The first and the last line of a run.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// First line: what runs and what it can see.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ready {
     /// Version of the JSON contract.
     pub schema: u32,
@@ -41,7 +41,7 @@ pub enum Fate {
 /// What became of every dropped packet.
 ///
 /// `observed` = `shown` + `filtered` + `out_of_scope` + `benign` + `expected` + `lost`, always.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Whether this is the last line of the run.
     #[serde(rename = "final")]
@@ -69,7 +69,7 @@ pub struct Ledger {
 }
 
 /// Reports of NAT: one per flow and direction. `seen` = `shown` + `hidden` + `lost`, always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NatLedger {
     /// All.
     pub seen: u64,

@@ -1,5 +1,6 @@
 //! What the rooms hand to each other. The serialised form of these types is the JSON contract.
 
+mod capture;
 mod cause;
 mod drop;
 mod endpoint;
@@ -11,6 +12,7 @@ mod packet;
 mod transition;
 mod tuple;
 
+pub use capture::{Capture, LinkType, Reach};
 pub use cause::{Cause, Confidence, Fix, Impact, Rule};
 pub use drop::{Drop, Nat, NatKind, Netns, NetnsOwner};
 pub use endpoint::{ContainerRef, Endpoint, EndpointKind};

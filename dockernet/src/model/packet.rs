@@ -2,10 +2,10 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// ICMP or ICMPv6 header fields.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Icmp {
     /// Type number.
     #[serde(rename = "type")]
@@ -19,7 +19,7 @@ pub struct Icmp {
 }
 
 /// A packet's headers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Packet {
     /// `ipv4`, `ipv6`, `arp` or `other`.
     pub family: Cow<'static, str>,

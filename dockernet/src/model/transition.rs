@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, NatKind, Tuple};
 
 /// One `nat` line: a flow's NAT, when its first packet leaves translated, and again when its first answer does.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Transition {
     /// Wall-clock time, RFC 3339 with nanoseconds, UTC.
     #[serde(serialize_with = "super::drop::nanoseconds")]
@@ -29,7 +29,7 @@ pub struct Transition {
     /// Device that it left by; null for flows that were only listed.
     pub device: Option<String>,
     /// Where the device saw it: always `egress`.
-    pub direction: &'static str,
+    pub direction: Cow<'static, str>,
     /// Both ends are containers of one network: the packet left by the bridge that it came in by.
     pub hairpin: bool,
     /// Whether an answer has been seen.
@@ -50,4 +50,7 @@ pub struct Transition {
     pub destination: Endpoint,
     /// The published port that it came through: `0.0.0.0:10001->80/tcp`.
     pub published: Option<String>,
+    /// Older than this run, and only found in the table: `--all` shows those. No part of the line.
+    #[serde(skip)]
+    pub listed: bool,
 }

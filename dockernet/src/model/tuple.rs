@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dockernet_common::conntrack::RawTuple;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// IP protocol numbers of ICMP and ICMPv6: conntrack's "ports" are an id, a type and a code there.
 const ICMP: u8 = 1;
@@ -16,7 +16,7 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
 /// One direction of a conntrack entry. Ports are ids for ICMP echo.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tuple {
     /// Source address.
     pub src: IpAddr,

@@ -67,7 +67,11 @@ impl Books {
         let verdict = || (drop.cause.id.clone(), fate, now);
         let exemplar = || Exemplar {
             fate,
-            drop: Box::new(drop.clone()),
+            drop: Box::new(Drop {
+                // Its bytes are its own, not those of others of its kind.
+                capture: None,
+                ..drop.clone()
+            }),
             verdicts: vec![verdict()],
         };
         match self.exemplars.get_mut(&key) {
@@ -229,6 +233,11 @@ impl Exemplar {
             return;
         }
         self.verdicts.push((id, fate, now));
+        // Nor is it noise, or out of reach, if one of them is not.
+        self.drop.reach = self.drop.reach.min(drop.reach);
+        if drop.noise.is_none() {
+            self.drop.noise = None;
+        }
         // What may be shown is not hidden by a neighbour that is not.
         if fate == Fate::Shown {
             self.fate = fate;

@@ -11,10 +11,7 @@ use dockernet_common::{count::CountKey, record::Settings};
 use super::{began::Began, scope};
 use crate::{
     cause::{self, Case, FirewallCache, Verdict, noise},
-    cli::{
-        Filter,
-        options::{Options, Scope},
-    },
+    cli::{Filter, options::Options},
     evidence::Evidence,
     findings::Finding,
     host::{changes::Changes, firewall::Traced, netns::NetnsHandle, state::HostState},
@@ -110,7 +107,8 @@ impl Judge {
         if !self.coarse.admits(&drop, &bridge_of) {
             return (Fate::Filtered, drop);
         }
-        if !scope::contains(options.scope, evidence, inventory) {
+        drop.reach = scope::reach(evidence, inventory);
+        if !scope::includes(options.scope, drop.reach) {
             return (Fate::OutOfScope, drop);
         }
         let traced = self.trace.as_mut().and_then(|trace| trace.known(evidence));
@@ -122,7 +120,7 @@ impl Judge {
             host: &self.host,
             traced: traced.as_ref(),
         };
-        drop.noise = noise::certain(&case);
+        drop.noise = noise::certain(&case).map(Into::into);
         if drop.noise.is_none() {
             let question = question(evidence, traced.as_ref());
             let now = Instant::now();
@@ -154,25 +152,28 @@ impl Judge {
                     let fact = self.began.fact(&drop);
                     drop.cause.evidence.extend(fact);
                 }
-                None => drop.noise = noise::leftover(&case),
+                None => drop.noise = noise::leftover(&case).map(Into::into),
             }
         }
         if drop.noise.is_some() && !options.all {
             return (Fate::Benign, drop);
         }
-        let fate = asked_for(options, &mut drop, inventory);
+        let fate = asked_for(options, &mut drop, &bridge_of);
         (fate, drop)
     }
 }
 
 /// What filters and declared denials make of a line whose cause is known.
-fn asked_for(options: &Options, drop: &mut Drop, inventory: &Inventory) -> Fate {
-    let bridge_of = |name: &str| inventory.network(name)?.bridge.clone();
-    if !options.filter.admits(drop, &bridge_of) {
+pub(crate) fn asked_for(
+    options: &Options,
+    drop: &mut Drop,
+    bridge_of: &dyn Fn(&str) -> Option<String>,
+) -> Fate {
+    if !options.filter.admits(drop, bridge_of) {
         return Fate::Filtered;
     }
     let mut ignore = options.ignore.iter();
-    if ignore.any(|ignore| ignore.matches(drop, &bridge_of)) {
+    if ignore.any(|ignore| ignore.matches(drop, bridge_of)) {
         drop.expected = true;
         return Fate::Expected;
     }
@@ -187,19 +188,16 @@ impl Judge {
         finding: Finding,
         inventory: &Inventory,
     ) -> (Fate, Drop) {
-        let Finding {
-            mut line,
-            began,
-            is_hosts_own,
-        } = finding;
-        if is_hosts_own && options.scope == Scope::Containers {
+        let Finding { mut line, began } = finding;
+        if !scope::includes(options.scope, line.reach) {
             return (Fate::OutOfScope, line);
         }
         let told = std::mem::replace(&mut line.time, began);
         let fact = self.began.fact(&line);
         line.time = told;
         line.cause.evidence.extend(fact);
-        let fate = asked_for(options, &mut line, inventory);
+        let bridge_of = |name: &str| inventory.network(name)?.bridge.clone();
+        let fate = asked_for(options, &mut line, &bridge_of);
         (fate, line)
     }
 

@@ -26,8 +26,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::{Notify, watch::Receiver};
 
 pub use command::Command;
+pub(crate) use judge::asked_for;
 pub use paths::Paths;
+pub(crate) use scope::includes;
 pub use stop::{Signals, block_signals};
+pub(crate) use transitions::wanted;
 
 use self::{
     account::Books, judge::Judge, merge::Merge, transitions::Transitions, waiting::Waiting,
@@ -284,6 +287,7 @@ impl Pipeline {
         if self.inventory.has_changed().unwrap_or(false) {
             let inventory = self.inventory.borrow_and_update().clone();
             state.judge.engine_is(inventory.engine_status());
+            self.report.inventory(&inventory);
             if let Some(nat) = &mut state.transitions {
                 nat.follow(&inventory)?;
             }

@@ -4,22 +4,35 @@ use crate::{
     cli::options::Scope,
     evidence::{Evidence, vxlan},
     inventory::Inventory,
-    model::{Endpoint, EndpointKind, NetnsOwner},
+    model::{Endpoint, EndpointKind, NetnsOwner, Reach},
 };
 
-/// Whether a drop is inside `--scope`.
-pub(super) fn contains(scope: Scope, evidence: &Evidence, inventory: &Inventory) -> bool {
-    if scope == Scope::All {
-        return true;
+/// Whether something of this reach is inside `--scope`.
+pub(crate) fn includes(scope: Scope, reach: Reach) -> bool {
+    match scope {
+        Scope::Containers => reach == Reach::Containers,
+        Scope::Host => reach != Reach::All,
+        Scope::All => true,
     }
+}
+
+/// The narrowest `--scope` that a drop is inside.
+pub(super) fn reach(evidence: &Evidence, inventory: &Inventory) -> Reach {
     // A namespace that is not classified yet is inside.
     if inventory.near(evidence.netns) == Some(false) {
-        return false;
+        return Reach::All;
     }
+    if concerns_containers(evidence, inventory) {
+        Reach::Containers
+    } else if evidence.drop.netns.owner == NetnsOwner::Host {
+        Reach::Host
+    } else {
+        Reach::All
+    }
+}
+
+fn concerns_containers(evidence: &Evidence, inventory: &Inventory) -> bool {
     let drop = &evidence.drop;
-    if scope == Scope::Host && drop.netns.owner == NetnsOwner::Host {
-        return true;
-    }
     drop.netns.owner == NetnsOwner::Container
         || drop.published.is_some()
         || touches(&drop.source)

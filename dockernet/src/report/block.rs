@@ -158,8 +158,8 @@ pub(super) fn detail(drop: &Drop) -> Option<String> {
 
 /// Sign and name of what happened.
 pub(super) fn cause_name(drop: &Drop) -> (Role, String) {
-    match drop.noise {
-        Some(noise) => (Role::Dim, noise.to_owned()),
+    match &drop.noise {
+        Some(noise) => (Role::Dim, noise.to_string()),
         None => {
             let role = match drop.cause.confidence {
                 Confidence::Confirmed => Role::Confirmed,
@@ -180,7 +180,7 @@ fn title(drop: &Drop, zone: &TimeZone) -> Line {
     let mut line = Line::hanging(6);
     line.push(Role::Dim, clock(drop.time, zone));
     line.plain(" ").push(role, format!("✗ {name}"));
-    let remark = match (drop.noise, drop.expected, drop.cause.confidence) {
+    let remark = match (&drop.noise, drop.expected, drop.cause.confidence) {
         (Some(_), ..) => " (benign)",
         (_, true, _) => " (expected)",
         (.., Confidence::Confirmed) => " (confirmed)",
@@ -205,7 +205,7 @@ pub(crate) fn labelled(label: &str, text: &str) -> Line {
 }
 
 /// `NETFILTER_DROP@nft_do_chain, forward hook`.
-fn kernel(drop: &Drop) -> Option<String> {
+pub(super) fn kernel(drop: &Drop) -> Option<String> {
     let mut text = match (&drop.reason, &drop.location) {
         (Some(reason), Some(location)) => format!("{reason}@{location}"),
         (Some(reason), None) => reason.clone(),

@@ -6,6 +6,7 @@ mod endpoint;
 mod json;
 mod nat;
 mod path;
+mod pcapng;
 mod protocol;
 mod sink;
 mod storm;
@@ -20,7 +21,12 @@ pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, env, io, time::Duration};
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{self, IsTerminal as _, Write},
+    time::Duration,
+};
 
 use anyhow::Result;
 use dockernet_common::count::Totals;
@@ -30,13 +36,17 @@ pub(crate) use block::{fixes, labelled};
 pub(crate) use clean::{ascii, line as cleaned, without_secrets};
 pub(crate) use endpoint::{subject, subject_name};
 pub use json::Json;
+pub use pcapng::Pcapng;
 pub(crate) use style::{Line, Role, counted};
 pub use style::{Look, Width};
 pub use text::{Text, TextOptions};
 
 use crate::{
     bpf::reasons::Reasons,
-    cli::options::{ColorWhen, Options, Output, Scope},
+    cli::{
+        Usage,
+        options::{ColorWhen, Options, Output, Scope},
+    },
     inventory::Inventory,
     model::{Drop, Fate, FlowSum, Ledger, PathEvent, Ready, Transition},
 };
@@ -128,38 +138,83 @@ pub trait Report {
     /// Every drop, shown or not, with its bytes: for those who count. Remainders that were only counted are among them.
     fn accounted(&mut self, _fate: Fate, _drop: &Drop, _bytes: u64) {}
 
+    /// Who is who has changed; before what is told by it.
+    fn inventory(&mut self, _inventory: &Inventory) {}
+
     /// Once a second: what the kernel has counted so far.
     fn counted(&mut self, _counted: &Counted<'_>) {}
+
+    /// What people like to know at the end. Goes to stderr.
+    fn note(&mut self, _text: &str) {}
 
     /// Something that the user should know now. Goes to stderr.
     fn warning(&mut self, text: &str);
 }
 
 /// The writer that the options ask for, on stdout and stderr.
+///
+/// # Errors
+/// Packets on a terminal.
+pub fn open(options: &Options) -> Result<Box<dyn Report + Send>> {
+    open_at(options, None)
+}
+
+/// The same for what began at another time than now.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_at(options: &Options, since: Option<Timestamp>) -> Result<Box<dyn Report + Send>> {
+    if options.pcapng {
+        if io::stdout().is_terminal() {
+            return Err(Usage(
+                "--output pcapng writes packets, which are not for a terminal: redirect it to a file, or pipe it to: wireshark -k -i -"
+                    .into(),
+            )
+            .into());
+        }
+        return Ok(Box::new(Pcapng::new(
+            io::stdout(),
+            text(options, io::sink(), since),
+        )));
+    }
+    Ok(match options.output {
+        Output::Json => Box::new(Json::new(io::stdout())),
+        Output::Text => text(options, io::stdout(), since),
+    })
+}
+
+/// What tells how a run goes whose results are kept in a file: the first and the last line of its output.
 #[must_use]
-pub fn open(options: &Options) -> Box<dyn Report + Send> {
+pub fn notes(options: &Options) -> Box<dyn Report + Send> {
     match options.output {
         Output::Json => Box::new(Json::new(io::stdout())),
-        Output::Text => {
-            let color = match options.color {
-                ColorWhen::Auto => None,
-                ColorWhen::Always => Some(true),
-                ColorWhen::Never => Some(false),
-            };
-            let variable = |name: &str| env::var(name).ok();
-            let text = TextOptions {
-                out: Look::detect(&io::stdout(), Width::Stdout, color, &variable),
-                err: Look::detect(&io::stderr(), Width::Stderr, color, &variable),
-                oneline: options.oneline,
-                verbose: options.verbose > 0,
-                outside: match options.scope {
-                    Scope::Containers => "host-only",
-                    Scope::Host | Scope::All => "elsewhere",
-                },
-                zone: TimeZone::system(),
-                clock: Timestamp::now,
-            };
-            Box::new(Text::new(io::stdout(), io::stderr(), text))
-        }
+        Output::Text => text(options, io::sink(), None),
     }
+}
+
+fn text(
+    options: &Options,
+    out: impl Write + Send + 'static,
+    since: Option<Timestamp>,
+) -> Box<dyn Report + Send> {
+    let color = match options.color {
+        ColorWhen::Auto => None,
+        ColorWhen::Always => Some(true),
+        ColorWhen::Never => Some(false),
+    };
+    let variable = |name: &str| env::var(name).ok();
+    let text = TextOptions {
+        out: Look::detect(&io::stdout(), Width::Stdout, color, &variable),
+        err: Look::detect(&io::stderr(), Width::Stderr, color, &variable),
+        oneline: options.oneline,
+        verbose: options.verbose > 0,
+        outside: match options.scope {
+            Scope::Containers => "host-only",
+            Scope::Host | Scope::All => "elsewhere",
+        },
+        zone: TimeZone::system(),
+        clock: Timestamp::now,
+        since,
+    };
+    Box::new(Text::new(out, io::stderr(), text))
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::model::{
     Cause, Confidence, ContainerRef, Drop, Endpoint, EndpointKind, Fix, Icmp, Impact, Ledger, Nat,
-    NatKind, Netns, NetnsOwner, Packet, Ready, Rule, Tuple,
+    NatKind, Netns, NetnsOwner, Packet, Reach, Ready, Rule, Tuple,
 };
 
 pub(crate) fn ip(text: &str) -> IpAddr {
@@ -116,6 +116,8 @@ pub(crate) fn incident() -> Drop {
         noise: None,
         expected: false,
         count: 1,
+        reach: Reach::Containers,
+        capture: None,
     }
 }
 

@@ -14,14 +14,22 @@ const FULL: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Sink<W> {
     out: W,
+    /// What it is, for errors.
+    name: &'static str,
     buffer: BytesMut,
     closed: bool,
 }
 
 impl<W: Write> Sink<W> {
     pub(super) fn new(out: W) -> Self {
+        Self::named(out, "writing to standard output")
+    }
+
+    /// `name`: what is done when writing fails.
+    pub(super) fn named(out: W, name: &'static str) -> Self {
         Self {
             out,
+            name,
             buffer: BytesMut::new(),
             closed: false,
         }
@@ -55,8 +63,13 @@ impl<W: Write> Sink<W> {
                 self.closed = true;
                 Ok(Stream::Closed)
             }
-            Err(error) => Err(error).context("writing to standard output"),
+            Err(error) => Err(error).context(self.name),
         }
+    }
+
+    /// Where it goes. Flush first: what is buffered comes later.
+    pub(super) fn get_mut(&mut self) -> &mut W {
+        &mut self.out
     }
 
     #[cfg(test)]

@@ -35,6 +35,7 @@ fn options(look: Look) -> TextOptions {
         verbose: false,
         outside: "host-only",
         zone: TimeZone::fixed(Offset::constant(8)),
+        since: None,
         clock: || Timestamp::from_second(1_795_147_263).unwrap(),
     }
 }
@@ -199,7 +200,7 @@ fn too_big() -> Drop {
 
 fn noise() -> Drop {
     let mut drop = mystery();
-    drop.noise = Some("multicast");
+    drop.noise = Some("multicast".into());
     drop.packet = Some(packet("igmp", ("172.17.0.2", 0), ("224.0.0.22", 0)));
     drop.source = inside("web", "bridge");
     drop.destination = Endpoint {

@@ -40,6 +40,8 @@ pub struct TextOptions {
     pub zone: TimeZone,
     /// Wall clock.
     pub clock: fn() -> Timestamp,
+    /// When what is told began, if that is not now.
+    pub since: Option<Timestamp>,
 }
 
 /// Writes text. `O`: stdout, `E`: stderr.
@@ -143,7 +145,8 @@ impl<O: Write, E: Write> Text<O, E> {
 
 impl<O: Write, E: Write> Report for Text<O, E> {
     fn ready(&mut self, ready: &Ready, after: Duration) -> Result<Stream> {
-        let now = (self.options.clock)().to_zoned(self.options.zone.clone());
+        let now = self.options.since.unwrap_or_else(self.options.clock);
+        let now = now.to_zoned(self.options.zone.clone());
         self.date = Some(now.date());
         let containers = counted(ready.containers as u64, "container").replace(' ', "\u{a0}");
         let docker = match &ready.docker {
@@ -290,6 +293,12 @@ impl<O: Write, E: Write> Report for Text<O, E> {
             self.err(&line);
         }
         Ok(stream)
+    }
+
+    fn note(&mut self, text: &str) {
+        let mut line = Line::hanging(3);
+        line.plain(text);
+        self.err(&line);
     }
 
     fn warning(&mut self, text: &str) {

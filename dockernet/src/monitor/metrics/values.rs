@@ -46,7 +46,7 @@ pub struct Values {
     drops: BTreeMap<Key, Series>,
     removed: u64,
     capped: u64,
-    benign: BTreeMap<&'static str, u64>,
+    benign: BTreeMap<String, u64>,
     expected: BTreeMap<(Cow<'static, str>, String), u64>,
     last: BTreeMap<Cow<'static, str>, f64>,
     /// Diagnoses that are told: whether they go on.
@@ -111,7 +111,7 @@ impl Values {
     pub fn benign(&mut self, drop: &Drop) {
         *self
             .benign
-            .entry(drop.noise.unwrap_or("other"))
+            .entry(drop.noise.as_deref().unwrap_or("other").to_owned())
             .or_default() += drop.count;
     }
 

@@ -74,7 +74,7 @@ pub(super) fn transition(
         original: Some(original),
         translated,
         device: None,
-        direction: "egress",
+        direction: "egress".into(),
         hairpin: false,
         replied: flow.status & status::SEEN_REPLY != 0,
         answer_ms: None,
@@ -85,6 +85,7 @@ pub(super) fn transition(
         source: Endpoint::default(),
         destination: Endpoint::default(),
         published: None,
+        listed: false,
     };
     name(&mut transition, inventory);
     Some(transition)

@@ -16,13 +16,13 @@ use dockernet_common::{
 };
 use jiff::Timestamp;
 
+pub(crate) use self::wanted::wanted;
 use self::{
     asked::Askable,
     build::Flow,
     old::Old,
     open::Open,
     proxy::{Carried, Carrier},
-    wanted::wanted,
 };
 use super::watch;
 use crate::{
@@ -104,9 +104,10 @@ impl Transitions {
         found.extend(self.askable.answered(&mut self.open, last));
         let found = self.named(found, inventory, last);
         let before = found.len();
+        let bridge_of = |name: &str| inventory.network(name)?.bridge.clone();
         let mut shown: Vec<Transition> = found
             .into_iter()
-            .filter(|transition| wanted(transition, options, inventory))
+            .filter(|transition| wanted(transition, options, &bridge_of))
             .collect();
         self.ledger.hidden += (before - shown.len()) as u64;
         shown.sort_by_key(|transition| transition.time);
@@ -273,6 +274,7 @@ fn listed(entry: &Entry, inventory: &Inventory) -> Option<Transition> {
     };
     let mut transition = build::transition(&flow, Timestamp::now(), inventory)?;
     transition.old = true;
+    transition.listed = true;
     transition.replied = entry.status & status::SEEN_REPLY != 0;
     transition.age_ms = age_ms(entry, transition.time);
     Some(transition)

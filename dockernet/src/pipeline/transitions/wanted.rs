@@ -3,19 +3,21 @@
 use crate::{
     cli::options::{Options, Scope},
     evidence::unexplained,
-    inventory::Inventory,
-    model::{Drop, Endpoint, Nat, Netns, NetnsOwner, Packet, Transition, Tuple},
+    model::{Drop, Endpoint, Nat, Netns, NetnsOwner, Packet, Reach, Transition, Tuple},
 };
 
 /// Inside `--scope`, and let through by the filters. The reason and cause of a drop are none of a transition's.
-pub(super) fn wanted(transition: &Transition, options: &Options, inventory: &Inventory) -> bool {
+pub(crate) fn wanted(
+    transition: &Transition,
+    options: &Options,
+    bridge_of: &dyn Fn(&str) -> Option<String>,
+) -> bool {
     let touches = |endpoint: &Endpoint| endpoint.container.is_some() || endpoint.network.is_some();
     let inside = options.scope != Scope::Containers
         || transition.published.is_some()
         || touches(&transition.source)
         || touches(&transition.destination);
-    let bridge_of = |name: &str| inventory.network(name)?.bridge.clone();
-    inside && options.filter.admits(&as_drop(transition), &bridge_of)
+    inside && options.filter.admits(&as_drop(transition), bridge_of)
 }
 
 /// What filters look at, so that they mean the same in both views.
@@ -61,5 +63,7 @@ fn as_drop(transition: &Transition) -> Drop {
         noise: None,
         expected: false,
         count: 1,
+        reach: Reach::Containers,
+        capture: None,
     }
 }

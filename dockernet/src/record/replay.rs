@@ -1,0 +1,631 @@
+//! A recording, shown as if it happened now: the same filters, the same writers, no kernel.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    catalogue_hash,
+    frames::{Frames, Gap},
+    line::{self, FORMAT, Header, Line},
+    sum,
+};
+use crate::{
+    cause::catalogue,
+    cli::{Exit, Filter, Job, Usage, options::Options},
+    model::{Drop, Fate, Ledger, NatLedger, Ready, Transition},
+    pipeline::{Signals, asked_for, block_signals, includes, wanted},
+    report::{self, Report, Stream},
+};
+
+/// While nothing came, the pipeline looked so often; what is due by time is told then.
+const IDLE: SignedDuration = SignedDuration::from_millis(500);
+/// Looks after which nothing is due any more.
+const LOOKS: i32 = 4;
+/// Causes and containers remembered by name.
+const NAMES: usize = 65_536;
+
+/// A recording, by the name that the user gave it.
+pub struct Source<'a> {
+    /// What it is called.
+    pub name: String,
+    /// Its bytes.
+    pub input: Box<dyn Read + 'a>,
+}
+
+/// `replay FILE…`.
+///
+/// # Errors
+/// A file cannot be opened or is no recording, or the output cannot be written.
+pub fn run(options: &Options, files: &[std::path::PathBuf]) -> Result<Exit> {
+    block_signals()?;
+    let mut signals = Signals::new()?;
+    let sources: Vec<Source<'_>> = files.iter().map(|path| open(path)).collect::<Result<_>>()?;
+    replay(options, sources, &mut || signals.take(), &report::open_at)
+}
+
+fn open(path: &Path) -> Result<Source<'static>> {
+    if path == Path::new("-") {
+        return Ok(Source {
+            name: "standard input".into(),
+            input: Box::new(io::stdin()),
+        });
+    }
+    let name = path.display().to_string();
+    let file = File::open(path).with_context(|| format!("opening {name}"))?;
+    if file.metadata().is_ok_and(|found| found.is_dir()) {
+        return Err(Usage(format!("{name} is a directory; expected a recording")).into());
+    }
+    Ok(Source {
+        name,
+        input: Box::new(file),
+    })
+}
+
+/// Makes the writer once it is known when the recording began.
+pub type Opener<'a> = &'a dyn Fn(&Options, Option<Timestamp>) -> Result<Box<dyn Report + Send>>;
+
+/// Shows recordings one after another. `stop` is asked again and again: whether a signal came, and whether it was SIGINT.
+///
+/// # Errors
+/// One is no recording, or the output cannot be written.
+pub fn replay(
+    options: &Options,
+    sources: Vec<Source<'_>>,
+    stop: &mut dyn FnMut() -> Result<Option<bool>>,
+    opener: Opener<'_>,
+) -> Result<Exit> {
+    let mut replay = Replay::new(options, opener);
+    let mut interrupted = false;
+    'files: for source in sources {
+        let mut frames = Frames::new(source.input).context("starting zstd")?;
+        replay.begin(&source.name);
+        let mut content = Vec::new();
+        while frames
+            .next(&mut content)
+            .with_context(|| format!("reading {}", source.name))?
+        {
+            for text in content.split(|byte| *byte == b'\n') {
+                if !text.is_empty() {
+                    replay.line(text)?;
+                }
+                if replay.is_over() {
+                    break 'files;
+                }
+            }
+            if let Some(by_interrupt) = stop()? {
+                interrupted = by_interrupt;
+                break 'files;
+            }
+        }
+        replay.end(frames.gaps())?;
+    }
+    replay.finish(interrupted)
+}
+
+struct Replay<'a> {
+    options: &'a Options,
+    opener: Opener<'a>,
+    report: Option<Box<dyn Report + Send>>,
+    /// The filter without causes, which goes before scope and noise.
+    coarse: Filter,
+    /// Bridge devices by the names of their networks.
+    bridges: HashMap<String, String>,
+    /// Containers that were known at some time, by id.
+    containers: BTreeMap<String, String>,
+    networks: BTreeSet<String>,
+    header: Option<Header>,
+    /// The file that is read.
+    name: String,
+    /// What the recorder itself filtered and lost: in the files before, and in this one so far.
+    before: Ledger,
+    current: Ledger,
+    /// Its ledger is the last.
+    is_ended: bool,
+    /// What became of what was read.
+    mine: Ledger,
+    nat: NatLedger,
+    /// Packets of this file's drop lines.
+    in_file: u64,
+    found: u64,
+    lines_left: Option<u64>,
+    until: Option<Timestamp>,
+    closed: bool,
+    over: bool,
+    clock: Option<Timestamp>,
+    unknown_types: u64,
+    unknown_keys: u64,
+    unreadable: u64,
+    /// Causes that this catalogue does not have.
+    unknown_causes: BTreeSet<String>,
+    is_damaged: bool,
+}
+
+impl<'a> Replay<'a> {
+    fn new(options: &'a Options, opener: Opener<'a>) -> Self {
+        Self {
+            options,
+            opener,
+            report: None,
+            coarse: Filter {
+                causes: Vec::new(),
+                ..options.filter.clone()
+            },
+            bridges: HashMap::new(),
+            containers: BTreeMap::new(),
+            networks: BTreeSet::new(),
+            header: None,
+            name: String::new(),
+            before: Ledger::default(),
+            current: Ledger::default(),
+            is_ended: false,
+            mine: Ledger::default(),
+            nat: NatLedger::default(),
+            in_file: 0,
+            found: 0,
+            lines_left: options.count.map(std::num::NonZeroU64::get),
+            until: None,
+            closed: false,
+            over: false,
+            clock: None,
+            unknown_types: 0,
+            unknown_keys: 0,
+            unreadable: 0,
+            unknown_causes: BTreeSet::new(),
+            is_damaged: false,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.closed || self.over || self.lines_left == Some(0)
+    }
+
+    fn begin(&mut self, name: &str) {
+        name.clone_into(&mut self.name);
+        self.is_ended = false;
+        self.in_file = 0;
+    }
+
+    /// The end of a file.
+    fn end(&mut self, gaps: &[Gap]) -> Result<()> {
+        if self.header.is_none() && self.report.is_none() {
+            let why = match gaps {
+                [] => "it is empty".to_owned(),
+                [gap, ..] if gap.is_cut => format!("it ends after {} bytes", gap.at + gap.bytes),
+                _ => "no frame in it could be read".to_owned(),
+            };
+            anyhow::bail!(
+                "{} is no recording of dockernet-trace: {why}; write one with: dockernet-trace record FILE",
+                self.name
+            );
+        }
+        let mut problems: Vec<String> = gaps.iter().map(|gap| told(&self.name, *gap)).collect();
+        let expected = self.current.shown;
+        if self.is_ended && expected > self.in_file {
+            problems.push(format!(
+                "{}: {} of {expected} drops are missing",
+                self.name,
+                expected - self.in_file
+            ));
+        }
+        if !self.is_ended {
+            problems.push(format!(
+                "{} has no end: the recorder still runs, was killed, or the file was cut off",
+                self.name
+            ));
+        }
+        self.is_damaged |= !problems.is_empty();
+        for problem in problems {
+            self.report()?.warning(&problem);
+        }
+        add(&mut self.before, &self.current);
+        self.current = Ledger::default();
+        Ok(())
+    }
+
+    /// The writer; made now if the recording's beginning is missing.
+    fn report(&mut self) -> Result<&mut Box<dyn Report + Send>> {
+        if self.report.is_none() {
+            let version = self
+                .header
+                .as_ref()
+                .map_or_else(|| "unknown".to_owned(), |header| header.version.clone());
+            self.ready(&Ready {
+                schema: 1,
+                version,
+                kernel: "unknown".into(),
+                docker: None,
+                docker_host: None,
+                containers: 0,
+                programs: Vec::new(),
+                degraded: vec!["the beginning of the recording is missing".into()],
+            })?;
+        }
+        self.report.as_mut().context("no writer")
+    }
+
+    fn ready(&mut self, ready: &Ready) -> Result<()> {
+        if self.report.is_some() {
+            // A later part's.
+            return Ok(());
+        }
+        let header = self.header.as_ref();
+        let started = header.map(|header| header.started);
+        let mut report = (self.opener)(self.options, started)?;
+        let after = header.map_or(Duration::ZERO, Header::ready_after);
+        if report.ready(ready, after)? == Stream::Closed {
+            self.closed = true;
+        }
+        if let Some(header) = header
+            && header.catalogue != catalogue_hash()
+        {
+            report.warning(&format!(
+                "recorded by dockernet-trace {} with another catalogue of causes: they are shown as they were found then",
+                header.version
+            ));
+        }
+        self.until = self.options.duration.and_then(|duration| {
+            started?
+                .checked_add(SignedDuration::try_from(duration).ok()?)
+                .ok()
+        });
+        self.report = Some(report);
+        Ok(())
+    }
+
+    fn line(&mut self, text: &[u8]) -> Result<()> {
+        let Ok(line) = line::read(text, &mut self.unknown_keys) else {
+            self.unreadable += 1;
+            return Ok(());
+        };
+        match line {
+            Line::Header(header) => self.header_line(header),
+            Line::Ready(ready) => self.ready(&ready),
+            Line::Inventory(known) => {
+                self.bridges = known.bridges();
+                for container in known.containers {
+                    if self.containers.len() < NAMES {
+                        self.containers.insert(container.id, container.name);
+                    }
+                }
+                for network in known.networks {
+                    if self.networks.len() < NAMES {
+                        self.networks.insert(network.name);
+                        self.networks.extend(network.bridge);
+                    }
+                }
+                Ok(())
+            }
+            Line::Drop(drop) => {
+                self.in_file = self.in_file.saturating_add(drop.count);
+                if !self.options.drops || self.is_late(drop.time)? {
+                    return Ok(());
+                }
+                self.dropped(*drop)
+            }
+            Line::Finding(finding) => {
+                if !self.options.drops || self.is_late(finding.time)? {
+                    return Ok(());
+                }
+                self.finding(*finding)
+            }
+            Line::Nat(transition) => {
+                if !self.options.nat || self.is_late(transition.time)? {
+                    return Ok(());
+                }
+                self.transition(&transition)
+            }
+            Line::Tick(time) => {
+                self.advance(time)?;
+                self.clock = self.clock.max(Some(time));
+                let stream = self.report()?.tick(time)?;
+                self.note(stream);
+                Ok(())
+            }
+            Line::Ledger(ledger) => {
+                self.is_ended = ledger.is_final;
+                self.current = ledger;
+                if !self.is_ended {
+                    let ledger = self.ledger();
+                    let stream = self.report()?.ledger(&ledger)?;
+                    self.note(stream);
+                }
+                Ok(())
+            }
+            Line::Unknown => {
+                self.unknown_types += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn header_line(&mut self, header: Header) -> Result<()> {
+        if header.format > FORMAT {
+            anyhow::bail!(
+                "{} was written by dockernet-trace {} in format {}, this version reads format {FORMAT}; replay it with that version or a later one",
+                self.name,
+                header.version,
+                header.format
+            );
+        }
+        if self.header.is_some() {
+            return Ok(());
+        }
+        if !header.reasons.is_empty() {
+            self.options.check_reasons(&header.reasons)?;
+        }
+        let missing = [
+            (self.options.drops && !header.drops, "--drops"),
+            (self.options.nat && !header.nat, "--nat"),
+        ];
+        let takes_what_is_there =
+            matches!(&self.options.job, Job::Replay(replay) if replay.every_view);
+        for (is_missing, view) in missing {
+            if is_missing && !takes_what_is_there {
+                return Err(Usage(format!(
+                    "{} has no {view} view: record it with {view}",
+                    self.name
+                ))
+                .into());
+            }
+        }
+        self.header = Some(header);
+        Ok(())
+    }
+
+    /// Whether it is from after `--duration`. What was due before is told.
+    fn is_late(&mut self, time: Timestamp) -> Result<bool> {
+        if self.until.is_some_and(|until| time > until) {
+            self.over = true;
+            return Ok(true);
+        }
+        self.advance(time)?;
+        self.clock = self.clock.max(Some(time));
+        Ok(false)
+    }
+
+    /// Looks as the pipeline did while nothing came.
+    fn advance(&mut self, to: Timestamp) -> Result<()> {
+        let Some(last) = self.clock else {
+            return Ok(());
+        };
+        for look in 1..=LOOKS {
+            let Ok(at) = last.checked_add(IDLE * look) else {
+                break;
+            };
+            if at >= to {
+                break;
+            }
+            let stream = self.report()?.tick(at)?;
+            self.note(stream);
+        }
+        Ok(())
+    }
+
+    fn dropped(&mut self, mut drop: Drop) -> Result<()> {
+        let fate = self.fate(&mut drop);
+        self.remember(&drop);
+        let count = drop.count;
+        let is_refused = fate == Fate::Shown && self.is_over();
+        let column = match fate {
+            Fate::Filtered => &mut self.mine.filtered,
+            Fate::Shown if is_refused => &mut self.mine.filtered,
+            Fate::Shown => {
+                if drop.noise.is_none() {
+                    self.found = self.found.saturating_add(count);
+                }
+                &mut self.mine.shown
+            }
+            Fate::OutOfScope => &mut self.mine.out_of_scope,
+            Fate::Benign => &mut self.mine.benign,
+            Fate::Expected => &mut self.mine.expected,
+        };
+        *column = column.saturating_add(count);
+        if fate == Fate::Shown && !is_refused {
+            let stream = self.report()?.dropped(&drop)?;
+            self.shown(stream);
+        }
+        Ok(())
+    }
+
+    /// As the pipeline decides, in the same order.
+    fn fate(&self, drop: &mut Drop) -> Fate {
+        let bridge_of = |name: &str| self.bridges.get(name).cloned();
+        if !self.coarse.admits(drop, &bridge_of) {
+            return Fate::Filtered;
+        }
+        if !includes(self.options.scope, drop.reach) {
+            return Fate::OutOfScope;
+        }
+        if drop.noise.is_some() && !self.options.all {
+            return Fate::Benign;
+        }
+        asked_for(self.options, drop, &bridge_of)
+    }
+
+    fn finding(&mut self, mut finding: Drop) -> Result<()> {
+        if !includes(self.options.scope, finding.reach) {
+            return Ok(());
+        }
+        let bridges = &self.bridges;
+        let bridge_of = |name: &str| bridges.get(name).cloned();
+        let fate = asked_for(self.options, &mut finding, &bridge_of);
+        self.remember(&finding);
+        if fate == Fate::Shown && !self.is_over() {
+            let stream = self.report()?.finding(&finding)?;
+            self.shown(stream);
+        }
+        Ok(())
+    }
+
+    fn transition(&mut self, transition: &Transition) -> Result<()> {
+        if transition.listed && !self.options.all {
+            return Ok(());
+        }
+        let bridges = &self.bridges;
+        let bridge_of = |name: &str| bridges.get(name).cloned();
+        if self.is_over() || !wanted(transition, self.options, &bridge_of) {
+            self.nat.hidden += 1;
+            return Ok(());
+        }
+        self.nat.shown += 1;
+        let stream = self.report()?.transition(transition)?;
+        self.shown(stream);
+        Ok(())
+    }
+
+    fn remember(&mut self, drop: &Drop) {
+        let id = drop.cause.id.as_ref();
+        let is_known = id == "unexplained" || catalogue::IDS.contains(&id);
+        if !is_known && self.unknown_causes.len() < NAMES {
+            self.unknown_causes.insert(id.to_owned());
+        }
+    }
+
+    fn shown(&mut self, stream: Stream) {
+        self.note(stream);
+        if let Some(left) = &mut self.lines_left {
+            *left = left.saturating_sub(1);
+        }
+    }
+
+    fn note(&mut self, stream: Stream) {
+        self.closed |= stream == Stream::Closed;
+    }
+
+    /// What the recorder did not keep, and what became of the rest.
+    fn ledger(&self) -> Ledger {
+        let mut ledger = self.before.clone();
+        add(&mut ledger, &self.current);
+        let recorded = ledger.nat;
+        if self.options.drops {
+            ledger.shown = self.mine.shown;
+            ledger.filtered = ledger.filtered.saturating_add(self.mine.filtered);
+            ledger.out_of_scope = ledger.out_of_scope.saturating_add(self.mine.out_of_scope);
+            ledger.benign = ledger.benign.saturating_add(self.mine.benign);
+            ledger.expected = ledger.expected.saturating_add(self.mine.expected);
+        } else {
+            ledger = Ledger {
+                seconds: ledger.seconds,
+                ..Ledger::default()
+            };
+        }
+        ledger.observed = sum(&ledger);
+        ledger.nat = recorded.filter(|_| self.options.nat).map(|recorded| {
+            let hidden = recorded.hidden.saturating_add(self.nat.hidden);
+            NatLedger {
+                seen: self
+                    .nat
+                    .shown
+                    .saturating_add(hidden)
+                    .saturating_add(recorded.lost),
+                shown: self.nat.shown,
+                hidden,
+                lost: recorded.lost,
+            }
+        });
+        ledger.is_final = false;
+        ledger
+    }
+
+    fn finish(mut self, interrupted: bool) -> Result<Exit> {
+        let mut ledger = self.ledger();
+        ledger.is_final = true;
+        let warnings = self.warnings();
+        let report = self.report()?;
+        for warning in warnings {
+            report.warning(&warning);
+        }
+        if !self.closed {
+            let _over = self.report()?.finish(&ledger, interrupted)?;
+        }
+        let found = self.found > 0 || ledger.lost > 0;
+        Ok(if self.options.expect_no_drops && found && !self.closed {
+            Exit::Found
+        } else if self.is_damaged {
+            Exit::Failure
+        } else {
+            Exit::Done
+        })
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !self.unknown_causes.is_empty() {
+            let ids: Vec<&str> = self.unknown_causes.iter().map(String::as_str).collect();
+            warnings.push(format!(
+                "this version's catalogue does not have: {}",
+                ids.join(", ")
+            ));
+        }
+        let counted = [
+            (
+                self.unknown_types,
+                "lines of types that this version does not know were left out",
+            ),
+            (
+                self.unknown_keys,
+                "keys that this version does not know were left out",
+            ),
+            (self.unreadable, "lines could not be read"),
+        ];
+        warnings.extend(
+            counted
+                .into_iter()
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, what)| format!("{count} {what}")),
+        );
+        let is_whole = !self.is_over();
+        if is_whole && self.header.is_some() {
+            let known: Vec<(&str, &str)> = self
+                .containers
+                .iter()
+                .map(|(id, name)| (id.as_str(), name.as_str()))
+                .collect();
+            warnings.extend(self.options.filter.absent_containers(&known));
+            let networks: Vec<&str> = self.networks.iter().map(String::as_str).collect();
+            if let Err(Usage(absent)) = self.options.filter.check_networks(&networks) {
+                warnings.push(absent);
+            }
+        }
+        warnings
+    }
+}
+
+fn told(name: &str, gap: Gap) -> String {
+    let Gap { at, bytes, is_cut } = gap;
+    if is_cut {
+        format!(
+            "{name} is cut off: its last {bytes} bytes, from position {at} on, are the beginning of a frame and were left out"
+        )
+    } else {
+        format!("{name} is damaged: {bytes} bytes from position {at} on were left out")
+    }
+}
+
+/// Adds the columns of another file's ledger.
+fn add(to: &mut Ledger, other: &Ledger) {
+    let add = |to: &mut u64, other: u64| *to = to.saturating_add(other);
+    to.seconds += other.seconds;
+    add(&mut to.shown, other.shown);
+    add(&mut to.filtered, other.filtered);
+    add(&mut to.out_of_scope, other.out_of_scope);
+    add(&mut to.benign, other.benign);
+    add(&mut to.expected, other.expected);
+    add(&mut to.lost, other.lost);
+    if let Some(missed) = other.missed {
+        add(to.missed.get_or_insert(0), missed);
+    }
+    if let Some(nat) = other.nat {
+        let sum = to.nat.get_or_insert_default();
+        add(&mut sum.hidden, nat.hidden);
+        add(&mut sum.lost, nat.lost);
+    }
+}

@@ -1,0 +1,249 @@
+//! A report that keeps everything.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use zstd::{bulk::Compressor, zstd_safe::CParameter};
+
+use super::{
+    catalogue_hash,
+    files::Files,
+    inventory::Known,
+    line::{FORMAT, Header, Written, with_drop, with_transition},
+    parts::Parts,
+};
+use crate::{
+    cli::options::{Options, RecordArgs},
+    inventory::Inventory,
+    model::{Drop, FlowSum, Ledger, PathEvent, Ready, Transition},
+    report::{Counted, Report, Stream, without_secrets},
+};
+
+/// A frame goes out when it holds so many bytes, or for so long.
+const FRAME: usize = 1 << 20;
+const FRAME_TIME: Duration = Duration::from_secs(1);
+/// Between two `inventory` lines at least so much time passes.
+const INVENTORY_TIME: Duration = Duration::from_secs(1);
+/// zstd's own default: the quickest that is still small.
+const LEVEL: i32 = 3;
+
+/// Writes a recording.
+pub struct Recorder {
+    /// Tells the user how it goes.
+    notes: Box<dyn Report + Send>,
+    files: Files,
+    header: Header,
+    ready: Option<Ready>,
+    compressor: Compressor<'static>,
+    /// Lines of the frame that is being made, and since when it is.
+    frame: Vec<u8>,
+    since: Instant,
+    /// Whether something has come since the last tick.
+    is_fresh: bool,
+    known: Known,
+    /// What was known later and is not written yet.
+    changed: Option<Known>,
+    known_at: Option<Instant>,
+    parts: Parts,
+}
+
+impl Recorder {
+    /// Opens the file. `notes` tells what people want to know meanwhile.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn create(
+        args: &RecordArgs,
+        options: &Options,
+        reasons: Vec<String>,
+        notes: Box<dyn Report + Send>,
+    ) -> Result<Self> {
+        let mut compressor = Compressor::new(LEVEL).context("starting zstd")?;
+        compressor
+            .set_parameter(CParameter::ChecksumFlag(true))
+            .context("starting zstd")?;
+        Ok(Self {
+            notes,
+            files: Files::create(args)?,
+            header: Header {
+                format: FORMAT,
+                version: env!("CARGO_PKG_VERSION").into(),
+                started: Timestamp::now(),
+                ready_after: 0.0,
+                part: 1,
+                catalogue: catalogue_hash(),
+                drops: options.drops,
+                nat: options.nat,
+                reasons,
+            },
+            ready: None,
+            compressor,
+            frame: Vec::new(),
+            since: Instant::now(),
+            is_fresh: false,
+            known: Known::default(),
+            changed: None,
+            known_at: None,
+            parts: Parts::default(),
+        })
+    }
+
+    fn line(&mut self, line: &Written<'_>) -> Result<()> {
+        if self.frame.is_empty() {
+            self.since = Instant::now();
+        }
+        serde_json::to_writer(&mut self.frame, line).context("writing a JSON line")?;
+        self.frame.push(b'\n');
+        if self.frame.len() >= FRAME {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the frame.
+    fn flush(&mut self) -> Result<()> {
+        if self.frame.is_empty() {
+            return Ok(());
+        }
+        let bytes = self
+            .compressor
+            .compress(&self.frame)
+            .context("compressing")?;
+        self.frame.clear();
+        self.files.append(&bytes)
+    }
+
+    /// What each file begins with.
+    fn begin(&mut self) -> Result<()> {
+        let header = self.header.clone();
+        self.line(&Written::Recording(&header))?;
+        if let Some(ready) = self.ready.take() {
+            let written = self.line(&Written::Ready(&ready));
+            self.ready = Some(ready);
+            written?;
+        }
+        if self.known_at.is_some() {
+            let known = std::mem::take(&mut self.known);
+            let written = self.line(&Written::Inventory(&known));
+            self.known = known;
+            written?;
+        }
+        Ok(())
+    }
+
+    fn inventory_due(&mut self) -> Result<()> {
+        let is_early = self
+            .known_at
+            .is_some_and(|at| at.elapsed() < INVENTORY_TIME);
+        if is_early {
+            return Ok(());
+        }
+        if let Some(known) = self.changed.take() {
+            self.known_at = Some(Instant::now());
+            let written = self.line(&Written::Inventory(&known));
+            self.known = known;
+            written?;
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> Result<()> {
+        let ledger = self.parts.end(None);
+        self.line(&Written::Ledger(&ledger))?;
+        self.flush()?;
+        self.files.finish()?;
+        self.files.rotate()?;
+        self.header.part += 1;
+        self.begin()?;
+        self.flush()
+    }
+}
+
+impl Report for Recorder {
+    fn ready(&mut self, ready: &Ready, after: Duration) -> Result<Stream> {
+        self.header.started = Timestamp::now();
+        self.header.ready_after = after.as_secs_f64();
+        self.ready = Some(Ready {
+            docker_host: ready.docker_host.as_deref().map(without_secrets),
+            ..ready.clone()
+        });
+        self.begin()?;
+        self.flush()?;
+        self.notes.ready(ready, after)
+    }
+
+    fn dropped(&mut self, drop: &Drop) -> Result<Stream> {
+        self.is_fresh = true;
+        self.parts.drops += drop.count;
+        self.line(&Written::Drop(with_drop(drop)))?;
+        Ok(Stream::Open)
+    }
+
+    fn transition(&mut self, transition: &Transition) -> Result<Stream> {
+        self.is_fresh = true;
+        self.parts.transitions += 1;
+        self.line(&Written::Nat(with_transition(transition)))?;
+        Ok(Stream::Open)
+    }
+
+    fn path(&mut self, _event: &PathEvent) -> Result<Stream> {
+        Ok(Stream::Open)
+    }
+
+    fn flows(&mut self, _sums: &[FlowSum]) -> Result<Stream> {
+        Ok(Stream::Open)
+    }
+
+    fn finding(&mut self, finding: &Drop) -> Result<Stream> {
+        self.is_fresh = true;
+        self.line(&Written::Finding(with_drop(finding)))?;
+        Ok(Stream::Open)
+    }
+
+    fn tick(&mut self, now: Timestamp) -> Result<Stream> {
+        self.inventory_due()?;
+        if std::mem::take(&mut self.is_fresh) {
+            self.line(&Written::Tick { time: now })?;
+        }
+        if !self.frame.is_empty() && self.since.elapsed() >= FRAME_TIME {
+            self.flush()?;
+        }
+        if self.files.is_due() {
+            self.rotate()?;
+        }
+        self.notes.tick(now)
+    }
+
+    fn ledger(&mut self, ledger: &Ledger) -> Result<Stream> {
+        self.parts.latest = ledger.clone();
+        let part = self.parts.so_far();
+        self.line(&Written::Ledger(&part))?;
+        Ok(Stream::Open)
+    }
+
+    fn finish(&mut self, ledger: &Ledger, interrupted: bool) -> Result<Stream> {
+        let part = self.parts.end(Some(ledger));
+        self.line(&Written::Ledger(&part))?;
+        self.flush()?;
+        self.files.finish()?;
+        let stream = self.notes.finish(ledger, interrupted)?;
+        super::wrote(&mut *self.notes, &self.files, self.header.part);
+        Ok(stream)
+    }
+
+    fn inventory(&mut self, inventory: &Inventory) {
+        let known = Known::of(inventory, Timestamp::now());
+        self.changed = (self.known_at.is_none() || !known.is_same(&self.known)).then_some(known);
+        // A failure to write shows with the next line, or at the next tick.
+        let _ = self.inventory_due();
+    }
+
+    fn counted(&mut self, counted: &Counted<'_>) {
+        self.parts.latest = counted.ledger.clone();
+    }
+
+    fn warning(&mut self, text: &str) {
+        self.notes.warning(text);
+    }
+}
