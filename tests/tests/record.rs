@@ -1,0 +1,259 @@
+//! `record` and `replay` of a real fault, and what Wireshark's own programs make of its pcapng.
+
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use dockernet_tests::{
+    Cmd, Engine, HOST_IP, Lab, LabOptions, Place, Run, Tracer, can_run, engines_of_run, tool_path,
+    traffic::Probe,
+};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+#[test]
+fn a_fault_is_recorded_and_shown_again() -> Result<()> {
+    if !can_run()? {
+        return Ok(());
+    }
+    for engine in engines_of_run()? {
+        on(&engine)?;
+    }
+    Ok(())
+}
+
+fn on(engine: &Engine) -> Result<()> {
+    let mut lab = Lab::start(engine, &LabOptions::default())?;
+    lab.run(
+        &Run::new("web", "httpd -f -p 80 -h /www")
+            .publish("10001:80")
+            .wait_port("80/tcp"),
+    )?;
+    let file = lab.folder().join("fault.rec");
+    let packets = lab.folder().join("fault.pcapng");
+    let live = Tracer::start(&lab, &["--drops"])?;
+    let nat = Tracer::start(&lab, &["--nat"])?;
+    let recorder = Tracer::start(&lab, &["record", text(&file)?, "--drops", "--nat"])?;
+    let wireshark = Tracer::start(&lab, &["record", text(&packets)?, "--pcapng"])?;
+    faults(&mut lab)?;
+    let live = live.stop()?;
+    let nat = nat.stop()?;
+    ensure!(
+        live.drops().count() > 3,
+        "the fault dropped too little: {live:?}"
+    );
+    let ended = [ended(recorder)?, ended(wireshark)?];
+    ensure!(ended.iter().all(|last| last["final"] == true), "{ended:?}");
+
+    // The same lines; each process has its own idea of the wall clock, some microseconds apart.
+    let replayed = replay(&file, &["--drops", "--output", "json"])?;
+    same(&live.lines, &replayed, "drop")?;
+    same(&live.lines, &replayed, "finding")?;
+    let filtered = replay(
+        &file,
+        &["--drops", "--output", "json", "--cause", "no-listener"],
+    )?;
+    ensure!(of_type(&filtered, "drop").all(|drop| drop["cause"]["id"] == "no-listener"));
+    same(
+        &nat.lines,
+        &replay(&file, &["--nat", "--output", "json"])?,
+        "nat",
+    )?;
+
+    zstdcat(&file, &replayed)?;
+    cut_off(&file, &replayed)?;
+    // A live run's writer, with the recording's packets.
+    let again = lab.folder().join("again.pcapng");
+    Cmd::shell(format!(
+        "'{}' replay '{}' --output pcapng --scope all --all > '{}'",
+        tool_path()?.display(),
+        file.display(),
+        again.display()
+    ))
+    .run()?;
+    for written in [&packets, &again] {
+        let drops = replay(
+            &file,
+            &["--drops", "--scope", "all", "--all", "--output", "json"],
+        )?;
+        opened(written, &drops)?;
+    }
+    Ok(())
+}
+
+/// A published port whose uplink does not forward, and a port that nobody listens on.
+fn faults(lab: &mut Lab) -> Result<()> {
+    let outside = lab.outside().clone();
+    Probe::tcp((HOST_IP, 10001).into()).send(&outside)?;
+    let web = lab.container_ip("web", None)?;
+    let host = lab.host().clone();
+    Probe::udp((web, 7777).into()).send(&host)?;
+    lab.sysctl(&Place::Host, "net/ipv4/conf/eth0/forwarding", "0")?;
+    Probe::tcp((HOST_IP, 10001).into()).send(&outside)?;
+    thread::sleep(Duration::from_secs(1));
+    Ok(())
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("a path that is no UTF-8")
+}
+
+/// Ends a recorder, and gives its last line.
+fn ended(recorder: Tracer) -> Result<Value> {
+    thread::sleep(Duration::from_millis(250));
+    recorder.signal(Signal::SIGINT)?;
+    let ended = recorder.wait(Duration::from_secs(10))?;
+    ensure!(ended.status == Some(0), "{ended:?}");
+    ended.ledger().cloned()
+}
+
+fn command(file: &Path, arguments: &[&str]) -> Result<Cmd> {
+    Ok(Cmd::new(tool_path()?)
+        .arg("replay")
+        .arg(file)
+        .args(arguments))
+}
+
+fn replay(file: &Path, arguments: &[&str]) -> Result<Vec<Value>> {
+    let lines = command(file, arguments)?.run()?;
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).context("a line that is no JSON"))
+        .collect()
+}
+
+fn of_type<'a>(lines: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    lines.iter().filter(move |line| line["type"] == kind)
+}
+
+fn same(live: &[Value], replayed: &[Value], kind: &str) -> Result<()> {
+    let timeless = |line: &Value| {
+        let mut line = line.clone();
+        for key in ["time", "answer_ms", "answered_within_ms", "age_ms"] {
+            if let Some(value) = line.get_mut(key) {
+                *value = Value::Null;
+            }
+        }
+        line
+    };
+    let live: Vec<Value> = of_type(live, kind).map(timeless).collect();
+    let replayed: Vec<Value> = of_type(replayed, kind).map(timeless).collect();
+    ensure!(
+        live == replayed,
+        "{kind} lines differ:\nlive     {}\nreplayed {}",
+        Value::from(live),
+        Value::from(replayed)
+    );
+    Ok(())
+}
+
+/// Without the tool: zstd's own program and jq.
+fn zstdcat(file: &Path, replayed: &[Value]) -> Result<()> {
+    let filter = r#"select(.type == "drop" and .recorded.scope == "containers" and .noise == null) | .count"#;
+    let counts = Cmd::shell(format!("zstdcat < '{}' | jq '{filter}'", file.display())).run()?;
+    let shown: u64 = counts
+        .lines()
+        .filter_map(|count| count.parse::<u64>().ok())
+        .sum();
+    let told: u64 = of_type(replayed, "drop")
+        .filter_map(|drop| drop["count"].as_u64())
+        .sum();
+    ensure!(
+        shown == told && shown > 0,
+        "jq counts {shown}, replay shows {told}"
+    );
+    Ok(())
+}
+
+/// What is left of a file that lost its end is shown, and what is lost is said.
+fn cut_off(file: &Path, replayed: &[Value]) -> Result<()> {
+    let bytes = std::fs::read(file)?;
+    let cut: PathBuf = file.with_extension("cut");
+    std::fs::write(&cut, &bytes[..bytes.len() - 7])?;
+    let output = command(&cut, &["--drops", "--output", "json"])?.output()?;
+    ensure!(output.status == Some(1), "{output:?}");
+    ensure!(
+        output.stderr.contains("cut off") && output.stderr.contains("from position"),
+        "{output:?}"
+    );
+    let lines: Vec<Value> = output
+        .stdout
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    let (left, whole) = (
+        of_type(&lines, "drop").count(),
+        of_type(replayed, "drop").count(),
+    );
+    ensure!(
+        left <= whole && lines[0]["type"] == "ready",
+        "{left} of {whole}"
+    );
+    Ok(())
+}
+
+/// Wireshark's programs read all of it without a word, and show why each packet died.
+fn opened(packets: &Path, drops: &[Value]) -> Result<()> {
+    let said = Cmd::new("capinfos").arg("-M").arg(packets).output()?;
+    ensure!(
+        said.success() && said.stderr.lines().all(is_harmless),
+        "{said:?}"
+    );
+    let shown: u64 = of_type(drops, "drop")
+        .filter_map(|drop| drop["count"].as_u64())
+        .sum();
+    let count = format!("Number of packets:   {shown}");
+    ensure!(
+        said.stdout.lines().any(|line| line.trim_end() == count),
+        "expected {count}: {}",
+        said.stdout
+    );
+    let fields = [
+        "-T",
+        "fields",
+        "-e",
+        "frame.number",
+        "-e",
+        "_ws.malformed",
+        "-e",
+        "frame.interface_description",
+        "-e",
+        "frame.comment",
+    ];
+    let read = Cmd::new("tshark")
+        .arg("-r")
+        .arg(packets)
+        .args(fields)
+        .output()?;
+    ensure!(
+        read.success() && read.stderr.lines().all(is_harmless),
+        "{read:?}"
+    );
+    for part in [
+        "interface-forwarding-disabled (confirmed)",
+        "kernel IP_INADDRERRORS@ip_error",
+        "sysctl -w net/ipv4/conf/eth0/forwarding=1",
+        "web:80/tcp",
+        "host",
+    ] {
+        ensure!(read.stdout.contains(part), "no {part}: {}", read.stdout);
+    }
+    let named = Cmd::new("tshark")
+        .arg("-r")
+        .arg(packets)
+        .args(["-N", "n"])
+        .run()?;
+    ensure!(
+        named.contains("web") && !named.contains("Malformed"),
+        "{named}"
+    );
+    Ok(())
+}
+
+/// Wireshark warns of root, and of nothing else.
+fn is_harmless(line: &str) -> bool {
+    line.trim().is_empty() || line.starts_with("Running as user")
+}
