@@ -1,15 +1,21 @@
 //! Every parser of what others wrote, fed with any bytes: for the fuzz targets in `tests/fuzz` and the test of hostile
 //! input. Nothing of the tool uses this, and no other program should.
 
-use std::path::Path;
+use std::{io, path::Path};
+
+use anyhow::Result;
+use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
     bpf::{btf::Btf, format::EventFormat, symbols::Symbols},
     check::last_words,
+    cli::options::{Job, Options, Replay, Scope},
     host::{
         conntrack, docker::convert, engine_files, firewall, freezer, hosts, listeners, proxies,
         queue, resolver::Resolv, sysctl,
     },
+    record,
+    report::{Json, Look, Pcapng, Report, Text, TextOptions, Width},
 };
 
 /// Takes anything and returns; panicking is what it must not.
@@ -24,6 +30,7 @@ pub const PARSERS: &[(&str, Parser)] = &[
     ("nft", nft),
     ("packet", packet),
     ("proc", proc),
+    ("recording", recording),
 ];
 
 /// Packet headers: five bytes say where they begin and of which protocol, two the Ethernet type.
@@ -113,6 +120,58 @@ pub fn docker(bytes: &[u8]) {
     let (config, host) = halves(bytes);
     let _ = engine_files::container_files(config.as_bytes(), host.as_bytes());
     let _ = last_words::last_error(&config);
+}
+
+/// A recording as it is in its file, and lines of one.
+pub fn recording(bytes: &[u8]) {
+    let framed = zstd::bulk::compress(bytes, 1).unwrap_or_default();
+    let options = Options {
+        drops: true,
+        nat: true,
+        all: true,
+        scope: Scope::All,
+        job: Job::Replay(Replay {
+            files: Vec::new(),
+            every_view: true,
+        }),
+        ..Options::default()
+    };
+    let text = |_: &Options, since| -> Result<Box<dyn Report + Send>> { Ok(Box::new(text(since))) };
+    let json = |_: &Options, _| -> Result<Box<dyn Report + Send>> {
+        Ok(Box::new(Pcapng::new(
+            io::sink(),
+            Box::new(Json::new(io::sink())),
+        )))
+    };
+    let openers: [record::Opener<'_>; 2] = [&text, &json];
+    for input in [bytes, &framed] {
+        for opener in openers {
+            let source = record::Source {
+                name: "x".into(),
+                input: Box::new(input),
+            };
+            let _ = record::replay(&options, vec![source], &mut || Ok(None), opener);
+        }
+    }
+}
+
+fn text(since: Option<Timestamp>) -> Text<io::Sink, io::Sink> {
+    let look = Look {
+        color: true,
+        ascii: true,
+        width: Width::Fixed(80),
+    };
+    let options = TextOptions {
+        out: look,
+        err: look,
+        oneline: false,
+        verbose: true,
+        outside: "elsewhere",
+        zone: TimeZone::UTC,
+        clock: Timestamp::now,
+        since,
+    };
+    Text::new(io::sink(), io::sink(), options)
 }
 
 /// Text files of the kernel's and of the machine's.

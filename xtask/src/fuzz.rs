@@ -17,6 +17,7 @@ const TARGETS: &[&str] = &[
     "nft",
     "packet",
     "proc",
+    "recording",
 ];
 
 /// What cargo-fuzz gives rustc, without the sanitizer.

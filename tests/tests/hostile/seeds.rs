@@ -52,9 +52,21 @@ pub(crate) fn of(parser: &str) -> Vec<Vec<u8>> {
             .chain(TEXTS.iter().map(|text| text.as_bytes().to_vec()))
             .filter(|text| !text.is_empty())
             .collect(),
+        "recording" => vec![RECORDING.join("\n").into_bytes()],
         _ => Vec::new(),
     }
 }
+
+/// The lines of a recording, one of each type.
+const RECORDING: &[&str] = &[
+    r#"{"type":"recording","format":1,"version":"0.1.0","started":"2026-11-20T04:01:03Z","ready_after":0.14,"part":1,"catalogue":"0","drops":true,"nat":true,"reasons":["NETFILTER_DROP"]}"#,
+    r#"{"type":"ready","schema":1,"version":"0.1.0","kernel":"6.18.44","docker":"28.5.2","docker_host":null,"containers":1,"programs":["kfree_skb:tp_btf"],"degraded":[]}"#,
+    r#"{"type":"inventory","time":"2026-11-20T04:01:03Z","containers":[{"id":"2df2a7aa8382","name":"web","state":"running","addresses":[["bridge","172.17.0.2/16"]]}],"networks":[{"name":"bridge","bridge":"docker0"}],"namespaces":[{"inum":4026532201,"name":"host","near":true,"devices":[{"ifindex":2,"name":"eth0"}]}]}"#,
+    r#"{"type":"drop","time":"2026-11-20T04:01:03.100000000Z","flow":"7f","reason":"NETFILTER_DROP","location":"nft_do_chain","hook":"forward","stack":["nft_do_chain"],"netns":{"inum":4026532201,"owner":"host","container":null,"name":"host"},"device":"eth0","ingress_device":"eth0","packet":{"family":"ipv4","protocol":"tcp","src":"198.51.100.20","src_port":4000,"dst":"172.17.0.2","dst_port":80,"tcp_flags":"S","icmp":null,"ttl":64,"length":60,"mark":0,"pkt_type":"host","src_mac":null,"dst_mac":null,"ethertype":"0x0800","vlan":null},"nat":{"kind":"dnat","original":{"src":"198.51.100.20","src_port":4000,"dst":"198.51.100.10","dst_port":10001},"reply":{"src":"172.17.0.2","src_port":80,"dst":"198.51.100.20","dst_port":4000}},"source":{"kind":"external","container":null,"network":null},"destination":{"kind":"container","container":{"id":"2df2a7aa8382","name":"web","image":null,"project":null,"service":null,"shared_with":[]},"network":"bridge"},"published":"0.0.0.0:10001->80/tcp","rule":{"backend":"nft","table":"ip filter","chain":"FORWARD","rule":"policy drop","how":"counter","owner":"user"},"cause":{"id":"forward-drop","confidence":"likely","summary":"dropped","evidence":["a fact"],"fix":[{"run":"true","netns":"host","persist":null,"set_by":null,"impact":"none"},{"advice":"look"}]},"noise":null,"expected":false,"count":3,"recorded":{"scope":"containers","packet":{"link":"ip","length":60,"bytes":"450000"},"listed":false}}"#,
+    r#"{"type":"nat","time":"2026-11-20T04:01:03.200000000Z","flow":"7f","kind":"dnat","masquerade":null,"redirect":false,"protocol":"tcp","original":{"src":"198.51.100.20","src_port":4000,"dst":"198.51.100.10","dst_port":10001},"translated":{"src":"198.51.100.20","src_port":4000,"dst":"172.17.0.2","dst_port":80},"device":"docker0","direction":"egress","hairpin":false,"replied":true,"answer_ms":0.1,"answered_within_ms":null,"old":false,"age_ms":0.1,"proxy_pid":null,"source":{"kind":"external","container":null,"network":null},"destination":{"kind":"external","container":null,"network":null},"published":null}"#,
+    r#"{"type":"tick","time":"2026-11-20T04:01:04Z"}"#,
+    r#"{"type":"ledger","final":true,"seconds":1.0,"observed":3,"shown":3,"filtered":0,"out_of_scope":0,"benign":0,"expected":0,"lost":0,"missed":0,"nat":{"seen":1,"shown":1,"hidden":0,"lost":0}}"#,
+];
 
 const FILES: &[&str] = &[
     "/proc/net/tcp",
