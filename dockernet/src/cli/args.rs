@@ -21,7 +21,7 @@ Examples:
   sudo dockernet-trace map web                          its interfaces, veths, bridges, addresses, ports
   sudo dockernet-trace check                            what is broken or will be, without traffic
   sudo dockernet-trace check --from outside --to :8080  one connection, step by step
-  sudo dockernet-trace record host.rec --duration 1h    everything, to look at later or elsewhere: replay host.rec
+  sudo dockernet-trace record host.rec                  into a file; replay host.rec shows it
   sudo dockernet-trace monitor                          as a service: metrics and a journal of diagnoses
   dockernet-trace explain interface-forwarding-disabled
 

@@ -271,11 +271,6 @@ impl<'a> Replay<'a> {
                 header.version
             ));
         }
-        self.until = self.options.duration.and_then(|duration| {
-            started?
-                .checked_add(SignedDuration::try_from(duration).ok()?)
-                .ok()
-        });
         self.report = Some(report);
         Ok(())
     }
@@ -376,6 +371,10 @@ impl<'a> Replay<'a> {
                 .into());
             }
         }
+        self.until = self.options.duration.and_then(|duration| {
+            let duration = SignedDuration::try_from(duration).ok()?;
+            header.started.checked_add(duration).ok()
+        });
         self.header = Some(header);
         Ok(())
     }

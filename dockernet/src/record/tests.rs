@@ -284,7 +284,6 @@ fn filters_and_ends() {
     assert_eq!(count(&["--cause", "interface-forwarding-disabled"]).0, 1);
     assert_eq!(count(&["--port", "53"]).0, 41);
     assert_eq!(count(&["--count", "2"]).0, 2);
-    assert_eq!(count(&["--duration", "1s"]).0, 1);
     assert_eq!(
         count(&["--ignore", "cause=docker-user-drop"]).2,
         48_213 + 40
@@ -294,6 +293,21 @@ fn filters_and_ends() {
     assert_eq!(lines, 0);
     assert!(err.contains("no container is called 'nobody'"), "{err}");
     assert!(err.contains("network"), "{err}");
+}
+
+#[test]
+fn a_duration_counts_from_the_recordings_start() {
+    let mut drop = serde_json::to_value(incident()).unwrap();
+    drop["type"] = "drop".into();
+    let bytes = lines_to_frame(&[
+        r#"{"type":"recording","format":1,"version":"0","started":"2026-11-20T04:01:02Z","ready_after":0,"part":1,"catalogue":"","drops":true,"nat":false}"#,
+        &drop.to_string(),
+    ]);
+    let lines = |duration| {
+        let (out, ..) = shown(&bytes, &["--output", "json", "--duration", duration]);
+        out.matches(r#"{"type":"drop""#).count()
+    };
+    assert_eq!((lines("1s"), lines("2s")), (0, 1));
 }
 
 #[test]
