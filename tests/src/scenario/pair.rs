@@ -52,6 +52,7 @@ fn pair(first: &str, second: &str) -> Result<Scenario> {
         .flatten()
         .min();
     both.needs.append(&mut other.needs);
+    both.module = both.module.or(other.module.take());
     both.network.append(&mut other.network);
     both.container.append(&mut other.container);
     both.server.append(&mut other.server);
