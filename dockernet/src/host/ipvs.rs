@@ -101,6 +101,8 @@ fn frontend(kind: &str, word: &str) -> Option<Frontend> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
 
     #[test]
@@ -121,17 +123,21 @@ mod tests {
             servers,
             ready,
         };
-        let at = |protocol, address: &str, port| Frontend::Address {
+        let at = |protocol, address: IpAddr, port| Frontend::Address {
             protocol,
-            address: address.parse().expect("an address"),
+            address,
             port,
         };
+        let (v4, v6) = (
+            Ipv4Addr::new(198, 51, 100, 10).into(),
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10).into(),
+        );
         assert_eq!(
             parse(text),
             [
                 service(Frontend::Mark(300), 0, 0),
-                service(at(6, "198.51.100.10", 8443), 2, 1),
-                service(at(17, "2001:db8::10", 53), 1, 0),
+                service(at(6, v4, 8443), 2, 1),
+                service(at(17, v6, 53), 1, 0),
             ]
         );
     }

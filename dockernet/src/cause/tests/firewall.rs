@@ -161,11 +161,13 @@ fn a_firewalld_that_has_left_dockers_rules_alone_is_not_blamed() {
 fn a_virtual_service_is_blamed_where_it_has_no_server_and_no_rule_did_it() {
     let mut scene = dropped(vec![rules("", Backend::IptablesNft)]);
     scene.evidence.hook = Some(hook(Hook::Input));
-    let packet = scene.evidence.drop.packet.clone();
-    let packet = packet.as_ref().map(|packet| (packet.dst, packet.dst_port));
-    let Some((Some(address), Some(port))) = packet else {
-        panic!("the sample has no destination");
-    };
+    let (address, port) = scene
+        .evidence
+        .drop
+        .packet
+        .as_ref()
+        .and_then(|packet| packet.dst.zip(packet.dst_port))
+        .unwrap();
     let service = |port, servers, ready| Service {
         frontend: Frontend::Address {
             protocol: 6,
