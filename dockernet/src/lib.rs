@@ -5,6 +5,7 @@
 //! [`trace_rules`] asks the kernel for the rule behind a drop, the only part that changes a ruleset, and only if told to.
 //! [`findings`] watches for failures that drop nothing.
 //! [`monitor`] is the same as a service: another report, and what a service needs around it.
+//! [`top`] is the same as a screen: another report, with a thread that draws.
 //! [`plan`] turns options into what to do, [`pipeline`] does it.
 
 pub mod bpf;
@@ -27,4 +28,5 @@ pub mod path;
 pub mod pipeline;
 pub mod plan;
 pub mod report;
+pub mod top;
 pub mod trace_rules;

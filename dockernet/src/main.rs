@@ -2,7 +2,7 @@
 //! [`dockernet::pipeline`].
 
 use std::{
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -31,6 +31,7 @@ use dockernet::{
     pipeline::{Paths, Pipeline, Signals, block_signals},
     plan::Plan,
     report,
+    top::{self, Top},
 };
 
 fn main() -> ExitCode {
@@ -39,7 +40,9 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(refusal) => return refusal.report().into(),
     };
-    log_to_stderr(options.verbose);
+    // Its lines would be written into the screen.
+    let is_in_the_way = options.job == Job::Top && io::stderr().is_terminal();
+    log_to_stderr(if is_in_the_way { 0 } else { options.verbose });
     run(options, started)
         .unwrap_or_else(|error| cli::error::report(&error))
         .into()
@@ -47,7 +50,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options, started: Instant) -> Result<Exit> {
     match &options.job {
-        Job::Trace | Job::Path(_) => trace(options, started, None),
+        Job::Trace | Job::Path(_) | Job::Top => trace(options, started, None),
         Job::Monitor(args) => {
             let args = args.clone();
             let config = monitor::configure(&args, &options)?;
@@ -89,6 +92,9 @@ struct Service {
 fn trace(options: Options, started: Instant, service: Option<Service>) -> Result<Exit> {
     // Before any thread: all of them inherit it.
     block_signals()?;
+    if options.job == Job::Top {
+        top::prepare(&options)?;
+    }
     let plan = Plan::new(options)?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(1).enable_all();
@@ -171,6 +177,7 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
             let (report, commands) = around.into_parts();
             (report, Some(commands))
         }
+        None if options.job == Job::Top => (Box::new(Top::new(&options)) as _, None),
         None => (report::open(&options), None),
     };
     let paths = match (path, hops) {

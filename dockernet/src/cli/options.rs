@@ -39,6 +39,8 @@ pub enum Job {
     Check(CheckArgs),
     /// Run as a service.
     Monitor(MonitorArgs),
+    /// Show drops on a screen.
+    Top,
     /// Remove what an earlier run left on devices.
     Detach,
     /// Print a completion script ([`args::completions`]).
@@ -160,7 +162,8 @@ impl Options {
         let follows = matches!(job, Some(JobArgs::Path { .. }));
         let monitors = matches!(job, Some(JobArgs::Monitor(_)));
         // The default view; asking whether anything was dropped needs it too.
-        let drops = drops || !nat && !follows || expect_no_drops || monitors;
+        let is_screen = matches!(job, Some(JobArgs::Top));
+        let drops = drops || !nat && !follows || expect_no_drops || monitors || is_screen;
         if trace_rules && !drops && !follows {
             return Err(Usage(
                 "--trace-rules names the rules behind drops; add --drops".to_owned(),
@@ -185,6 +188,7 @@ impl Options {
                 Some(JobArgs::Explain { id, list: _ }) => Job::Explain(id),
                 Some(JobArgs::Check(what)) => Job::Check(what),
                 Some(JobArgs::Monitor(what)) => Job::Monitor(what),
+                Some(JobArgs::Top) => Job::Top,
                 Some(JobArgs::Detach) => Job::Detach,
                 Some(JobArgs::Completions { shell }) => Job::Completions(shell),
                 Some(JobArgs::Man) => Job::Man,

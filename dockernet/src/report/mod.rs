@@ -20,23 +20,24 @@ pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, env, io, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use anyhow::Result;
 use dockernet_common::count::Totals;
 use jiff::{Timestamp, tz::TimeZone};
 
-pub(crate) use block::{fixes, labelled};
+pub(crate) use block::{cause_name, fixes, full as block, key as block_key, labelled};
 pub(crate) use clean::{ascii, line as cleaned, without_secrets};
-pub(crate) use endpoint::{subject, subject_name};
+pub(crate) use endpoint::{destination, source, subject, subject_name};
 pub use json::Json;
-pub(crate) use style::{Line, Role, counted};
+pub(crate) use style::{Line, Role, counted, thousands};
 pub use style::{Look, Width};
+pub(crate) use summary::{Totals as Summary, ledger as ledger_line};
 pub use text::{Text, TextOptions};
 
 use crate::{
     bpf::reasons::Reasons,
-    cli::options::{ColorWhen, Options, Output, Scope},
+    cli::options::{Options, Output, Scope},
     inventory::Inventory,
     model::{Drop, Fate, FlowSum, Ledger, PathEvent, Ready, Transition},
 };
@@ -141,25 +142,24 @@ pub fn open(options: &Options) -> Box<dyn Report + Send> {
     match options.output {
         Output::Json => Box::new(Json::new(io::stdout())),
         Output::Text => {
-            let color = match options.color {
-                ColorWhen::Auto => None,
-                ColorWhen::Always => Some(true),
-                ColorWhen::Never => Some(false),
-            };
-            let variable = |name: &str| env::var(name).ok();
             let text = TextOptions {
-                out: Look::detect(&io::stdout(), Width::Stdout, color, &variable),
-                err: Look::detect(&io::stderr(), Width::Stderr, color, &variable),
+                out: Look::of(options, &io::stdout(), Width::Stdout),
+                err: Look::of(options, &io::stderr(), Width::Stderr),
                 oneline: options.oneline,
                 verbose: options.verbose > 0,
-                outside: match options.scope {
-                    Scope::Containers => "host-only",
-                    Scope::Host | Scope::All => "elsewhere",
-                },
+                outside: outside(options.scope),
                 zone: TimeZone::system(),
                 clock: Timestamp::now,
             };
             Box::new(Text::new(io::stdout(), io::stderr(), text))
         }
+    }
+}
+
+/// What being out of scope means.
+pub(crate) fn outside(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Containers => "host-only",
+        Scope::Host | Scope::All => "elsewhere",
     }
 }

@@ -8,7 +8,7 @@ use super::apt;
 use crate::process;
 
 /// Program and the Debian package that has it.
-const TOOLS: [(&str, &str); 12] = [
+const TOOLS: [(&str, &str); 13] = [
     ("nft", "nftables"),
     ("iptables", "iptables"),
     ("ebtables", "ebtables"),
@@ -21,6 +21,7 @@ const TOOLS: [(&str, &str); 12] = [
     ("socat", "socat"),
     ("bpftool", "bpftool"),
     ("curl", "curl"),
+    ("tmux", "tmux"),
 ];
 
 /// Installs what is missing. Where apt is not, a sentence tells what is.
