@@ -1,10 +1,7 @@
 //! The selected row's evidence and fix, in the words of a drop's block.
 
 use jiff::SignedDuration;
-use ratatui::{
-    layout::Rect,
-    text::{Line, Span},
-};
+use ratatui::text::{Line, Span};
 
 use super::{
     draw::Setting,
@@ -15,15 +12,14 @@ use super::{
 };
 use crate::report::{Role, block, counted};
 
-/// Below the rows: the main cause, as far as it fits.
+/// Below the rows: the main cause.
 pub(super) fn pane(
     row: Option<&Row>,
     grouping: Grouping,
     setting: &Setting,
-    area: Rect,
+    columns: u16,
 ) -> Vec<Line<'static>> {
-    let paint = setting.paint;
-    let columns = usize::from(area.width);
+    let columns = usize::from(columns);
     let Some((row, part)) = row.and_then(|row| Some((row, row.main()?))) else {
         return Vec::new();
     };
@@ -35,14 +31,34 @@ pub(super) fn pane(
         ));
     }
     let mut lines = vec![rule(&title, setting, columns)];
-    lines.extend(paint.wrapped(&block(&part.drop, &setting.zone, false), columns));
-    let room = usize::from(area.height);
-    if lines.len() > room {
-        lines.truncate(room.saturating_sub(1));
-        lines.push(Line::from(
-            paint.span(Role::Dim, "   … Enter shows the rest"),
-        ));
+    let block = block(&part.drop, &setting.zone, false);
+    lines.extend(setting.paint.wrapped(&block, columns));
+    lines
+}
+
+/// As many of the pane's lines as there is room for: what happened and what mends it, before all the evidence.
+pub(super) fn cut(
+    mut lines: Vec<Line<'static>>,
+    setting: &Setting,
+    room: u16,
+) -> Vec<Line<'static>> {
+    let room = usize::from(room);
+    if lines.len() <= room {
+        return lines;
     }
+    let is_fix = |line: &Line<'_>| {
+        let first = line.spans.first();
+        first.is_some_and(|span| span.content.starts_with("   fix"))
+    };
+    let fix = lines.iter().position(is_fix).unwrap_or(lines.len());
+    let mut fixes = lines.split_off(fix);
+    // Rule, title, ends of the journey, and the line that says that there is more.
+    fixes.truncate(room.saturating_sub(4));
+    lines.truncate(room.saturating_sub(fixes.len() + 1));
+    lines.push(Line::from(
+        setting.paint.span(Role::Dim, "   … Enter shows the rest"),
+    ));
+    lines.extend(fixes);
     lines
 }
 

@@ -28,9 +28,9 @@ const KEYS: [(&str, &str); 7] = [
     ("F4", "Filter"),
     ("F5", "Pause"),
     ("F6", "Sort"),
+    ("F10", "Quit"),
     ("Tab", "Group"),
     ("Enter", "Why"),
-    ("F10", "Quit"),
 ];
 
 /// What does not change during a run.
@@ -84,23 +84,36 @@ pub(super) fn screen(
         let lines = head::lines(state, ui, setting, body.width, is_paused);
         let [head, rest] = split(body, u16::try_from(lines.len()).unwrap_or(u16::MAX));
         frame.render_widget(Paragraph::new(lines), head);
+        let (listed, _) = listed(state, ui.grouping, ui.sort, &ui.filter);
         let pane = if area.height >= WITH_PANE {
-            rest.height * 45 / 100
+            let place = ui.place(listed.iter().map(|row| row.key.as_str()));
+            let selected = listed.get(place).copied();
+            detail::pane(selected, ui.grouping, setting, area.width)
         } else {
-            0
+            Vec::new()
         };
-        let [rows, pane] = split(rest, rest.height - pane);
-        let selected = list::draw(frame, rows, state, ui, setting);
-        if pane.height > 1 {
-            let lines = detail::pane(selected.as_ref(), ui.grouping, setting, pane);
-            frame.render_widget(Paragraph::new(lines), pane);
-        }
+        let height = pane_height(pane.len(), listed.len(), rest.height);
+        let [rows, below] = split(rest, rest.height - height);
+        list::draw(frame, rows, state, ui, setting);
+        let pane = detail::cut(pane, setting, height);
+        frame.render_widget(Paragraph::new(pane), below);
     }
     let line = match &ui.typing {
         Some(text) => typing(text, paint),
         None => keys(bottom.width.into()),
     };
     frame.render_widget(Paragraph::new(line), bottom);
+}
+
+/// The explanation has a share of the lines, and what the rows leave.
+fn pane_height(wanted: usize, rows: usize, all: u16) -> u16 {
+    if wanted == 0 {
+        return 0;
+    }
+    let share = all * 45 / 100;
+    let free = usize::from(all).saturating_sub(rows + 1);
+    let free = u16::try_from(free.min(wanted)).unwrap_or(share);
+    share.max(free).min(all.saturating_sub(2))
 }
 
 /// A page of text that may be longer than the screen.

@@ -46,15 +46,15 @@ fn title(state: &State, setting: &Setting, columns: usize, is_paused: bool) -> L
         Some(version) => format!("docker {version}"),
         None => "docker does not answer".to_owned(),
     };
-    let mut text = format!(
-        "dockernet-trace top  {time}  kernel {}  {docker} ({})",
+    let notes = match state.notes.len() {
+        0 => String::new(),
+        number => format!("{} (?)  ", counted(number as u64, "note")),
+    };
+    let text = format!(
+        "dockernet-trace top  {time}  {notes}kernel {}  {docker} ({})",
         state.ready.kernel,
         counted(state.ready.containers as u64, "container")
     );
-    if !state.notes.is_empty() {
-        let notes = counted(state.notes.len() as u64, "note");
-        text = format!("{text}  {notes}: ?");
-    }
     let paused = if is_paused {
         " PAUSED: space goes on "
     } else {

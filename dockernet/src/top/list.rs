@@ -43,7 +43,12 @@ impl Columns {
             .max()
             .unwrap_or(0)
             .max("TOTAL".len() + 2);
-        let bars = if all < WITH_BARS {
+        // A flow's name is long.
+        let least = match grouping {
+            Grouping::Flow => 100,
+            _ => WITH_BARS,
+        };
+        let bars = if all < least {
             0
         } else {
             (all / 10).max(all.saturating_sub(100)).min(SECONDS - 1)
@@ -73,14 +78,14 @@ impl Columns {
     }
 }
 
-/// Draws the rows, and gives the selected one.
+/// Draws the rows.
 pub(super) fn draw(
     frame: &mut Frame<'_>,
     area: Rect,
     state: &State,
     ui: &mut Ui,
     setting: &Setting,
-) -> Option<Row> {
+) {
     let (rows, hidden) = listed(state, ui.grouping, ui.sort, &ui.filter);
     let room = usize::from(area.height.saturating_sub(1));
     ui.room = room;
@@ -90,7 +95,7 @@ pub(super) fn draw(
     if rows.is_empty() {
         lines.extend(nothing(state, hidden, setting, area.width));
         frame.render_widget(Paragraph::new(lines), area);
-        return None;
+        return;
     }
     let place = ui.place(rows.iter().map(|row| row.key.as_str()));
     ui.top = ui
@@ -109,7 +114,6 @@ pub(super) fn draw(
         ));
     }
     frame.render_widget(Paragraph::new(lines), area);
-    rows.get(place).map(|row| (*row).clone())
 }
 
 fn header(columns: &Columns, grouping: Grouping, paint: Paint) -> Line<'static> {
@@ -148,7 +152,7 @@ fn line(
     is_selected: bool,
 ) -> Line<'static> {
     let role = row
-        .newest()
+        .main()
         .map_or(Role::Plain, |part| cause_name(&part.drop).0);
     let (name_role, why_role) = match grouping {
         Grouping::Cause => (role, Role::Name),

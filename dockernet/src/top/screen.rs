@@ -232,6 +232,10 @@ impl Loop {
         });
         match drawn {
             Some(Err(error)) => Err(error).context("writing to the terminal"),
+            // Nobody but a panic's hook gives the terminal back meanwhile.
+            None if !self.shared.is_over.load(Ordering::SeqCst) => {
+                bail!("a part of it panicked; --drops shows the same as text")
+            }
             _ => Ok(()),
         }
     }

@@ -115,18 +115,27 @@ impl Shown {
 
 #[test]
 fn a_healthy_host() {
+    insta::assert_snapshot!(healthy().text());
+}
+
+fn healthy() -> Shown {
     let mut shown = Shown::new();
     let mut ledger = samples::ledger();
     (ledger.shown, ledger.observed) = (0, 39);
     shown.state.counted(&ledger);
     let now = shown.state.now + SignedDuration::from_secs(42);
     shown.state.advance(now, 42);
-    insta::assert_snapshot!(shown.text());
+    shown
 }
 
 #[test]
 fn by_container() {
     insta::assert_snapshot!(Shown::busy().text());
+}
+
+#[test]
+fn another_row() {
+    insta::assert_snapshot!(Shown::busy().press(&[Key::Down]).text());
 }
 
 #[test]
@@ -167,7 +176,7 @@ fn ascii_with_a_filter() {
 
 #[test]
 fn detail_page() {
-    insta::assert_snapshot!(Shown::busy().press(&[Key::Enter]).text());
+    insta::assert_snapshot!(Shown::busy().press(&[Key::Down, Key::Enter]).text());
 }
 
 #[test]
@@ -184,6 +193,29 @@ fn too_small() {
     let mut shown = Shown::busy();
     shown.size = (30, 6);
     insta::assert_snapshot!(shown.text());
+}
+
+/// The pictures in the documentation are these.
+#[test]
+fn documented() {
+    let page = include_str!("../../../docs/top.md");
+    let mut small = Shown::busy();
+    small.size = (60, 15);
+    small.is_paused = true;
+    let mut wide = Shown::busy();
+    wide.size = (120, 40);
+    for picture in [
+        healthy().text(),
+        Shown::busy().press(&[Key::Down]).text(),
+        Shown::busy().press(&[Key::Down, Key::Enter]).text(),
+        wide.press(&[Key::Char('4')]).text(),
+        small.text(),
+    ] {
+        assert!(
+            page.contains(&format!("```\n{picture}\n```")),
+            "docs/top.md has not:\n{picture}"
+        );
+    }
 }
 
 #[test]

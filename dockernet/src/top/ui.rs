@@ -134,11 +134,10 @@ impl Ui {
                 self.select_first();
             }
             Key::Escape | Key::Ctrl('c' | 'g') => self.typing = None,
-            // As in less: deleting beyond the beginning leaves it.
             Key::Backspace => {
-                if text.pop().is_none() {
-                    self.typing = None;
-                }
+                // As in less: deleting beyond the beginning leaves it.
+                let was_empty = text.pop().is_none();
+                self.typing = self.typing.take().filter(|_| !was_empty);
             }
             Key::Ctrl('u') => text.clear(),
             Key::Char(c) if text.chars().count() < LONGEST => text.push(c),

@@ -120,10 +120,11 @@ fn keys(lab: &mut Lab) -> Result<()> {
     tmux.press(&["Tab"])?;
     tmux.wait("networks", |screen| row(screen, "bridge").is_ok())?;
     tmux.press(&["4"])?;
+    // The cause may be cut at the screen's edge.
     tmux.wait("flows", |screen| {
         screen
             .lines()
-            .any(|line| line.contains(" → web:80/tcp") && line.contains(CAUSE))
+            .any(|line| line.contains(" → web:80/tcp ") && line.contains("interface-forwarding"))
     })?;
     tmux.press(&["Enter"])?;
     tmux.wait("everything", |screen| {

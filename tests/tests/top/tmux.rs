@@ -1,6 +1,11 @@
 //! A real terminal: a tmux server of its own, with a shell in it.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use dockernet_tests::{Cmd, Lab, tool_path, wait_until};
@@ -22,7 +27,10 @@ pub(crate) struct Tmux {
 impl Tmux {
     /// 80 columns, 24 lines, an interactive shell inside.
     pub(crate) fn start(lab: &Lab) -> Result<Self> {
-        let folder = lab.folder().join("terminal");
+        // The server of the one before may be about to end.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = lab.folder().join(format!("terminal{number}"));
         fs::create_dir_all(&folder)?;
         let mut tmux = Self {
             socket: folder.join("tmux"),
