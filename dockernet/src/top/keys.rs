@@ -78,15 +78,13 @@ impl Parser {
 fn first(bytes: &[u8]) -> Found {
     match bytes {
         [ESCAPE] => Found::Part,
-        // Pressed twice: the first is whole.
-        [ESCAPE, ESCAPE, ..] => Found::Whole(Some(Key::Escape), 1),
         [ESCAPE, b'[', rest @ ..] => sequence(rest),
         [ESCAPE, b'O', rest @ ..] => match rest {
             [] => Found::Part,
             [last, ..] => Found::Whole(letter(*last), 3),
         },
-        // Alt with a key: not used.
-        [ESCAPE, _, ..] => Found::Whole(None, 2),
+        // Over a slow line Escape and the next key come at once. Alt, which looks the same, is not used.
+        [ESCAPE, _, ..] => Found::Whole(Some(Key::Escape), 1),
         [b'\r' | b'\n', ..] => Found::Whole(Some(Key::Enter), 1),
         [b'\t', ..] => Found::Whole(Some(Key::Tab), 1),
         [0x7f | 0x08, ..] => Found::Whole(Some(Key::Backspace), 1),
@@ -208,6 +206,7 @@ mod tests {
     fn escape_is_a_key_and_a_beginning() {
         assert_eq!(keys(b"\x1b"), [Key::Escape]);
         assert_eq!(keys(b"\x1b\x1b"), [Key::Escape, Key::Escape]);
+        assert_eq!(keys(b"\x1b?"), [Key::Escape, Key::Char('?')]);
         let mut parser = Parser::default();
         assert_eq!(parser.feed(b"\x1b"), []);
         assert!(parser.is_waiting());
