@@ -6,6 +6,7 @@
 //! [`findings`] watches for failures that drop nothing.
 //! [`monitor`] is the same as a service: another report, and what a service needs around it.
 //! [`record`] keeps what a run would have shown in a file, and shows it again.
+//! [`top`] is the same as a screen: another report, with a thread that draws.
 //! [`plan`] turns options into what to do, [`pipeline`] does it.
 
 pub mod bpf;
@@ -29,4 +30,5 @@ pub mod pipeline;
 pub mod plan;
 pub mod record;
 pub mod report;
+pub mod top;
 pub mod trace_rules;

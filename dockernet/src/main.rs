@@ -2,7 +2,7 @@
 //! [`dockernet::pipeline`].
 
 use std::{
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -32,6 +32,7 @@ use dockernet::{
     plan::Plan,
     record::{self, PcapngRecorder, Recorder},
     report::{self, Report},
+    top::{self, Top},
 };
 
 fn main() -> ExitCode {
@@ -40,7 +41,9 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(refusal) => return refusal.report().into(),
     };
-    log_to_stderr(options.verbose);
+    // Its lines would be written into the screen.
+    let is_in_the_way = options.job == Job::Top && io::stderr().is_terminal();
+    log_to_stderr(if is_in_the_way { 0 } else { options.verbose });
     run(options, started)
         .unwrap_or_else(|error| cli::error::report(&error))
         .into()
@@ -48,7 +51,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options, started: Instant) -> Result<Exit> {
     match &options.job {
-        Job::Trace | Job::Path(_) => trace(options, started, None),
+        Job::Trace | Job::Path(_) | Job::Top => trace(options, started, None),
         Job::Record(_) => trace(record::everything(options), started, None),
         Job::Replay(replay) => record::run(&options, &replay.files),
         Job::Monitor(args) => {
@@ -92,6 +95,9 @@ struct Service {
 fn trace(options: Options, started: Instant, service: Option<Service>) -> Result<Exit> {
     // Before any thread: all of them inherit it.
     block_signals()?;
+    if options.job == Job::Top {
+        top::prepare(&options)?;
+    }
     let plan = Plan::new(options)?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(1).enable_all();
@@ -176,6 +182,7 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
         }
         None => match &options.job {
             Job::Record(to) => (recorder(to, &options, &kernel)?, None),
+            Job::Top => (Box::new(Top::new(&options)) as _, None),
             _ => (report::open(&options)?, None),
         },
     };

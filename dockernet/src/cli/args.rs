@@ -22,6 +22,7 @@ Examples:
   sudo dockernet-trace check                            what is broken or will be, without traffic
   sudo dockernet-trace check --from outside --to :8080  one connection, step by step
   sudo dockernet-trace record host.rec                  into a file; replay host.rec shows it
+  sudo dockernet-trace top                              the same on a screen, by container or cause
   sudo dockernet-trace monitor                          as a service: metrics and a journal of diagnoses
   dockernet-trace explain interface-forwarding-disabled
 
@@ -48,6 +49,10 @@ Exit status:
   2  bad usage
   3  unanswered, or refused
   4  no packet was seen";
+
+const TOP_HELP: &str = "\
+Keys: arrows select, Enter shows why, 1-4 or Tab group, / filters, s sorts, space pauses, ? helps, q quits.
+All filters of tracing hold: --container, --network, --cause, --port ...";
 
 const MONITOR_HELP: &str = "\
 Examples:
@@ -150,6 +155,9 @@ pub enum JobArgs {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Watch what is dropped now on a screen, by container, cause, network or flow, as with top or htop
+    #[command(after_help = TOP_HELP)]
+    Top,
     /// Remove what a killed run left on network devices or in nftables; touches nothing else
     Detach,
     /// Explain a cause or a kernel drop reason in prose, or list all causes
@@ -552,6 +560,25 @@ pub fn command() -> clap::Command {
                     "oneline",
                     "color",
                     "verbose",
+                ],
+                "top" => &[
+                    "container",
+                    "network",
+                    "project",
+                    "interface",
+                    "addr",
+                    "port",
+                    "proto",
+                    "reason",
+                    "cause",
+                    "ignore",
+                    "all",
+                    "scope",
+                    "docker_host",
+                    "netns",
+                    "trace_rules",
+                    "duration",
+                    "color",
                 ],
                 "detach" => &["netns", "output"],
                 "explain" => &["output", "color"],

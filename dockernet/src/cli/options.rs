@@ -43,6 +43,8 @@ pub enum Job {
     Record(RecordArgs),
     /// Show recordings.
     Replay(Replay),
+    /// Show drops on a screen.
+    Top,
     /// Remove what an earlier run left on devices.
     Detach,
     /// Print a completion script ([`args::completions`]).
@@ -203,7 +205,9 @@ impl Options {
         let nat = nat || every_view && !pcapng;
         let monitors = matches!(job, Some(JobArgs::Monitor(_)));
         // The default view; asking whether anything was dropped needs it too.
-        let drops = drops || !nat && !follows || expect_no_drops || monitors || every_view;
+        let is_screen = matches!(job, Some(JobArgs::Top));
+        let drops =
+            drops || !nat && !follows || expect_no_drops || monitors || every_view || is_screen;
         if trace_rules && !drops && !follows {
             return Err(Usage(
                 "--trace-rules names the rules behind drops; add --drops".to_owned(),
@@ -230,6 +234,7 @@ impl Options {
                 Some(JobArgs::Monitor(what)) => Job::Monitor(what),
                 Some(JobArgs::Record(what)) => Job::Record(what),
                 Some(JobArgs::Replay { files }) => Job::Replay(Replay { files, every_view }),
+                Some(JobArgs::Top) => Job::Top,
                 Some(JobArgs::Detach) => Job::Detach,
                 Some(JobArgs::Completions { shell }) => Job::Completions(shell),
                 Some(JobArgs::Man) => Job::Man,

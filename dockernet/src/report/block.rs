@@ -16,7 +16,7 @@ const FRAMES: usize = 6;
 const COLUMN: usize = 9;
 
 /// Two drops with the same key need only one explanation.
-pub(super) fn key(drop: &Drop) -> u64 {
+pub(crate) fn key(drop: &Drop) -> u64 {
     let mut hasher = DefaultHasher::new();
     drop.cause.id.hash(&mut hasher);
     drop.cause.confidence.hash(&mut hasher);
@@ -40,7 +40,7 @@ pub(super) fn key(drop: &Drop) -> u64 {
 }
 
 /// With its explanation. `verbose`: with everything the kernel said.
-pub(super) fn full(drop: &Drop, zone: &TimeZone, verbose: bool) -> Vec<Line> {
+pub(crate) fn full(drop: &Drop, zone: &TimeZone, verbose: bool) -> Vec<Line> {
     let mut lines = vec![title(drop, zone), head(drop)];
     let unexplained = unexplained(drop);
     if verbose && !drop.cause.summary.is_empty() {
@@ -157,7 +157,7 @@ pub(super) fn detail(drop: &Drop) -> Option<String> {
 }
 
 /// Sign and name of what happened.
-pub(super) fn cause_name(drop: &Drop) -> (Role, String) {
+pub(crate) fn cause_name(drop: &Drop) -> (Role, String) {
     match &drop.noise {
         Some(noise) => (Role::Dim, noise.to_string()),
         None => {

@@ -47,12 +47,12 @@ fn times(mut line: Line, drop: &Drop) -> Line {
 }
 
 /// The source, with its port.
-pub(super) fn source(drop: &Drop) -> Line {
+pub(crate) fn source(drop: &Drop) -> Line {
     end(&drop.source, drop.ends().source, None)
 }
 
 /// The destination, with its port and protocol.
-pub(super) fn destination(drop: &Drop) -> Line {
+pub(crate) fn destination(drop: &Drop) -> Line {
     let protocol = drop.packet.as_ref().map(|packet| &*packet.protocol);
     end(&drop.destination, drop.ends().destination, protocol)
 }

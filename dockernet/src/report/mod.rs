@@ -23,7 +23,6 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    env,
     io::{self, IsTerminal as _, Write},
     time::Duration,
 };
@@ -32,20 +31,21 @@ use anyhow::Result;
 use dockernet_common::count::Totals;
 use jiff::{Timestamp, tz::TimeZone};
 
-pub(crate) use block::{fixes, labelled};
+pub(crate) use block::{cause_name, fixes, full as block, key as block_key, labelled};
 pub(crate) use clean::{ascii, line as cleaned, without_secrets};
-pub(crate) use endpoint::{subject, subject_name};
+pub(crate) use endpoint::{destination, source, subject, subject_name};
 pub use json::Json;
 pub use pcapng::Pcapng;
-pub(crate) use style::{Line, Role, counted};
+pub(crate) use style::{Line, Role, counted, thousands};
 pub use style::{Look, Width};
+pub(crate) use summary::{Totals as Summary, ledger as ledger_line};
 pub use text::{Text, TextOptions};
 
 use crate::{
     bpf::reasons::Reasons,
     cli::{
         Usage,
-        options::{ColorWhen, Options, Output, Scope},
+        options::{Options, Output, Scope},
     },
     inventory::Inventory,
     model::{Drop, Fate, FlowSum, Ledger, PathEvent, Ready, Transition},
@@ -197,24 +197,23 @@ fn text(
     out: impl Write + Send + 'static,
     since: Option<Timestamp>,
 ) -> Box<dyn Report + Send> {
-    let color = match options.color {
-        ColorWhen::Auto => None,
-        ColorWhen::Always => Some(true),
-        ColorWhen::Never => Some(false),
-    };
-    let variable = |name: &str| env::var(name).ok();
     let text = TextOptions {
-        out: Look::detect(&io::stdout(), Width::Stdout, color, &variable),
-        err: Look::detect(&io::stderr(), Width::Stderr, color, &variable),
+        out: Look::of(options, &io::stdout(), Width::Stdout),
+        err: Look::of(options, &io::stderr(), Width::Stderr),
         oneline: options.oneline,
         verbose: options.verbose > 0,
-        outside: match options.scope {
-            Scope::Containers => "host-only",
-            Scope::Host | Scope::All => "elsewhere",
-        },
+        outside: outside(options.scope),
         zone: TimeZone::system(),
         clock: Timestamp::now,
         since,
     };
     Box::new(Text::new(out, io::stderr(), text))
+}
+
+/// What being out of scope means.
+pub(crate) fn outside(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Containers => "host-only",
+        Scope::Host | Scope::All => "elsewhere",
+    }
 }

@@ -1,11 +1,12 @@
 //! How a line of text looks: roles instead of colours, one place that cleans, colours and wraps.
 
-use std::io::IsTerminal;
+use std::{env, io::IsTerminal};
 
 use anstyle::{AnsiColor, Effects, Style};
 use textwrap::{WordSeparator, WordSplitter};
 
 use super::clean;
+use crate::cli::options::{ColorWhen, Options};
 
 /// Columns below which wrapping would only make things worse.
 const NARROWEST: usize = 30;
@@ -84,6 +85,16 @@ pub struct Look {
 }
 
 impl Look {
+    /// What suits an output, as the options and the environment wish.
+    pub(crate) fn of(options: &Options, output: &impl IsTerminal, width: Width) -> Self {
+        let color = match options.color {
+            ColorWhen::Auto => None,
+            ColorWhen::Always => Some(true),
+            ColorWhen::Never => Some(false),
+        };
+        Self::detect(output, width, color, &|name| env::var(name).ok())
+    }
+
     /// What suits an output: colour and wrapping on a terminal only. `color`: the user's wish, if any.
     /// `variable` reads the environment.
     pub fn detect(
@@ -161,8 +172,55 @@ impl Line {
     }
 
     /// Columns it takes.
-    pub(super) fn columns(&self) -> usize {
+    pub(crate) fn columns(&self) -> usize {
         textwrap::core::display_width(&self.text())
+    }
+
+    /// Its text as it stands on lines of so many columns, each piece with its role. What `render` never wraps is cut where
+    /// the line ends: on a screen the rest would not be seen at all.
+    pub(crate) fn wrapped(&self, columns: usize, ascii: bool) -> Vec<Vec<(Role, String)>> {
+        let look = Look {
+            color: false,
+            ascii,
+            width: Width::Fixed(columns),
+        };
+        let mut roles = self.spans.iter().flat_map(|(role, text)| {
+            let text = clean::line(text);
+            let text = if ascii {
+                clean::ascii(&text)
+            } else {
+                text.replace('\u{a0}', " ")
+            };
+            text.chars().map(|c| (*role, c)).collect::<Vec<_>>()
+        });
+        let mut lines = Vec::new();
+        for (number, text) in self.render(&look).lines().enumerate() {
+            let mut line: Vec<(Role, String)> = Vec::new();
+            let mut push = |role, c| match line.last_mut() {
+                Some((last, text)) if *last == role => text.push(c),
+                _ => line.push((role, String::from(c))),
+            };
+            let indent = if number > 0 { self.indent } else { 0 };
+            for (place, c) in text.chars().enumerate() {
+                let role = if place < indent {
+                    Role::Plain
+                } else {
+                    // Where it was wrapped, spaces were left out.
+                    roles
+                        .find(|(_, of)| *of == c)
+                        .map_or(Role::Plain, |(role, _)| role)
+                };
+                push(role, c);
+            }
+            lines.push(line);
+        }
+        if self.whole {
+            lines = lines
+                .into_iter()
+                .flat_map(|line| cut(line, columns))
+                .collect();
+        }
+        lines
     }
 
     /// With a final line feed.
@@ -204,8 +262,31 @@ impl Line {
     }
 }
 
+/// Cuts a line into lines of so many columns.
+fn cut(line: Vec<(Role, String)>, columns: usize) -> Vec<Vec<(Role, String)>> {
+    let mut lines = vec![Vec::<(Role, String)>::new()];
+    let mut used = 0;
+    for (role, text) in line {
+        for c in text.chars() {
+            let width = textwrap::core::display_width(c.encode_utf8(&mut [0; 4]));
+            if used + width > columns.max(1) {
+                lines.push(Vec::new());
+                used = 0;
+            }
+            used += width;
+            if let Some(line) = lines.last_mut() {
+                match line.last_mut() {
+                    Some((last, text)) if *last == role => text.push(c),
+                    _ => line.push((role, String::from(c))),
+                }
+            }
+        }
+    }
+    lines
+}
+
 /// `48213` as `48,213`.
-pub(super) fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -262,6 +343,31 @@ mod tests {
         let mut line = Line::default();
         line.push(Role::Name, "evil\u{1b}[31m\nname").plain(" x");
         assert_eq!(line.render(&look), "\u{1b}[36mevil[31mname\u{1b}[0m x\n");
+    }
+
+    #[test]
+    fn wrapped_pieces_keep_their_roles() {
+        let mut line = Line::hanging(4);
+        line.push(Role::Dim, "one two ")
+            .plain("three four five six ")
+            .push(Role::Fix, "seven eight");
+        let joined = |columns| -> Vec<String> {
+            let lines = line.wrapped(columns, false);
+            let text = |line: Vec<(Role, String)>| line.into_iter().map(|(_, text)| text).collect();
+            lines.into_iter().map(text).collect()
+        };
+        assert_eq!(
+            joined(30),
+            ["one two three four five six", "    seven eight"]
+        );
+        let lines = line.wrapped(30, false);
+        assert_eq!(lines[0][0], (Role::Dim, "one two ".to_owned()));
+        assert_eq!(lines[1][1], (Role::Fix, "seven eight".to_owned()));
+        let mut line = Line::default().whole();
+        line.push(Role::Fix, "0123456789".repeat(4));
+        let lines = line.wrapped(30, false);
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[1], [(Role::Fix, "0123456789".to_owned())]);
     }
 
     #[test]

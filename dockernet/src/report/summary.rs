@@ -15,14 +15,14 @@ const REMEMBERED: usize = 4096;
 
 /// What was shown so far.
 #[derive(Debug, Default)]
-pub(super) struct Totals {
+pub(crate) struct Totals {
     rows: HashMap<(String, String), (Role, u64)>,
     findings: HashMap<(String, String), u64>,
     other: u64,
 }
 
 impl Totals {
-    pub(super) fn add(&mut self, drop: &Drop) {
+    pub(crate) fn add(&mut self, drop: &Drop) {
         let (role, cause) = block::cause_name(drop);
         let key = (cause, endpoint::subject_name(drop));
         if self.rows.len() >= REMEMBERED && !self.rows.contains_key(&key) {
@@ -33,7 +33,7 @@ impl Totals {
         row.1 = row.1.saturating_add(drop.count);
     }
 
-    pub(super) fn add_finding(&mut self, finding: &Drop) {
+    pub(crate) fn add_finding(&mut self, finding: &Drop) {
         let key = (
             block::cause_name(finding).1,
             endpoint::subject_name(finding),
@@ -44,7 +44,7 @@ impl Totals {
     }
 
     /// `   interface-forwarding-disabled  web  2`, in columns, largest first.
-    pub(super) fn lines(&self) -> Vec<Line> {
+    pub(crate) fn lines(&self) -> Vec<Line> {
         let mut rows: Vec<(&str, &str, Role, u64)> = self
             .rows
             .iter()
@@ -109,7 +109,7 @@ impl Totals {
 
 /// `12 s: 41 drops = 2 shown + 39 hidden (31 host-only, 8 benign) + 0 without detail`.
 /// `outside`: what being out of scope means.
-pub(super) fn ledger(ledger: &Ledger, outside: &str) -> Line {
+pub(crate) fn ledger(ledger: &Ledger, outside: &str) -> Line {
     let parts = [
         (ledger.out_of_scope, outside),
         (ledger.benign, "benign"),

@@ -8,7 +8,7 @@ use super::apt;
 use crate::process;
 
 /// Program and the Debian package that has it.
-const TOOLS: [(&str, &str); 16] = [
+const TOOLS: [(&str, &str); 17] = [
     ("nft", "nftables"),
     ("iptables", "iptables"),
     ("ebtables", "ebtables"),
@@ -25,6 +25,7 @@ const TOOLS: [(&str, &str); 16] = [
     ("capinfos", "wireshark-common"),
     ("zstdcat", "zstd"),
     ("jq", "jq"),
+    ("tmux", "tmux"),
 ];
 
 /// Installs what is missing. Where apt is not, a sentence tells what is.
