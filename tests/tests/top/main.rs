@@ -167,7 +167,10 @@ fn signals(lab: &mut Lab) -> Result<()> {
         tmux.top(lab, "", "")?;
         tmux.signal(signal)?;
         let screen = tmux.ended(0).with_context(|| signal.to_string())?;
-        ensure!(screen.contains("drops ="), "{signal}: no ledger:\n{screen}");
+        ensure!(
+            screen.contains(" shown + "),
+            "{signal}: no ledger:\n{screen}"
+        );
     }
     tmux.top(lab, "", "--duration 1s")?;
     tmux.ended(0).map(drop)
