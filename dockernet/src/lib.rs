@@ -5,6 +5,7 @@
 //! [`trace_rules`] asks the kernel for the rule behind a drop, the only part that changes a ruleset, and only if told to.
 //! [`findings`] watches for failures that drop nothing.
 //! [`monitor`] is the same as a service: another report, and what a service needs around it.
+//! [`pcap_filter`] compiles `--filter` for the kernel half.
 //! [`plan`] turns options into what to do, [`pipeline`] does it.
 
 pub mod bpf;
@@ -24,6 +25,7 @@ pub mod map;
 pub mod model;
 pub mod monitor;
 pub mod path;
+pub mod pcap_filter;
 pub mod pipeline;
 pub mod plan;
 pub mod report;

@@ -124,6 +124,7 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
         Some(Prepared::load(
             &plan.kernel,
             &plan.filter,
+            plan.expression.as_ref(),
             tier()?,
             plan.options.verbose > 1,
         )?)
@@ -135,6 +136,7 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
         .nat
         .then(|| NatTracer::load(&plan.kernel, plan.host.clone()))
         .transpose()?;
+    let expression = plan.expression.clone();
     let (options, host, kernel, symbols) = plan.into_parts()?;
     let mut degraded = prepared
         .as_ref()
@@ -230,6 +232,7 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
         nat,
         paths,
         options,
+        expression,
         host,
         reasons,
         symbols,

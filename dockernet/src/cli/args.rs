@@ -300,6 +300,14 @@ pub struct Flags {
     /// Cause, e.g. no-route (repeatable)
     #[arg(long, global = true, value_name = "ID", help_heading = "Filters")]
     pub cause: Vec<String>,
+    /// Packets that this expression in tcpdump's syntax accepts, before or after NAT: 'tcp and port 80'
+    #[arg(
+        long,
+        global = true,
+        value_name = "EXPRESSION",
+        help_heading = "Filters"
+    )]
+    pub filter: Option<String>,
     /// Deliberate drops, counted but not shown: KEY=GLOB,... with the keys cause, reason, container,
     /// source, destination, network, proto, port, device; all must match (repeatable)
     #[arg(

@@ -71,6 +71,8 @@ pub struct Options {
     pub nat: bool,
     /// Which drops.
     pub filter: Filter,
+    /// Which packets, in tcpdump's syntax; not compiled yet.
+    pub expression: Option<String>,
     /// Deliberate denials.
     pub ignore: Vec<Ignore>,
     /// Benign noise too.
@@ -133,6 +135,7 @@ impl Options {
             proto,
             reason,
             cause,
+            filter: expression,
             ignore,
             all,
             scope,
@@ -159,6 +162,16 @@ impl Options {
         }
         let follows = matches!(job, Some(JobArgs::Path { .. }));
         let monitors = matches!(job, Some(JobArgs::Monitor(_)));
+        if expression.is_some() && job.is_some() && !monitors {
+            return Err(Usage(
+                if follows {
+                    "path follows one flow, which --from and --to name; --filter is for --drops, --nat and monitor"
+                } else {
+                    "--filter looks at packets: it is for --drops, --nat and monitor"
+                }
+                .to_owned(),
+            ));
+        }
         // The default view; asking whether anything was dropped needs it too.
         let drops = drops || !nat && !follows || expect_no_drops || monitors;
         if trace_rules && !drops && !follows {
@@ -200,6 +213,7 @@ impl Options {
                 reasons: reason.iter().map(|name| reason_name(name)).collect(),
                 causes: cause,
             },
+            expression,
             ignore,
             all,
             // A flow may end at the host itself.

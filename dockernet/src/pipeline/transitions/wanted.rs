@@ -5,6 +5,7 @@ use crate::{
     evidence::unexplained,
     inventory::Inventory,
     model::{Drop, Endpoint, Nat, Netns, NetnsOwner, Packet, Transition, Tuple},
+    pcap_filter::Expression,
 };
 
 /// Inside `--scope`, and let through by the filters. The reason and cause of a drop are none of a transition's.
@@ -16,6 +17,14 @@ pub(super) fn wanted(transition: &Transition, options: &Options, inventory: &Inv
         || touches(&transition.destination);
     let bridge_of = |name: &str| inventory.network(name)?.bridge.clone();
     inside && options.filter.admits(&as_drop(transition), &bridge_of)
+}
+
+/// Whether `--filter` accepts the flow's opening packet, before or after NAT.
+pub(super) fn accepted(transition: &Transition, expression: &Expression) -> bool {
+    [transition.original.as_ref(), Some(&transition.translated)]
+        .into_iter()
+        .flatten()
+        .any(|tuple| expression.accepts_opening(&transition.protocol, tuple))
 }
 
 /// What filters look at, so that they mean the same in both views.
