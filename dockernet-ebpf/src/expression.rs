@@ -9,9 +9,11 @@ use dockernet_common::{
     count::nat,
     frame::{COPIED_BYTES, FRAME_BYTES, Frame, STUB_SLOTS},
     offsets::ABSENT,
-    packet::{FlowKey, has_ports},
+    packet::has_ports,
     record::UNSET,
 };
+
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
     maps::{DOCKERNET_FRAME, offsets},
@@ -24,64 +26,63 @@ const ETHERNET: u32 = 14;
 /// A VLAN tag.
 const TAG: u32 = 4;
 
+/// Reads or writes a field of this CPU's frame so that the compiler does not remember it.
+macro_rules! field {
+    ($picture:ident.$($field:tt)+) => { field!(@ $picture [] $($field)+) };
+    (@ $picture:ident [$($path:tt)+] = $value:expr) => {{
+        let value = $value;
+        // SAFETY: an in-bounds field of a per-CPU value; programs run with migration disabled and do not nest.
+        unsafe { (&raw mut (*$picture.0).$($path)+).write_volatile(value) }
+    }};
+    (@ $picture:ident [$($path:tt)+]) => {
+        // SAFETY: as above.
+        unsafe { (&raw const (*$picture.0).$($path)+).read_volatile() }
+    };
+    (@ $picture:ident [$($path:tt)*] $next:tt $($rest:tt)*) => {
+        field!(@ $picture [$($path)* $next] $($rest)*)
+    };
+}
 /// Whether the expression accepts the packet in any of its forms.
+///
+/// Called before anything else is known of the packet, for the verifier's sake (see [`Frame`]).
 #[inline(always)]
-pub(crate) fn matches<M: Mem>(skb: &Skb<M>, flow: &FlowKey) -> bool {
+pub(crate) fn matches<M: Mem>(skb: &Skb<M>) -> bool {
     let Some(frame) = DOCKERNET_FRAME.get_ptr_mut(0) else {
         return false;
     };
-    let Some(picture) = Picture::of(skb, frame) else {
-        return false;
-    };
-    if picture.is_accepted() {
-        return true;
+    let picture = Picture(frame);
+    picture.take(skb);
+    let mut accepted = picture.is_accepted();
+    if !accepted && picture.is_translated(skb) {
+        let entry = skb.conntrack();
+        picture.wear(entry, 0);
+        accepted = picture.is_accepted();
+        if !accepted {
+            picture.wear(entry, 1);
+            accepted = picture.is_accepted();
+        }
     }
-    let ctinfo = skb.conntrack_info();
-    // An ICMP error carries the entry of the flow that it speaks of.
-    let is_related = ctinfo == info::RELATED || ctinfo == info::RELATED + info::IS_REPLY;
-    if is_related || skb.nat() & (nat::SNAT | nat::DNAT) == 0 {
-        return false;
-    }
-    let (same, opposite) = if ctinfo >= info::IS_REPLY {
-        (offsets!(ct_reply), offsets!(ct_original))
-    } else {
-        (offsets!(ct_original), offsets!(ct_reply))
-    };
-    let entry = skb.conntrack();
-    picture.wear(entry, same, flow, false);
-    if picture.is_accepted() {
-        return true;
-    }
-    picture.wear(entry, opposite, flow, true);
-    picture.is_accepted()
+    field!(picture.verdict = u32::from(accepted));
+    field!(picture.verdict) != 0
 }
 
 /// A packet's start, in this CPU's [`Frame`].
-struct Picture {
-    frame: *mut u8,
-    /// Bytes that are there.
-    captured: u32,
-    /// Bytes of the whole frame.
-    length: u32,
-    /// Where the network header is.
-    network: u32,
-}
+struct Picture(*mut Frame);
 
 impl Picture {
     /// Copies what lies in the linear area. Without an Ethernet header (what a host sends has none yet, and tunnels have none at
     /// all) one is made of the EtherType; a tag that the device has taken out is put back, as libpcap does.
     #[inline(always)]
-    fn of<M: Mem>(skb: &Skb<M>, frame: *mut Frame) -> Option<Self> {
+    fn take<M: Mem>(&self, skb: &Skb<M>) {
         let head: u64 = M::load(skb.ptr, offsets!(skb_head));
-        let data: u64 = M::load(skb.ptr, offsets!(skb_data));
         let mac: u16 = M::load(skb.ptr, offsets!(skb_mac_header));
         let network: u16 = M::load(skb.ptr, offsets!(skb_network_header));
         let head = head as *const u8;
         // Ethernet's, with a tag or two; other links' headers are other things.
         let link = u32::from(network.wrapping_sub(mac));
         let has_link = mac != UNSET && (link == 14 || link == 18 || link == 22);
-        let bytes: *mut u8 = frame.cast();
-        let (at, from) = if tagged(skb) {
+        let bytes: *mut u8 = self.0.cast();
+        if tagged(skb) {
             addresses(bytes, head, mac, has_link);
             let tag: [u16; 2] = [
                 M::load(skb.ptr, offsets!(skb_vlan_proto)),
@@ -93,95 +94,147 @@ impl Picture {
                 bytes.add(12).cast::<[u16; 2]>().write(tag);
                 bytes.add(16).cast::<u16>().write(ethertype);
             }
-            (ETHERNET + TAG, network)
+            self.copy::<M, { ETHERNET + TAG }>(skb, head, network);
+            field!(self.network = ETHERNET + TAG);
         } else if has_link {
-            (0, mac)
+            self.copy::<M, 0>(skb, head, mac);
+            field!(self.network = link);
         } else {
             addresses(bytes, head, mac, false);
             let ethertype: u16 = M::load(skb.ptr, offsets!(skb_protocol));
             // SAFETY: as above.
             unsafe { bytes.add(12).cast::<u16>().write(ethertype) };
-            (ETHERNET, network)
-        };
+            self.copy::<M, ETHERNET>(skb, head, network);
+            field!(self.network = ETHERNET);
+        }
+    }
+
+    /// Copies the packet from a header on (`from` bytes behind `head`) to the frame's byte `AT`.
+    #[inline(always)]
+    fn copy<M: Mem, const AT: u32>(&self, skb: &Skb<M>, head: *const u8, from: u16) {
         let tail: u32 = M::load(skb.ptr, offsets!(skb_tail));
-        let there = tail.wrapping_sub(u32::from(from));
+        let data: u64 = M::load(skb.ptr, offsets!(skb_data));
+        let mut there = tail.wrapping_sub(u32::from(from));
         // More than a linear area ever holds: the tail lies before the start.
-        let there = if there > 1 << 20 { 0 } else { there };
-        let copied = at_most(there, COPIED_BYTES);
-        let into = place(bytes, at, FRAME_BYTES as u32 - COPIED_BYTES)?;
-        // SAFETY: at most `COPIED_BYTES` to a place that has them before the frame's end.
+        if there > 1 << 20 {
+            there = 0;
+        }
+        if there > COPIED_BYTES {
+            there = COPIED_BYTES;
+        }
+        // SAFETY: at most `COPIED_BYTES`, to a place that has them before the frame's end.
         unsafe {
-            bpf_probe_read_kernel(into.cast(), copied, head.wrapping_add(from as usize).cast())
-        };
+            bpf_probe_read_kernel(
+                self.0.cast::<u8>().add(AT as usize).cast(),
+                there,
+                head.wrapping_add(from as usize).cast(),
+            );
+        }
+        field!(self.captured = there + AT);
+        // `skb->len` counts from `data`, wherever that is now.
         let begin = u32::from(from).wrapping_sub(data.wrapping_sub(head as u64) as u32);
-        Some(Self {
-            frame: bytes,
-            captured: copied + at,
-            length: skb.len().wrapping_sub(begin).wrapping_add(at),
-            network: if at == 0 { link } else { at },
-        })
+        field!(self.length = skb.len().wrapping_sub(begin).wrapping_add(AT));
     }
 
     #[inline(always)]
     fn is_accepted(&self) -> bool {
-        accepts(self.frame, self.captured, self.length) != 0
+        accepts(self.0.cast(), field!(self.captured), field!(self.length)) != 0
     }
 
-    /// Puts a tuple's addresses and ports in place of the packet's; `turned`: of the other direction's tuple.
+    /// Whether conntrack gives the packet other addresses or ports than it has, or had; if so, where they are.
     #[inline(always)]
-    fn wear(&self, entry: *const u8, tuple: u32, flow: &FlowKey, turned: bool) {
-        if tuple == ABSENT {
-            return;
+    fn is_translated<M: Mem>(&self, skb: &Skb<M>) -> bool {
+        let ctinfo = skb.conntrack_info();
+        // An ICMP error carries the entry of the flow that it speaks of.
+        let is_related = ctinfo == info::RELATED || ctinfo == info::RELATED + info::IS_REPLY;
+        if is_related || skb.nat() & (nat::SNAT | nat::DNAT) == 0 {
+            return false;
         }
-        let tuple = entry.wrapping_add(tuple as usize);
-        let (src, dst) = (
+        let tuples = [offsets!(ct_original), offsets!(ct_reply)];
+        if tuples[0] == ABSENT || tuples[1] == ABSENT {
+            return false;
+        }
+        if ctinfo >= info::IS_REPLY {
+            field!(self.tuples[0] = tuples[1]);
+            field!(self.tuples[1] = tuples[0]);
+        } else {
+            field!(self.tuples[0] = tuples[0]);
+            field!(self.tuples[1] = tuples[1]);
+        }
+        true
+    }
+
+    /// Puts a tuple's addresses and ports in place of the packet's: 0, that of its own direction, 1, that of the other.
+    #[inline(always)]
+    fn wear(&self, entry: *const u8, which: usize) {
+        const V4_PROTOCOL: u32 = offset_of!(Ipv4Hdr, proto) as u32;
+        const V4_FRAGMENT: u32 = offset_of!(Ipv4Hdr, frags) as u32;
+        const V6_NEXT: u32 = offset_of!(Ipv6Hdr, next_hdr) as u32;
+        let tuple = entry.wrapping_add(field!(self.tuples[which]) as usize);
+        let (near, far) = (
             tuple.wrapping_add(offset_of!(RawTuple, src)),
             tuple.wrapping_add(offset_of!(RawTuple, dst)),
         );
-        let (src_port, dst_port) = (
+        let (near_port, far_port) = (
             tuple.wrapping_add(offset_of!(RawTuple, src_port)),
             tuple.wrapping_add(offset_of!(RawTuple, dst_port)),
         );
-        let (src, dst, src_port, dst_port) = if turned {
-            (dst, src, dst_port, src_port)
+        let (src, dst, src_port, dst_port) = if which == 0 {
+            (near, far, near_port, far_port)
         } else {
-            (src, dst, src_port, dst_port)
+            (far, near, far_port, near_port)
         };
-        let ports = if flow.family == 4 {
-            self.put::<4>(12, src);
-            self.put::<4>(16, dst);
-            u32::from(self.first_byte() & 0x0f) << 2
+        let first = self.byte(0);
+        let ports = if first >> 4 == 4 {
+            self.put::<4>(offset_of!(Ipv4Hdr, src_addr) as u32, src);
+            self.put::<4>(offset_of!(Ipv4Hdr, dst_addr) as u32, dst);
+            // Fragments but the first have no ports.
+            if self.byte(V4_FRAGMENT) & 0x1f != 0
+                || self.byte(V4_FRAGMENT + 1) != 0
+                || !has_ports(self.byte(V4_PROTOCOL))
+            {
+                return;
+            }
+            u32::from(first & 0x0f) << 2
         } else {
-            self.put::<16>(8, src);
-            self.put::<16>(24, dst);
-            40
+            self.put::<16>(offset_of!(Ipv6Hdr, src_addr) as u32, src);
+            self.put::<16>(offset_of!(Ipv6Hdr, dst_addr) as u32, dst);
+            if !has_ports(self.byte(V6_NEXT)) {
+                return;
+            }
+            Ipv6Hdr::LEN as u32
         };
-        // Fragments but the first have none; `flow` says so.
-        if has_ports(flow.protocol) && (flow.src_port != 0 || flow.dst_port != 0) {
-            self.put::<2>(ports, src_port);
-            self.put::<2>(ports + 2, dst_port);
-        }
+        self.put::<2>(ports, src_port);
+        self.put::<2>(ports + 2, dst_port);
     }
 
     /// Copies `N` bytes to the network header's `offset`.
     #[inline(always)]
     fn put<const N: u32>(&self, offset: u32, from: *const u8) {
-        if let Some(into) = place(self.frame, self.network + offset, MOST) {
+        if let Some(into) = self.place(offset) {
             // SAFETY: `N` is at most 16, so in bounds.
             unsafe { bpf_probe_read_kernel(into.cast(), N, from.cast()) };
         }
     }
 
-    /// The network header's first byte.
+    /// A byte of the network header.
     #[inline(always)]
-    fn first_byte(&self) -> u8 {
+    fn byte(&self, offset: u32) -> u8 {
         // SAFETY: in bounds, as the check has it.
-        place(self.frame, self.network, MOST).map_or(0, |byte| unsafe { byte.read() })
+        self.place(offset)
+            .map_or(0, |byte| unsafe { byte.read_volatile() })
+    }
+
+    /// A place in the network header, with 16 bytes behind it. The check is made on the very register that is then added: old
+    /// verifiers forget what they knew of a value that was on the stack in between.
+    #[inline(always)]
+    fn place(&self, offset: u32) -> Option<*mut u8> {
+        const MOST: u64 = FRAME_BYTES as u64 - 16;
+        let at = opaque(field!(self.network) + offset);
+        // SAFETY: as checked, inside the frame.
+        (at <= MOST).then(|| unsafe { self.0.cast::<u8>().add(at as usize) })
     }
 }
-
-/// Where a header's field begins at most: 16 bytes fit behind it.
-const MOST: u32 = FRAME_BYTES as u32 - 16;
 
 /// Whether a VLAN tag lies beside the packet instead of in it.
 ///
@@ -205,20 +258,6 @@ fn addresses(bytes: *mut u8, head: *const u8, mac: u16, has_link: bool) {
     }
     // SAFETY: in bounds of the frame, which is aligned to 4 bytes.
     unsafe { bytes.cast::<[u32; 3]>().write(both) };
-}
-
-/// `bytes + at`, if `at` is at most `most`. The check is made on the very register that is then added: old verifiers forget
-/// what they knew of a value that was on the stack in between.
-#[inline(always)]
-fn place(bytes: *mut u8, at: u32, most: u32) -> Option<*mut u8> {
-    let at = opaque(at);
-    // SAFETY: callers have a frame at `bytes` and `most` inside it.
-    (at <= most as u64).then(|| unsafe { bytes.add(at as usize) })
-}
-
-#[inline(always)]
-fn at_most(value: u32, most: u32) -> u32 {
-    if value > most { most } else { value }
 }
 
 /// A value of which the compiler knows nothing any more, so that the checks that follow stay.

@@ -40,7 +40,13 @@ pub(crate) fn passes<M: Mem>(skb: &Skb<M>, place: &Place, flow: &FlowKey, reason
     if tests & (test::PORT | test::ADDRESS) != 0 && !an_end_matches(tests, skb, flow) {
         return false;
     }
-    tests & test::EXPRESSION == 0 || expression::matches(skb, flow)
+    true
+}
+
+/// Whether the expression, if there is one, accepts the packet.
+#[inline(always)]
+pub(crate) fn expression_accepts<M: Mem>(skb: &Skb<M>) -> bool {
+    filter!(tests) & test::EXPRESSION == 0 || expression::matches(skb)
 }
 
 #[inline(always)]

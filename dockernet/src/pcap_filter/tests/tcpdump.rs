@@ -66,10 +66,7 @@ fn verdicts_are_tcpdumps() {
             assert!(theirs.is_none() && ours.is_err(), "{text}: {ours:?}");
             continue;
         };
-        assert!(
-            machine::unreachable(expression.code()).is_empty(),
-            "{text}"
-        );
+        assert!(machine::unreachable(expression.code()).is_empty(), "{text}");
         for (number, packet) in packets.iter().enumerate() {
             let length = packet.len() as u32;
             let expected = theirs.contains(&number);
