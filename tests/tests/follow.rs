@@ -28,6 +28,7 @@ fn journeys_end_where_packets_die() -> Result<()> {
         if chosen
             && !able.is_empty()
             && fault.missing().is_none()
+            && fault.foreign_module().is_none()
             && fault.unfollowed.is_none()
             && !fault.expect.finding
         {

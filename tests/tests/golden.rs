@@ -37,15 +37,7 @@ fn what_firewalld_writes() -> Result<()> {
     }
     let lab = Lab::start(&Engine::newest()?, &LabOptions::default())?;
     furnish(&lab)?;
-    let missing = lab.shell(&Place::Host, "command -v firewalld dbus-daemon")?;
-    if !missing.success() {
-        ensure!(
-            std::env::var_os("CI").is_none(),
-            "firewalld or dbus-daemon is not installed"
-        );
-        progress(
-            "NOT RUN: firewalld or dbus-daemon is not installed (with CI set this is a failure)",
-        );
+    if !installed(&lab, "firewalld dbus-daemon")? {
         return Ok(());
     }
     for backend in ["nftables", "iptables"] {
@@ -67,6 +59,45 @@ fn what_firewalld_writes() -> Result<()> {
         all_known(&firewall).with_context(|| format!("firewalld's {backend} backend"))?;
     }
     Ok(())
+}
+
+#[test]
+fn what_ufw_writes() -> Result<()> {
+    if !can_run()? {
+        return Ok(());
+    }
+    let lab = Lab::start(&Engine::newest()?, &LabOptions::default())?;
+    furnish(&lab)?;
+    if !installed(&lab, "ufw")? {
+        return Ok(());
+    }
+    let output = lab.shell(&Place::Host, UFW)?;
+    ensure!(output.success(), "{}{}", output.stdout, output.stderr);
+    let firewall = read(&lab)?;
+    ensure!(
+        firewall.has_chain_or_table("ufw-user-input")
+            && firewall.has_chain_or_table("ufw6-user-input"),
+        "ufw has left nothing: {}{}",
+        output.stdout,
+        output.stderr
+    );
+    all_known(&firewall).context("ufw")
+}
+
+/// Whether the host has all `programs` (by spaces); in continuous integration it has to.
+fn installed(lab: &Lab, programs: &str) -> Result<bool> {
+    let script = format!("for program in {programs}; do command -v $program || exit 1; done");
+    if lab.shell(&Place::Host, &script)?.success() {
+        return Ok(true);
+    }
+    ensure!(
+        std::env::var_os("CI").is_none(),
+        "not all of these is installed: {programs}"
+    );
+    progress(&format!(
+        "NOT RUN: not all of these is installed: {programs} (with CI set this is a failure)"
+    ));
+    Ok(false)
 }
 
 /// All that Docker writes rules for.
@@ -143,6 +174,9 @@ fn known(rule: &Rule) -> bool {
     // firewalld's reverse path filter for IPv6 asks for a route: see KNOWN_ISSUES.
     if rule.text == "meta nfproto ipv6 fib saddr . mark . iif oif missing drop"
         || rule.text.contains("-m rpfilter ")
+        // How often something came is not known: what ufw limits and logs.
+        || rule.text.contains("-m recent ")
+        || rule.text.contains("-m limit ")
     {
         return true;
     }
@@ -252,4 +286,29 @@ firewall-cmd --permanent --zone=drop --add-source=203.0.113.66
 firewall-cmd --permanent --zone=public --add-rich-rule='rule family=ipv4 source address=198.51.100.66 port port=22 protocol=tcp reject'
 firewall-cmd --permanent --zone=public --add-rich-rule='rule family=ipv6 source address=2001:db8:66::/48 drop'
 firewall-cmd --reload
+"#;
+
+/// ufw with folders of its own, and with much of what it can.
+const UFW: &str = r#"
+d=$(mktemp -d /tmp/dockernet-ufw-XXXXXX)
+trap 'rm -rf $d' EXIT
+cp -r /etc/ufw $d/etc
+# The lab's settings stay as they are, and no helper is loaded.
+sed 's/^IPT_SYSCTL=.*/IPT_SYSCTL=/; s/^IPT_MODULES=.*/IPT_MODULES=/; s/^MANAGE_BUILTINS=.*/MANAGE_BUILTINS=no/' /etc/default/ufw > $d/default
+export D=$d
+unshare --mount --propagation private sh -ec '
+mount --bind $D/etc /etc/ufw
+mount --bind $D/default /etc/default/ufw
+ufw default deny incoming
+ufw default deny routed
+ufw allow 8080:8081/tcp
+ufw allow proto udp to any port 53
+ufw limit 2222/tcp
+ufw deny from 203.0.113.66
+ufw reject in on eth0 to any port 22 proto tcp
+ufw deny from 2001:db8:66::/48
+ufw route allow in on eth0 out on docker0 to 172.17.0.2 port 80 proto tcp
+ufw logging medium
+ufw --force enable
+'
 "#;

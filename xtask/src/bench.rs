@@ -18,7 +18,7 @@ pub(crate) fn verb(names: &[String]) -> Result<()> {
     if !missing.is_empty() && apt::is_here() {
         apt::install(&missing, "the storm is measured beside them too")?;
     }
-    let mut cargo = test::lab_cargo()?;
+    let mut cargo = test::lab_cargo(false)?;
     process::run(
         cargo
             .args([

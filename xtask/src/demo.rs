@@ -6,7 +6,7 @@ use crate::{process, test};
 
 /// Builds everything, then runs the lab's `demo` binary with root's rights.
 pub(crate) fn verb() -> Result<()> {
-    let mut cargo = test::lab_cargo()?;
+    let mut cargo = test::lab_cargo(false)?;
     process::run(cargo.args([
         "run",
         "--quiet",

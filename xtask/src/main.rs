@@ -54,7 +54,7 @@ enum Verb {
         /// On these kernels instead, such as 5.10,6.1: boots each and runs a quick set in it (see docs/kernels.md)
         #[arg(long, value_delimiter = ',', conflicts_with = "full")]
         kernels: Vec<String>,
-        /// With --kernels: two faults on each, no table
+        /// With --kernels: a few faults on each, no table
         #[arg(long, requires = "kernels")]
         brief: bool,
         /// Only tests whose name contains this; further words go to the test harness

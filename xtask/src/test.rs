@@ -22,7 +22,7 @@ struct Sum {
 
 /// Runs everything, also after a failure.
 pub(crate) fn verb(full: bool, filter: &[OsString]) -> Result<()> {
-    let mut lab = lab_cargo()?;
+    let mut lab = lab_cargo(full)?;
     if full {
         lab.env("DOCKERNET_TEST_FULL", "1");
     }
@@ -72,9 +72,10 @@ pub(crate) fn verb(full: bool, filter: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// Builds the tracer and sets the lab up; gives a cargo whose programs run as root and know where both are.
-pub(crate) fn lab_cargo() -> Result<Command> {
-    let engines = setup::lab()?;
+/// Builds the tracer and sets the lab up, with `every` engine there is or two; gives a cargo whose programs run as root
+/// and know where both are.
+pub(crate) fn lab_cargo(every: bool) -> Result<Command> {
+    let engines = setup::lab(every)?;
     build::verb(true)?;
     let mut cargo = project::cargo();
     for engine in &engines {

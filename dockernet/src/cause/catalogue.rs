@@ -335,6 +335,10 @@ catalogue! {
         "Connections time out while somebody opens many and finishes none.",
         "No drop. A finding when TCPReqQFullDrop rises in the program's namespace. Confirmed by net.ipv4.tcp_syncookies = 0 there.",
         "net.ipv4.tcp_syncookies=1; a larger listen backlog.";
+    "ipvs-no-backend": "A virtual service has no server behind it",
+        "Connections to a virtual address (Swarm's ingress, kube-proxy) are refused.",
+        "NETFILTER_DROP on the input or output hook by no rule of the firewall. Confirmed by /proc/net/ip_vs: the packet's service has no server with a weight above 0.",
+        "Swarm: docker service ps SERVICE says why no task runs. Else add a server (ipvsadm -a), or find who removes them.";
     "overlay-network": "An overlay network reaches to other nodes",
         "No fault: what happens on other nodes is not seen from here.",
         "check names it.",

@@ -20,6 +20,7 @@ mod gateway;
 pub mod guide;
 mod hairpin;
 mod hosts;
+pub(crate) mod ipvs;
 mod localnet;
 mod macvlan;
 mod misrouted;
@@ -88,6 +89,7 @@ const TESTS: &[Test] = &[
     hosts::stale_entry,
     neighbour::unreachable,
     firewall::netfilter_drop,
+    ipvs::no_backend,
     conntrack::full,
     conntrack::snat_exhausted,
     conntrack::reset,

@@ -16,6 +16,7 @@ pub mod fdb;
 pub mod firewall;
 pub mod freezer;
 pub mod hosts;
+pub mod ipvs;
 pub mod kernel_code;
 pub mod link;
 pub mod listeners;

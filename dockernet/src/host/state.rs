@@ -18,6 +18,7 @@ use super::{
     fdb::{self, FdbEntry},
     freezer,
     hosts::{self, HostsEntry},
+    ipvs,
     listeners::{self, Listener},
     neighbour::{self, Neighbour},
     netns::NetnsHandle,
@@ -83,6 +84,8 @@ pub trait HostState: Send + Sync {
     fn backlog_drops(&self) -> Result<u64>;
     /// How many packets may wait for a CPU.
     fn backlog_limit(&self) -> Result<Option<u64>>;
+    /// IPVS' virtual services.
+    fn ipvs(&self, netns: &NetnsHandle) -> Result<Vec<ipvs::Service>>;
     /// VXLAN devices.
     fn vxlans(&self, netns: &NetnsHandle) -> Result<Vec<Vxlan>>;
     /// Which port or tunnel end a MAC address is behind.
@@ -195,6 +198,10 @@ impl HostState for LiveState {
 
     fn backlog_limit(&self) -> Result<Option<u64>> {
         queue::backlog_limit()
+    }
+
+    fn ipvs(&self, netns: &NetnsHandle) -> Result<Vec<ipvs::Service>> {
+        ipvs::services(netns)
     }
 
     fn vxlans(&self, netns: &NetnsHandle) -> Result<Vec<Vxlan>> {

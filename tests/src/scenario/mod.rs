@@ -23,7 +23,7 @@ pub use model::{
 pub use pair::pairs;
 pub use run::{Report, follow, run};
 
-/// Reads all scenarios, sorted by name, with the names and ports that the seed gives them.
+/// Reads all scenarios, sorted by name, with the names, ports and subnets that the seed gives them.
 ///
 /// # Errors
 /// A file is no scenario; the message names it and the line.
@@ -41,9 +41,19 @@ pub fn all() -> Result<Vec<Scenario>> {
         .iter()
         .map(|file| {
             let name = file.file_stem().unwrap_or_default().to_string_lossy();
-            Scenario::parse(&name, &rename.apply(&text_of(&name)?))
+            let scenario = Scenario::parse(&name, &rename.apply(&text_of(&name)?))?;
+            Ok(placed(scenario, &rename))
         })
         .collect()
+}
+
+/// A scenario whose engine has docker0 in the seed's subnet.
+fn placed(mut scenario: Scenario, rename: &Rename) -> Scenario {
+    scenario
+        .daemon
+        .entry("bip")
+        .or_insert_with(|| rename.bip().into());
+    scenario
 }
 
 fn folder() -> PathBuf {

@@ -34,6 +34,8 @@ pub struct Scenario {
     /// Programs that the lab itself does not need. Where one is missing the scenario is not run, and says so.
     #[serde(default)]
     pub needs: Vec<String>,
+    /// Kernel module without which the fault cannot be made: it runs on the kernels of the matrix that have it.
+    pub module: Option<String>,
     /// Keys for `daemon.json`; labs are shared by scenarios with the same ones.
     #[serde(default)]
     pub daemon: Map<String, Value>,
@@ -93,6 +95,17 @@ impl Scenario {
             !found.is_ok_and(|output| output.success())
         };
         self.needs.iter().find(here).map(String::as_str)
+    }
+
+    /// The module that this kernel would have to have for it.
+    #[must_use]
+    pub fn foreign_module(&self) -> Option<&str> {
+        let module = self.module.as_deref()?;
+        let found = Cmd::shell(format!(
+            "test -d /sys/module/{module} || modprobe -nq {module}"
+        ))
+        .output();
+        (!found.is_ok_and(|output| output.success())).then_some(module)
     }
 
     /// Whether this engine has the fault.

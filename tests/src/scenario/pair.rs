@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use super::{Scenario, rename::Rename, text_of};
+use super::{Scenario, placed, rename::Rename, text_of};
 use crate::seed;
 
 #[derive(Debug, Deserialize)]
@@ -52,6 +52,7 @@ fn pair(first: &str, second: &str) -> Result<Scenario> {
         .flatten()
         .min();
     both.needs.append(&mut other.needs);
+    both.module = both.module.or(other.module.take());
     both.network.append(&mut other.network);
     both.container.append(&mut other.container);
     both.server.append(&mut other.server);
@@ -70,7 +71,7 @@ fn pair(first: &str, second: &str) -> Result<Scenario> {
     both.expect.also.extend(of_other);
     other.expect.also.extend(of_one);
     both.beside.push(other.expect);
-    Ok(both)
+    Ok(placed(both, &seed))
 }
 
 /// Names that both use.

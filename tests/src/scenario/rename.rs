@@ -1,4 +1,4 @@
-//! A scenario's text with other names and ports: nothing shall be tuned to those in the files.
+//! A scenario's text with other names, ports and subnets: nothing shall be tuned to those in the files.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +8,10 @@ const FREE: [&str; 8] = ["web", "client", "lan", "blue", "red", "app", "db", "th
 const PREFIX: u32 = 10;
 /// So many choices of ports, all below the kernel's own range of source ports.
 const PREFIXES: usize = 20;
+/// Where subnets begin in the files, with the last of the numbers that a seed moves: docker0's, a network's, a LAN's.
+const SUBNETS: [(&str, u8); 3] = [("172", 17), ("10", 77), ("10", 88)];
+/// By so much at most, less one.
+const MOVES: usize = 8;
 
 /// What is put behind names, and before ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +19,7 @@ pub(super) struct Rename {
     names: BTreeSet<String>,
     suffix: String,
     prefix: u32,
+    moved: u8,
 }
 
 impl Rename {
@@ -27,6 +32,7 @@ impl Rename {
                 _ => (seed % 90 + 10).to_string(),
             },
             prefix: PREFIX + u32::try_from(seed % PREFIXES).unwrap_or(0),
+            moved: u8::try_from(seed % MOVES).unwrap_or(0),
         }
     }
 
@@ -37,7 +43,13 @@ impl Rename {
             suffix: "b".to_owned(),
             // None that a seed gives.
             prefix: PREFIX + u32::try_from(PREFIXES).unwrap_or(0),
+            moved: 0,
         }
+    }
+
+    /// docker0's address and prefix, as `bip` in daemon.json has it.
+    pub(super) fn bip(&self) -> String {
+        self.subnets("172.17.0.1/16")
     }
 
     /// The text with those. Causes keep their ids, whatever words those are made of.
@@ -55,6 +67,32 @@ impl Rename {
     }
 
     fn line(&self, text: &str) -> String {
+        self.words(&self.subnets(text))
+    }
+
+    /// Other subnets: the first two numbers of an address, where nothing of a number is before them.
+    fn subnets(&self, text: &str) -> String {
+        let mut out = text.to_owned();
+        for (first, second) in SUBNETS {
+            let (from, to) = (
+                format!("{first}.{second}."),
+                format!("{first}.{}.", second + self.moved),
+            );
+            let mut fresh = String::new();
+            for (index, piece) in out.split(&from).enumerate() {
+                if index > 0 {
+                    let is_part =
+                        fresh.ends_with(|letter: char| letter.is_ascii_digit() || letter == '.');
+                    fresh.push_str(if is_part { &from } else { &to });
+                }
+                fresh.push_str(piece);
+            }
+            out = fresh;
+        }
+        out
+    }
+
+    fn words(&self, text: &str) -> String {
         let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
         let mut out = String::new();
         for piece in text.split_inclusive(|letter| !is_word(letter)) {
@@ -97,6 +135,18 @@ mod tests {
             Rename::beside(shared).apply(TEXT),
             "name = \"web\" # br-lanb, ${ip:web@lanb}, 30001:80, 10001000, website, /www"
         );
+    }
+
+    #[test]
+    fn subnets_move() {
+        let text = "172.17.0.0/16,10.77.0.0/24,10.88.1.1 1172.17.0.1 1.10.77.3 172.170.0.1";
+        let rename = Rename::by_seed(11);
+        assert_eq!(
+            rename.apply(text),
+            "172.20.0.0/16,10.80.0.0/24,10.91.1.1 1172.17.0.1 1.10.77.3 172.170.0.1"
+        );
+        assert_eq!(rename.bip(), "172.20.0.1/16");
+        assert_eq!(Rename::by_seed(8).apply(text), text);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Docker engines for the lab: this machine's own, or its distribution's; and the one in Debian sid.
+//! Docker engines for the lab: this machine's own, or its distribution's; and those of other suites of Debian.
 //!
 //! A package is unpacked into the target folder, never installed: an installed docker.io would start a daemon
 //! and change this machine's firewall.
@@ -20,24 +20,31 @@ use crate::{process, project};
 /// One engine the lab can start.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    /// `machine`, `debian` or `sid`.
+    /// `machine`, `debian`, or the suite it is from.
     pub(crate) name: &'static str,
     /// The folder that holds its `dockerd`.
     pub(crate) bin: PathBuf,
 }
 
-/// All engines this machine can have. Without the one in sid the lab still works, so outside of continuous
-/// integration that is only told.
-pub(crate) fn fetch() -> Result<Vec<Engine>> {
+/// The engine of this machine and a current one; with `between` also one from between the two. Without the others the
+/// lab still works, so outside of continuous integration that is only told.
+pub(crate) fn fetch(between: bool) -> Result<Vec<Engine>> {
     let mut engines = vec![own()?];
-    match sid() {
-        Ok(engine) => engines.push(engine),
-        Err(error) if project::is_ci() => {
-            return Err(error.context("no current Docker engine to test with"));
+    let suites: &[&str] = if between {
+        &["trixie", "sid"]
+    } else {
+        &["sid"]
+    };
+    for &suite in suites {
+        match of_suite(suite) {
+            Ok(engine) => engines.push(engine),
+            Err(error) if project::is_ci() => {
+                return Err(error.context(format!("no Docker engine of {suite} to test with")));
+            }
+            Err(error) => process::note(&format!(
+                "tests run without the Docker engine of {suite}: {error:#}"
+            )),
         }
-        Err(error) => process::note(&format!(
-            "tests run without a current Docker engine: {error:#}"
-        )),
     }
     Ok(engines)
 }
@@ -106,18 +113,18 @@ fn own() -> Result<Engine> {
     })
 }
 
-/// docker.io of Debian sid, checked with Debian's keyring.
-fn sid() -> Result<Engine> {
-    let bin = folder("sid").join("usr/sbin");
+/// docker.io of a suite of Debian, checked with Debian's keyring.
+fn of_suite(suite: &'static str) -> Result<Engine> {
+    let bin = folder(suite).join("usr/sbin");
     if !bin.join("dockerd").is_file() {
         process::step(
-            "fetching docker.io from Debian sid",
-            "tests run against a current engine too",
+            &format!("fetching docker.io from Debian {suite}"),
+            "tests run against engines of several years",
         );
-        let archive = Archive::open(&folder("apt"), &["sid"])?;
-        unpack(&archive, &["docker.io"], "sid")?;
+        let archive = Archive::open(&folder("apt"), &[suite])?;
+        unpack(&archive, &["docker.io"], suite)?;
     }
-    Ok(Engine { name: "sid", bin })
+    Ok(Engine { name: suite, bin })
 }
 
 /// Downloads `packages` and unpacks them into the engine folder `name`, which appears only when complete.

@@ -36,22 +36,27 @@ pub(crate) fn install() -> Result<()> {
     } else if process::find("busybox").is_none() {
         bail!("a static busybox is missing; the lab makes its container image of it");
     }
-    missing.extend(firewalld());
+    missing.extend(firewall_managers());
     if missing.is_empty() {
         return Ok(());
     }
     apt::install(&missing, "the lab tests call them")
 }
 
-/// One scenario runs a real firewalld, on a message bus of its own. Where systemd runs, installing it would start it and change this
-/// machine's firewall: there it is left to who wants that, and the scenario says that it did not run.
-fn firewalld() -> Vec<&'static str> {
+/// Tests run a real firewalld, on a message bus of its own, a real ufw and, in guests, IPVS. Where systemd runs, installing them would start them and
+/// may change this machine's firewall: there it is left to who wants that, and the tests say that they did not run.
+fn firewall_managers() -> Vec<&'static str> {
     if Path::new("/run/systemd/system").exists() || !apt::is_here() {
         return Vec::new();
     }
-    [("firewalld", "firewalld"), ("dbus-daemon", "dbus-daemon")]
-        .into_iter()
-        .filter(|(program, _)| process::find(program).is_none())
-        .map(|(_, package)| package)
-        .collect()
+    [
+        ("firewalld", "firewalld"),
+        ("dbus-daemon", "dbus-daemon"),
+        ("ufw", "ufw"),
+        ("ipvsadm", "ipvsadm"),
+    ]
+    .into_iter()
+    .filter(|(program, _)| process::find(program).is_none())
+    .map(|(_, package)| package)
+    .collect()
 }

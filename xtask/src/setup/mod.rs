@@ -18,7 +18,7 @@ use crate::process;
 pub(crate) fn verb(tests: bool) -> Result<()> {
     toolchain()?;
     if tests {
-        lab()?;
+        lab(false)?;
     }
     process::note("this machine has what it needs");
     Ok(())
@@ -29,9 +29,9 @@ pub(crate) fn toolchain() -> Result<()> {
     toolchain::ensure()
 }
 
-/// The lab's programs and Docker engines: folders that hold a `dockerd`.
-pub(crate) fn lab() -> Result<Vec<engines::Engine>> {
+/// The lab's programs and Docker engines (an old one and a current one, or `every` one): folders that hold a `dockerd`.
+pub(crate) fn lab(every: bool) -> Result<Vec<engines::Engine>> {
     lab_tools::install()?;
     prometheus::fetch()?;
-    engines::fetch()
+    engines::fetch(every)
 }

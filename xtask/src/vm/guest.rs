@@ -48,8 +48,8 @@ const PROGRAMS: [&str; 33] = [
 ];
 
 /// Programs that the guest's shell does not miss when this machine has none.
-const OPTIONAL: [&str; 7] = [
-    "capsh", "script", "ss", "strace", "tar", "unshare", "umount",
+const OPTIONAL: [&str; 8] = [
+    "capsh", "ipvsadm", "script", "ss", "strace", "tar", "unshare", "umount",
 ];
 
 /// Files that the programs read where they are.

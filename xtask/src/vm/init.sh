@@ -49,5 +49,8 @@ stty -F /dev/ttyS2 raw -echo
 # Busybox's shell would run its own applets before real programs.
 setsid -c /usr/bin/dash -c '. /vm/environment; exec /usr/bin/dash /vm/command' </dev/ttyS1 >/dev/ttyS1 2>&1
 echo "$?" >/dev/ttyS2
+# What is still on its way through the emulated lines would be lost: changing a terminal waits for it (TCSADRAIN).
+stty -F /dev/ttyS1 raw -echo
+stty -F /dev/ttyS2 raw -echo
 sync
 poweroff -f

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Scenarios of the quick set: one of each way in which a kernel can tell a drop.
-const QUICK: [&str; 7] = [
+const QUICK: [&str; 8] = [
     "interface-forwarding-disabled-uplink",
     "ip-forward-disabled",
     "rp-filter-host",
@@ -25,6 +25,8 @@ const QUICK: [&str; 7] = [
     "docker-user-drop",
     "no-listener-tcp",
     "published-on-loopback",
+    // This machine's own kernel may lack its module.
+    "ipvs-no-backend",
 ];
 
 /// Of those, the ones that run on the classic tracepoint too.
@@ -37,12 +39,16 @@ const PROGRAMS: [&str; 4] = ["faults", "hooks", "nat", "refusals"];
 const LIMIT: Duration = Duration::from_secs(1500);
 
 /// Of those, the ones of a brief run.
-const BRIEF: [&str; 2] = ["interface-forwarding-disabled-uplink", "docker-user-drop"];
+const BRIEF: [&str; 3] = [
+    "interface-forwarding-disabled-uplink",
+    "docker-user-drop",
+    "ipvs-no-backend",
+];
 
 /// Runs the quick set, a `brief` part of it, or with a `filter` the faults that it names, on every kernel of `list`.
 pub(crate) fn verb(list: &[String], brief: bool, filter: &[OsString]) -> Result<()> {
     super::ensure_tracer()?;
-    let engines = setup::lab()?;
+    let engines = setup::lab(false)?;
     super::qemu::ensure()?;
     let scratch = Scratch::new("tests")?;
     let mut files = programs::build(&PROGRAMS, &scratch.0)?;

@@ -38,7 +38,7 @@ pub(crate) fn verb(
     command: &[OsString],
 ) -> Result<ExitCode> {
     ensure_tracer()?;
-    let engines = setup::lab()?;
+    let engines = setup::lab(false)?;
     let words: Vec<String> = command
         .iter()
         .map(|word| guest::quoted(&word.to_string_lossy()))

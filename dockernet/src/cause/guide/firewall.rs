@@ -24,6 +24,11 @@ pub(super) const ROWS: &[Guide] = &[
         "iptables-legacy -I FORWARD -j DROP on a host whose Docker uses iptables-nft",
     ),
     row(
+        "ipvs-no-backend",
+        "ipvsadm -L -n in the namespace (Swarm: nsenter --net=/run/docker/netns/ingress_sbox ipvsadm -L -n); docker service ps SERVICE",
+        "ipvsadm -A -t 198.51.100.10:8443 -s rr, without a server",
+    ),
+    row(
         "docker-user-drop",
         "iptables -S DOCKER-USER; iptables -L DOCKER-USER -v -n before and after an attempt",
         "iptables -I DOCKER-USER -i eth0 -j DROP",

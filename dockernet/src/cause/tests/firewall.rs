@@ -3,7 +3,10 @@
 use super::{Scene, hook, misrouted::bridge_network};
 use crate::{
     evidence::HookPoint,
-    host::firewall::{Backend, Firewall, Hook, Ruleset, canned},
+    host::{
+        firewall::{Backend, Firewall, Hook, Ruleset, canned},
+        ipvs::{Frontend, Service},
+    },
     model::{Icmp, Packet},
 };
 
@@ -152,4 +155,50 @@ fn a_firewalld_that_has_left_dockers_rules_alone_is_not_blamed() {
     let mut alone = scene(vec![firewalld()]);
     alone.networks.clear();
     assert_ne!(alone.id(), "firewalld-reload");
+}
+
+#[test]
+fn a_virtual_service_is_blamed_where_it_has_no_server_and_no_rule_did_it() {
+    let mut scene = dropped(vec![rules("", Backend::IptablesNft)]);
+    scene.evidence.hook = Some(hook(Hook::Input));
+    let (address, port) = scene
+        .evidence
+        .drop
+        .packet
+        .as_ref()
+        .and_then(|packet| packet.dst.zip(packet.dst_port))
+        .unwrap();
+    let service = |port, servers, ready| Service {
+        frontend: Frontend::Address {
+            protocol: 6,
+            address,
+            port,
+        },
+        servers,
+        ready,
+    };
+    assert_eq!(scene.id(), "unexplained");
+    // Another port's, and one with a server.
+    scene.canned(0).ipvs = vec![service(port + 1, 0, 0), service(port, 2, 1)];
+    assert_eq!(scene.id(), "unexplained");
+    scene.canned(0).ipvs = vec![service(port, 2, 0)];
+    assert_eq!(scene.id(), "ipvs-no-backend");
+    // Swarm's ingress marks packets.
+    scene.canned(0).ipvs = vec![Service {
+        frontend: Frontend::Mark(300),
+        servers: 0,
+        ready: 0,
+    }];
+    assert_eq!(scene.id(), "unexplained");
+    if let Some(packet) = scene.evidence.drop.packet.as_mut() {
+        packet.mark = 300;
+    }
+    assert_eq!(scene.id(), "ipvs-no-backend");
+    // A rule that drops it comes first.
+    let port = format!("-A INPUT -p tcp --dport {port} -j DROP\n");
+    scene.firewall = Some(Firewall {
+        rulesets: vec![rules(&port, Backend::IptablesLegacy)],
+        notes: Vec::new(),
+    });
+    assert_eq!(scene.id(), "host-input-drop");
 }

@@ -7,6 +7,7 @@ pub(super) mod gateway;
 mod hosts;
 mod identity;
 mod input;
+mod ipvs;
 mod local;
 mod modes;
 mod names;
@@ -50,6 +51,7 @@ const FAMILIES: &[Family] = &[
     names::find,
     hosts::find,
     engine::find,
+    ipvs::find,
     modes::find,
 ];
 

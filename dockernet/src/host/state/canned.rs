@@ -11,6 +11,7 @@ use crate::host::{
     conntrack,
     fdb::FdbEntry,
     hosts::HostsEntry,
+    ipvs,
     listeners::Listener,
     neighbour::Neighbour,
     netns::NetnsHandle,
@@ -53,6 +54,8 @@ pub struct CannedNetns {
     pub checksum_offload: HashMap<String, bool>,
     /// Queueing disciplines by device.
     pub queues: HashMap<String, Vec<Queue>>,
+    /// IPVS' virtual services.
+    pub ipvs: Vec<ipvs::Service>,
     /// VXLAN devices.
     pub vxlans: Vec<Vxlan>,
     /// Forwarding database.
@@ -198,6 +201,10 @@ impl HostState for CannedState {
 
     fn backlog_limit(&self) -> Result<Option<u64>> {
         Ok(Some(1000))
+    }
+
+    fn ipvs(&self, netns: &NetnsHandle) -> Result<Vec<ipvs::Service>> {
+        Ok(self.get(netns)?.ipvs.clone())
     }
 
     fn vxlans(&self, netns: &NetnsHandle) -> Result<Vec<Vxlan>> {
