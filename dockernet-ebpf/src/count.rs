@@ -52,14 +52,14 @@ pub(crate) fn drop<M: Mem>(freed: Freed) -> Outcome {
     let totals = unsafe { &mut *totals };
     let skb = Skb::<M>::new(freed.skb);
     // First, while the verifier has one way to look at.
-    let is_accepted = filter::expression_accepts(&skb);
+    filter::prepare(&skb);
     let Some(place) = skb.place(freed.rx_sk) else {
         totals.non_packets += 1;
         return outcome;
     };
     totals.observed += 1;
     let flow = skb.flow().unwrap_or_default();
-    if !is_accepted || !filter::passes(&skb, &place, &flow, freed.reason) {
+    if !filter::passes(&skb, &place, &flow, freed.reason) {
         totals.filtered += 1;
         return outcome;
     }

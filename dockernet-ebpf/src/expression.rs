@@ -17,7 +17,7 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
     maps::{DOCKERNET_FRAME, offsets},
-    mem::{Mem, Probe},
+    mem::Mem,
     skb::Skb,
 };
 
@@ -42,13 +42,14 @@ macro_rules! field {
         field!(@ $picture [$($path)* $next] $($rest)*)
     };
 }
-/// Whether the expression accepts the packet in any of its forms.
+/// Finds out whether the expression accepts the packet in any of its forms, for [`has_accepted`] to tell.
 ///
-/// Called before anything else is known of the packet, for the verifier's sake (see [`Frame`]).
+/// Called before anything else is known of the packet, for the verifier's sake (see [`Frame`]); and what was found out is left in the
+/// frame, as there is no room for it on the stack: the drop program's has the 480 bytes that a program with calls may have before 6.7.
 #[inline(always)]
-pub(crate) fn matches<M: Mem>(skb: &Skb<M>) -> bool {
+pub(crate) fn judge<M: Mem>(skb: &Skb<M>) {
     let Some(frame) = DOCKERNET_FRAME.get_ptr_mut(0) else {
-        return false;
+        return;
     };
     let picture = Picture(frame);
     picture.take(skb);
@@ -63,7 +64,15 @@ pub(crate) fn matches<M: Mem>(skb: &Skb<M>) -> bool {
         }
     }
     field!(picture.verdict = u32::from(accepted));
-    field!(picture.verdict) != 0
+}
+
+/// What [`judge`] has found out about this packet.
+#[inline(always)]
+pub(crate) fn has_accepted() -> bool {
+    DOCKERNET_FRAME.get_ptr_mut(0).is_some_and(|frame| {
+        let picture = Picture(frame);
+        field!(picture.verdict) != 0
+    })
 }
 
 /// A packet's start, in this CPU's [`Frame`].
@@ -252,12 +261,14 @@ fn tagged<M: Mem>(skb: &Skb<M>) -> bool {
 /// The header's first 12 bytes: the packet's own, or zeroes.
 #[inline(always)]
 fn addresses(bytes: *mut u8, head: *const u8, mac: u16, has_link: bool) {
-    let mut both = [0_u32; 3];
-    if has_link {
-        both = Probe::load(head.wrapping_add(mac as usize), 0);
-    }
     // SAFETY: in bounds of the frame, which is aligned to 4 bytes.
-    unsafe { bytes.cast::<[u32; 3]>().write(both) };
+    unsafe {
+        if has_link {
+            bpf_probe_read_kernel(bytes.cast(), 12, head.wrapping_add(mac as usize).cast());
+        } else {
+            bytes.cast::<[u32; 3]>().write([0; 3]);
+        }
+    }
 }
 
 /// A value of which the compiler knows nothing any more, so that the checks that follow stay.

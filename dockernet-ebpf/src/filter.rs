@@ -40,13 +40,15 @@ pub(crate) fn passes<M: Mem>(skb: &Skb<M>, place: &Place, flow: &FlowKey, reason
     if tests & (test::PORT | test::ADDRESS) != 0 && !an_end_matches(tests, skb, flow) {
         return false;
     }
-    true
+    tests & test::EXPRESSION == 0 || expression::has_accepted()
 }
 
-/// Whether the expression, if there is one, accepts the packet.
+/// Runs the expression, if there is one, for [`passes`] to know.
 #[inline(always)]
-pub(crate) fn expression_accepts<M: Mem>(skb: &Skb<M>) -> bool {
-    filter!(tests) & test::EXPRESSION == 0 || expression::matches(skb)
+pub(crate) fn prepare<M: Mem>(skb: &Skb<M>) {
+    if filter!(tests) & test::EXPRESSION != 0 {
+        expression::judge(skb);
+    }
 }
 
 #[inline(always)]

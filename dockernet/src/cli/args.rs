@@ -15,6 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   sudo dockernet-trace                                  every drop that concerns a container
   sudo dockernet-trace --container 'web*' --port 443    one service
+  sudo dockernet-trace --filter 'tcp and dst port 443'  tcpdump's syntax
   sudo dockernet-trace --ignore cause=docker-user-drop,source=external
   sudo dockernet-trace --duration 30s --expect-no-drops --output json > drops.jsonl
   sudo dockernet-trace path --to web:80                 one flow, device by device

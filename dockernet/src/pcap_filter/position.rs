@@ -41,17 +41,11 @@ fn quoted(text: &str, words: &str) -> Option<usize> {
     let word = rest.get(..rest.find(['\'', '"'])?)?;
     let is_whole = |at: &usize| {
         let inside = |char: Option<char>| char.is_some_and(char::is_alphanumeric);
-        let starts_inside = word.starts_with(char::is_alphanumeric);
-        !(starts_inside
-            && inside(
-                text.get(..*at)
-                    .and_then(|before| before.chars().next_back()),
-            ))
-            && !(starts_inside
-                && inside(
-                    text.get(at + word.len()..)
-                        .and_then(|after| after.chars().next()),
-                ))
+        let before = text.get(..*at).and_then(|text| text.chars().next_back());
+        let after = text
+            .get(at + word.len()..)
+            .and_then(|text| text.chars().next());
+        !word.starts_with(char::is_alphanumeric) || !inside(before) && !inside(after)
     };
     let mut places = text
         .match_indices(word)

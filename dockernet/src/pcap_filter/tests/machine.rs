@@ -31,7 +31,7 @@ pub(super) fn run(code: &[u64], frame: &[u8], length: u32) -> u64 {
             if op & 8 != 0 {
                 registers[src].unwrap()
             } else {
-                imm as i64 as u64
+                i64::from(imm) as u64
             }
         };
         match op & 7 {
