@@ -17,6 +17,8 @@ pub mod test {
     pub const REASON: u32 = 8;
     /// `devices` by name, or `ingress` by index
     pub const DEVICE: u32 = 16;
+    /// The expression that takes the stub's place in the kernel half
+    pub const EXPRESSION: u32 = 32;
 }
 
 /// A packet must pass every test that is on, as far as the kernel half can tell: what it cannot (an ICMP error's

@@ -7,6 +7,7 @@ pub mod conntrack;
 pub mod control;
 pub mod count;
 pub mod filter;
+pub mod frame;
 pub mod hop;
 pub mod names;
 pub mod nat;

@@ -57,6 +57,10 @@ offsets! {
     skb_vlan_proto,
     /// `sk_buff.vlan_tci`
     skb_vlan_tci,
+    /// Byte that holds `sk_buff.vlan_present` (until 6.0; a tag is there from then on if `vlan_proto` is not 0)
+    skb_vlan_present,
+    /// Its bit in that byte
+    skb_vlan_present_bit,
     /// `sk_buff.active_extensions` (5.0+)
     skb_active_extensions,
     /// Bit of `SKB_EXT_BRIDGE_NF` in it; absent without `CONFIG_BRIDGE_NETFILTER`

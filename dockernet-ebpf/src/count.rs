@@ -51,6 +51,8 @@ pub(crate) fn drop<M: Mem>(freed: Freed) -> Outcome {
     // nothing else touches it.
     let totals = unsafe { &mut *totals };
     let skb = Skb::<M>::new(freed.skb);
+    // First, while the verifier has one way to look at.
+    filter::prepare(&skb);
     let Some(place) = skb.place(freed.rx_sk) else {
         totals.non_packets += 1;
         return outcome;

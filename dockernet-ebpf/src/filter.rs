@@ -7,6 +7,7 @@ use dockernet_common::{
 };
 
 use crate::{
+    expression,
     maps::{FILTER, constant, offsets},
     mem::{Mem, Probe},
     skb::{Place, Skb},
@@ -36,7 +37,23 @@ pub(crate) fn passes<M: Mem>(skb: &Skb<M>, place: &Place, flow: &FlowKey, reason
     if tests & test::DEVICE != 0 && !any_device(skb, place) {
         return false;
     }
-    if tests & (test::PORT | test::ADDRESS) == 0 || undecided(flow) || is_icmp(flow) {
+    if tests & (test::PORT | test::ADDRESS) != 0 && !an_end_matches(tests, skb, flow) {
+        return false;
+    }
+    tests & test::EXPRESSION == 0 || expression::has_accepted()
+}
+
+/// Runs the expression, if there is one, for [`passes`] to know.
+#[inline(always)]
+pub(crate) fn prepare<M: Mem>(skb: &Skb<M>) {
+    if filter!(tests) & test::EXPRESSION != 0 {
+        expression::judge(skb);
+    }
+}
+
+#[inline(always)]
+fn an_end_matches<M: Mem>(tests: u32, skb: &Skb<M>, flow: &FlowKey) -> bool {
+    if undecided(flow) || is_icmp(flow) {
         return true;
     }
     if ends_match(tests, &flow.src, flow.src_port) || ends_match(tests, &flow.dst, flow.dst_port) {

@@ -2,8 +2,11 @@
 //! `dockernet-common` (pure) or in user space.
 #![no_std]
 #![no_main]
+// For the stub that a filter expression takes the place of.
+#![feature(asm_experimental_arch)]
 
 mod count;
+mod expression;
 mod filter;
 mod hop;
 mod maps;
@@ -28,6 +31,7 @@ use crate::{
 
 /// `tp_btf/kfree_skb`, 5.5+: the skb arrives as a typed pointer, so fields are plain loads.
 #[btf_tracepoint(function = "kfree_skb")]
+#[inline(always)]
 fn dockernet_kfree_skb(ctx: BtfTracePointContext) -> i32 {
     let reason = if offsets!(has_reason) == 1 {
         ctx.arg::<u32>(2)

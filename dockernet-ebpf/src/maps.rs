@@ -8,6 +8,7 @@ use dockernet_common::{
     control::Control,
     count::{CountKey, CountRow, PortKey, Totals},
     filter::Filter,
+    frame::Frame,
     hop::{EndKey, HopTotals},
     names::EVENTS_BYTES,
     nat::{Known, NatTotals, SETTLED},
@@ -33,6 +34,9 @@ pub(crate) static DOCKERNET_PORT: HashMap<PortKey, u32> = HashMap::with_max_entr
 
 #[map]
 pub(crate) static DOCKERNET_FAR: HashMap<u64, u8> = HashMap::with_max_entries(16384, 1);
+
+#[map]
+pub(crate) static DOCKERNET_FRAME: PerCpuArray<Frame> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
 pub(crate) static DOCKERNET_NAT: RingBuf = RingBuf::with_byte_size(8 << 20, 0);

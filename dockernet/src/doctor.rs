@@ -177,7 +177,7 @@ fn programs() -> Vec<Check> {
     let Ok(kernel) = Kernel::look() else {
         return Vec::new();
     };
-    let prepared = match Prepared::load(&kernel, &Filter::ALL, None, false) {
+    let prepared = match Prepared::load(&kernel, &Filter::ALL, None, None, false) {
         Ok(prepared) => prepared,
         Err(error) => return vec![Check::new("programs", Health::Broken, format!("{error:#}"))],
     };

@@ -7,6 +7,7 @@
 //! [`monitor`] is the same as a service: another report, and what a service needs around it.
 //! [`record`] keeps what a run would have shown in a file, and shows it again.
 //! [`top`] is the same as a screen: another report, with a thread that draws.
+//! [`pcap_filter`] compiles `--filter` for the kernel half.
 //! [`plan`] turns options into what to do, [`pipeline`] does it.
 
 pub mod bpf;
@@ -26,6 +27,7 @@ pub mod map;
 pub mod model;
 pub mod monitor;
 pub mod path;
+pub mod pcap_filter;
 pub mod pipeline;
 pub mod plan;
 pub mod record;

@@ -133,6 +133,7 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
         Some(Prepared::load(
             &plan.kernel,
             &plan.filter,
+            plan.expression.as_ref(),
             tier()?,
             plan.options.verbose > 1,
         )?)
@@ -144,6 +145,7 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
         .nat
         .then(|| NatTracer::load(&plan.kernel, plan.host.clone()))
         .transpose()?;
+    let expression = plan.expression.clone();
     let (options, host, kernel, symbols) = plan.into_parts()?;
     let mut degraded = prepared
         .as_ref()
@@ -243,6 +245,7 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
         nat,
         paths,
         options,
+        expression,
         host,
         reasons,
         symbols,

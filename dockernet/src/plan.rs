@@ -10,6 +10,7 @@ use crate::{
     bpf::{load::Kernel, symbols::Symbols},
     cli::{Filter, Protocol, options::Options},
     host::{link, netns::NetnsHandle, privileges},
+    pcap_filter::Expression,
 };
 
 /// Everything that is known before the first program is loaded.
@@ -24,11 +25,18 @@ pub struct Plan {
     symbols: thread::JoinHandle<Result<Symbols>>,
     /// What of the filter the kernel half can test.
     pub filter: KernelFilter,
+    /// `--filter`, compiled.
+    pub expression: Option<Expression>,
 }
 
 impl Plan {
     /// Checks privileges and options against this machine.
     pub fn new(options: Options) -> Result<Self> {
+        let expression = options
+            .expression
+            .as_deref()
+            .map(Expression::compile)
+            .transpose()?;
         privileges::check()?;
         let symbols = thread::Builder::new()
             .name("symbols".into())
@@ -42,13 +50,17 @@ impl Plan {
         let kernel = Kernel::look()?;
         let reasons: Vec<&str> = kernel.reasons.names().collect();
         options.check_reasons(&reasons)?;
-        let filter = kernel_filter(&options.filter, &kernel, &host);
+        let mut filter = kernel_filter(&options.filter, &kernel, &host);
+        if expression.is_some() {
+            filter.tests |= test::EXPRESSION;
+        }
         Ok(Self {
             options,
             host,
             kernel,
             symbols,
             filter,
+            expression,
         })
     }
 

@@ -172,7 +172,7 @@ fn in_lists(lab: &mut Lab) -> Result<()> {
 fn all(lab: &Lab) -> Result<()> {
     let kernel = Kernel::look()?;
     let symbols = Symbols::read()?;
-    let mut tracer = Prepared::load(&kernel, &Filter::ALL, None, false)?.attach()?;
+    let mut tracer = Prepared::load(&kernel, &Filter::ALL, None, None, false)?.attach()?;
     tracer.set_hook_functions(|name| symbols.address(name))?;
     tracer.set_hook_loop(symbols.range("nf_hook_slow"))?;
     for (case, port) in cases().iter().zip(7001_u16..) {

@@ -21,6 +21,6 @@ pub(super) const SHIM6: u8 = IpProto::Shim6 as u8;
 
 /// Whether the protocol's header begins with a source and a destination port.
 #[inline(always)]
-pub(super) const fn has_ports(protocol: u8) -> bool {
+pub const fn has_ports(protocol: u8) -> bool {
     matches!(protocol, TCP | UDP | SCTP | UDP_LITE | DCCP)
 }

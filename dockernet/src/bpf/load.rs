@@ -15,10 +15,11 @@ use dockernet_common::{
     names,
 };
 
-use crate::host::privileges;
+use crate::{host::privileges, pcap_filter::Expression};
 
 use super::{
-    btf::Btf, features::Features, format::EventFormat, offsets, reasons::Reasons, tracer::Tracer,
+    btf::Btf, features::Features, format::EventFormat, inject, offsets, reasons::Reasons,
+    tracer::Tracer,
 };
 
 /// The kernel half, as built.
@@ -89,10 +90,13 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Loads the best tier that this kernel accepts.
+    /// Loads the best tier that this kernel accepts. `expression` is what [`test::EXPRESSION`] in `filter` stands for.
+    ///
+    /// [`test::EXPRESSION`]: dockernet_common::filter::test::EXPRESSION
     pub fn load(
         kernel: &Kernel,
         filter: &Filter,
+        expression: Option<&Expression>,
         only: Option<Tier>,
         verbose: bool,
     ) -> Result<Self> {
@@ -101,7 +105,7 @@ impl Prepared {
         let mut degraded = Features::with(kernel, &offsets).lacking();
         let mut refusal = None;
         if only != Some(Tier::Tracepoint) {
-            match Self::load_tp_btf(&offsets, filter, verbose) {
+            match Self::load_tp_btf(&offsets, filter, expression, verbose) {
                 Ok(ebpf) => {
                     return Ok(Self {
                         ebpf,
@@ -129,7 +133,7 @@ impl Prepared {
             }
         };
         offsets::add_tracepoint(&mut offsets, &format)?;
-        match Self::load_tracepoint(&offsets, filter, verbose) {
+        match Self::load_tracepoint(&offsets, filter, expression, verbose) {
             Ok(ebpf) => {
                 degraded.extend(refusal);
                 Ok(Self {
@@ -149,10 +153,11 @@ impl Prepared {
     fn load_tp_btf(
         offsets: &dockernet_common::offsets::Offsets,
         filter: &Filter,
+        expression: Option<&Expression>,
         verbose: bool,
     ) -> Result<Ebpf> {
         let btf = aya::Btf::from_sys_fs().context("reading the kernel's type information")?;
-        let mut ebpf = open(offsets, filter, Some(&btf), verbose)?;
+        let mut ebpf = open(offsets, filter, expression, Some(&btf), verbose)?;
         let program: &mut BtfTracePoint = program(&mut ebpf, names::KFREE_SKB_BTF)?;
         program
             .load("kfree_skb", &btf)
@@ -163,9 +168,10 @@ impl Prepared {
     fn load_tracepoint(
         offsets: &dockernet_common::offsets::Offsets,
         filter: &Filter,
+        expression: Option<&Expression>,
         verbose: bool,
     ) -> Result<Ebpf> {
-        let mut ebpf = open(offsets, filter, None, verbose)?;
+        let mut ebpf = open(offsets, filter, expression, None, verbose)?;
         let program: &mut TracePoint = program(&mut ebpf, names::KFREE_SKB_TRACEPOINT)?;
         program
             .load()
@@ -206,6 +212,7 @@ impl Prepared {
 fn open(
     offsets: &dockernet_common::offsets::Offsets,
     filter: &Filter,
+    expression: Option<&Expression>,
     btf: Option<&aya::Btf>,
     verbose: bool,
 ) -> Result<Ebpf> {
@@ -237,7 +244,7 @@ fn open(
         .map_max_entries(names::COUNTS_EVEN, rows)
         .map_max_entries(names::COUNTS_ODD, rows);
     loader
-        .load(object()?)
+        .load(&inject::object(object()?, expression)?)
         .context("creating the kernel half's maps")
 }
 

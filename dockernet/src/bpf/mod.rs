@@ -5,6 +5,7 @@ pub mod clock;
 pub mod features;
 pub mod format;
 pub mod hops;
+mod inject;
 pub mod load;
 mod mirror;
 pub mod nat;

@@ -21,6 +21,9 @@ pub fn resolve(btf: &Arc<Btf>) -> Result<Offsets> {
     let pkt_type = btf
         .field("sk_buff", "pkt_type")
         .context("this kernel's type information (BTF) lacks sk_buff.pkt_type")?;
+    let vlan_present = btf
+        .field("sk_buff", "vlan_present")
+        .map(|field| field.bit_offset);
     // nf_conn and net_bridge_port may live in modules; vmlinux often holds nf_conn all the same.
     let of_module = |module: &str, structure: &str, path: &str| {
         btf.offset(structure, path)
@@ -55,6 +58,8 @@ pub fn resolve(btf: &Arc<Btf>) -> Result<Offsets> {
         skb_pkt_type_shift: pkt_type.bit_offset % 8,
         skb_vlan_proto: may("sk_buff", "vlan_proto"),
         skb_vlan_tci: may("sk_buff", "vlan_tci"),
+        skb_vlan_present: vlan_present.map_or(ABSENT, |bit| bit / 8),
+        skb_vlan_present_bit: vlan_present.map_or(ABSENT, |bit| bit % 8),
         skb_active_extensions: may("sk_buff", "active_extensions"),
         ext_bridge_nf: enumerator(btf, "skb_ext_id", "SKB_EXT_BRIDGE_NF").unwrap_or(ABSENT),
         dev_ifindex: must("net_device", "ifindex")?,

@@ -15,6 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   sudo dockernet-trace                                  every drop that concerns a container
   sudo dockernet-trace --container 'web*' --port 443    one service
+  sudo dockernet-trace --filter 'tcp and dst port 443'  tcpdump's syntax
   sudo dockernet-trace --ignore cause=docker-user-drop,source=external
   sudo dockernet-trace --duration 30s --expect-no-drops --output json > drops.jsonl
   sudo dockernet-trace path --to web:80                 one flow, device by device
@@ -373,6 +374,14 @@ pub struct Flags {
     /// Cause, e.g. no-route (repeatable)
     #[arg(long, global = true, value_name = "ID", help_heading = "Filters")]
     pub cause: Vec<String>,
+    /// Packets that this expression in tcpdump's syntax accepts, before or after NAT: 'tcp and port 80'
+    #[arg(
+        long,
+        global = true,
+        value_name = "EXPRESSION",
+        help_heading = "Filters"
+    )]
+    pub filter: Option<String>,
     /// Deliberate drops, counted but not shown: KEY=GLOB,... with the keys cause, reason, container,
     /// source, destination, network, proto, port, device; all must match (repeatable)
     #[arg(
@@ -510,6 +519,7 @@ pub fn command() -> clap::Command {
                 ],
                 "monitor" => &[
                     "nat",
+                    "filter",
                     "ignore",
                     "scope",
                     "docker_host",
@@ -529,6 +539,7 @@ pub fn command() -> clap::Command {
                     "proto",
                     "reason",
                     "cause",
+                    "filter",
                     "docker_host",
                     "netns",
                     "trace_rules",
@@ -571,6 +582,7 @@ pub fn command() -> clap::Command {
                     "proto",
                     "reason",
                     "cause",
+                    "filter",
                     "ignore",
                     "all",
                     "scope",

@@ -18,6 +18,27 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// [`Usage`] of a text in which the mistake has a place: lines below the sentence show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// The sentence.
+    pub usage: Usage,
+    /// The text, a mark under the place, and what else helps.
+    pub below: String,
+}
+
+impl fmt::Display for Marked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.usage.fmt(f)
+    }
+}
+
+impl std::error::Error for Marked {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.usage)
+    }
+}
+
 /// Why a command line is not run: help was asked for, or it is wrong.
 #[derive(Debug)]
 pub enum Refusal {
@@ -69,10 +90,14 @@ impl Refusal {
     }
 }
 
-/// Prints an error on stderr as one line and gives the exit status: 2 for a [`Usage`] inside, else 1.
+/// Prints an error on stderr as one line (and what [`Marked`] shows below) and gives the exit status: 2 for a [`Usage`]
+/// inside, else 1.
 #[must_use]
 pub fn report(error: &anyhow::Error) -> Exit {
     eprintln(&sentence(error));
+    if let Some(marked) = error.downcast_ref::<Marked>() {
+        eprintln(&marked.below);
+    }
     if error.chain().any(<dyn std::error::Error>::is::<Usage>) {
         Exit::Usage
     } else {

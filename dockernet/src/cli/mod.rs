@@ -15,7 +15,7 @@ pub mod target;
 #[cfg(test)]
 mod tests;
 
-pub use error::{Refusal, Usage};
+pub use error::{Marked, Refusal, Usage};
 pub use exit::Exit;
 pub use filter::Filter;
 pub use ignore::Ignore;

@@ -86,6 +86,8 @@ pub struct Options {
     pub nat: bool,
     /// Which drops.
     pub filter: Filter,
+    /// Which packets, in tcpdump's syntax; not compiled yet.
+    pub expression: Option<String>,
     /// Deliberate denials.
     pub ignore: Vec<Ignore>,
     /// Benign noise too.
@@ -150,6 +152,7 @@ impl Options {
             proto,
             reason,
             cause,
+            filter: expression,
             ignore,
             all,
             scope,
@@ -204,8 +207,21 @@ impl Options {
         }
         let nat = nat || every_view && !pcapng;
         let monitors = matches!(job, Some(JobArgs::Monitor(_)));
-        // The default view; asking whether anything was dropped needs it too.
         let is_screen = matches!(job, Some(JobArgs::Top));
+        if expression.is_some() && job.is_some() && !monitors && !is_screen && records.is_none() {
+            return Err(Usage(
+                if follows {
+                    "path follows one flow, which --from and --to name; --filter is for --drops, --nat, top, record and monitor"
+                } else if replays {
+                    "the kernel applies --filter, so it is for record; replay takes --addr, --port, --proto and the like, \
+                     and --output pcapng gives packets that tcpdump -r filters"
+                } else {
+                    "--filter looks at packets: it is for --drops, --nat, top, record and monitor"
+                }
+                .to_owned(),
+            ));
+        }
+        // The default view; asking whether anything was dropped needs it too.
         let drops =
             drops || !nat && !follows || expect_no_drops || monitors || every_view || is_screen;
         if trace_rules && !drops && !follows {
@@ -250,6 +266,7 @@ impl Options {
                 reasons: reason.iter().map(|name| reason_name(name)).collect(),
                 causes: cause,
             },
+            expression,
             ignore,
             all,
             // A flow may end at the host itself.

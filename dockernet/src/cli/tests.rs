@@ -140,7 +140,7 @@ fn mistakes_are_refused_with_a_hint() {
         ("--dorps", "--drops"),
         ("docter", "doctor"),
         ("explain", "<ID>"),
-        ("--filter tcp", "--filter"),
+        ("check --filter tcp", "--filter looks at packets"),
     ] {
         let text = refused(line);
         assert!(text.contains(wanted), "{line}: {text}");

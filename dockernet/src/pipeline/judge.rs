@@ -192,6 +192,10 @@ impl Judge {
         if !scope::includes(options.scope, line.reach) {
             return (Fate::OutOfScope, line);
         }
+        // There is no packet that an expression could accept.
+        if options.expression.is_some() {
+            return (Fate::Filtered, line);
+        }
         let told = std::mem::replace(&mut line.time, began);
         let fact = self.began.fact(&line);
         line.time = told;

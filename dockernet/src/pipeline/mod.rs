@@ -46,6 +46,7 @@ use crate::{
     },
     inventory::Inventory,
     model::NatLedger,
+    pcap_filter::Expression,
     report::{Report, Stream},
     trace_rules::RuleTracer,
 };
@@ -73,6 +74,8 @@ pub struct Pipeline {
     pub paths: Option<Paths>,
     /// What the user asked for.
     pub options: Options,
+    /// `--filter`: the kernel half has applied it to drops; flows of NAT are held against it here.
+    pub expression: Option<Expression>,
     /// The namespace taken as the host.
     pub host: NetnsHandle,
     /// Names of reasons.
@@ -130,7 +133,7 @@ impl Pipeline {
             transitions: self
                 .nat
                 .take()
-                .map(|tracer| Transitions::new(tracer, &self.host)),
+                .map(|tracer| Transitions::new(tracer, &self.host, self.expression.clone())),
             merge: Merge::default(),
             findings: self.findings(),
             started: Instant::now(),

@@ -23,6 +23,7 @@ use self::{
     old::Old,
     open::Open,
     proxy::{Carried, Carrier},
+    wanted::accepted,
 };
 use super::watch;
 use crate::{
@@ -31,6 +32,7 @@ use crate::{
     host::{conntrack::Entry, netns::NetnsHandle},
     inventory::Inventory,
     model::{EndpointKind, NatKind, NatLedger, Transition},
+    pcap_filter::Expression,
 };
 
 /// How long a transition waits for the name of a container that was just started.
@@ -50,10 +52,15 @@ pub(super) struct Transitions {
     /// Records that came up the ring.
     drained: u64,
     ledger: NatLedger,
+    expression: Option<Expression>,
 }
 
 impl Transitions {
-    pub(super) fn new(tracer: NatTracer, host: &NetnsHandle) -> Self {
+    pub(super) fn new(
+        tracer: NatTracer,
+        host: &NetnsHandle,
+        expression: Option<Expression>,
+    ) -> Self {
         Self {
             tracer,
             open: Open::default(),
@@ -63,6 +70,7 @@ impl Transitions {
             unnamed: Vec::new(),
             drained: 0,
             ledger: NatLedger::default(),
+            expression,
         }
     }
 
@@ -107,7 +115,13 @@ impl Transitions {
         let bridge_of = |name: &str| inventory.network(name)?.bridge.clone();
         let mut shown: Vec<Transition> = found
             .into_iter()
-            .filter(|transition| wanted(transition, options, &bridge_of))
+            .filter(|transition| {
+                wanted(transition, options, &bridge_of)
+                    && self
+                        .expression
+                        .as_ref()
+                        .is_none_or(|expression| accepted(transition, expression))
+            })
             .collect();
         self.ledger.hidden += (before - shown.len()) as u64;
         shown.sort_by_key(|transition| transition.time);

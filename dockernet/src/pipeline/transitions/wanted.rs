@@ -4,6 +4,7 @@ use crate::{
     cli::options::{Options, Scope},
     evidence::unexplained,
     model::{Drop, Endpoint, Nat, Netns, NetnsOwner, Packet, Reach, Transition, Tuple},
+    pcap_filter::Expression,
 };
 
 /// Inside `--scope`, and let through by the filters. The reason and cause of a drop are none of a transition's.
@@ -18,6 +19,14 @@ pub(crate) fn wanted(
         || touches(&transition.source)
         || touches(&transition.destination);
     inside && options.filter.admits(&as_drop(transition), bridge_of)
+}
+
+/// Whether `--filter` accepts the flow's opening packet, before or after NAT.
+pub(super) fn accepted(transition: &Transition, expression: &Expression) -> bool {
+    [transition.original.as_ref(), Some(&transition.translated)]
+        .into_iter()
+        .flatten()
+        .any(|tuple| expression.accepts_opening(&transition.protocol, tuple))
 }
 
 /// What filters look at, so that they mean the same in both views.

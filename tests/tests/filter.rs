@@ -1,0 +1,302 @@
+//! `--filter`: of two faults' packets those are shown that the expression accepts, on the wire, as the host itself sends them, and
+//! behind NAT; the rest is counted as filtered. The rules' own counters are the truth.
+
+use std::{net::SocketAddr, thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use dockernet_tests::{
+    Cmd, Engine, Finished, Lab, LabOptions, Place, Run, Tracer, can_run, engines_of_run, group,
+    tool_path, traffic::Probe,
+};
+
+/// Both drop UDP: `one` what is for port 7001 (published as 10001), `two` what is for 7002 (10002).
+const RULES: &str = "nft -f - <<END
+table inet guard {
+    counter one { }
+    counter two { }
+    chain sent {
+        type filter hook output priority -10;
+        udp dport 7001 counter name one drop
+        udp dport 7002 counter name two drop
+    }
+    chain forwarded {
+        type filter hook forward priority -10;
+        udp dport 7001 counter name one drop
+        udp dport 7002 counter name two drop
+    }
+}
+END";
+
+/// Packets to each port from each place.
+const EACH: u32 = 5;
+
+#[test]
+fn the_expression_decides_what_is_shown() -> Result<()> {
+    if !can_run()? {
+        return Ok(());
+    }
+    for engine in engines_of_run()? {
+        on(&engine).with_context(|| format!("engine {}", engine.name))?;
+    }
+    Ok(())
+}
+
+fn on(engine: &Engine) -> Result<()> {
+    let mut lab = Lab::start(engine, &LabOptions::default())?;
+    lab.run(
+        &Run::new("web", "httpd -f -p 80 -h /www")
+            .publish("10080:80")
+            .publish("10001:7001/udp")
+            .publish("10002:7002/udp")
+            .wait_port("80/tcp"),
+    )?;
+    let output = lab.shell(&Place::Host, RULES)?;
+    ensure!(output.success(), "{output:?}");
+    group(
+        &mut lab,
+        &[
+            ("packets that the host sends", sent),
+            ("packets behind DNAT", translated),
+            ("the Ethernet header, where there is one", ethernet),
+            ("with the classic tracepoint", classic),
+            ("beside other filters", beside),
+            ("expressions of every kind load", loads),
+            ("NAT transitions", transitions),
+            ("a wrong expression", wrong),
+        ],
+    )
+}
+
+fn counter(lab: &Lab, name: &str) -> Result<u64> {
+    let text = lab
+        .shell(&Place::Host, &format!("nft list counter inet guard {name}"))?
+        .stdout;
+    text.split_once("packets ")
+        .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok())
+        .with_context(|| format!("no counter {name}: {text}"))
+}
+
+/// Five datagrams to each of two ports.
+fn send(lab: &Lab, from: &Place, to: &str, ports: [u16; 2]) -> Result<()> {
+    let from = lab.netns(from)?;
+    for port in ports {
+        let mut probe = Probe::udp(SocketAddr::new(to.parse()?, port));
+        probe.timeout = Duration::from_millis(10);
+        // One by one: the rule on the way out makes sending fail.
+        for _ in 0..EACH {
+            probe.send(&from)?;
+        }
+    }
+    Ok(())
+}
+
+/// A run with an expression while both rules drop packets of the host's and of the outside's. The rules' counters are checked
+/// against the ledger; what is shown is the caller's.
+fn traced(lab: &Lab, tracer: Tracer) -> Result<Finished> {
+    let before = counter(lab, "one")? + counter(lab, "two")?;
+    let web = lab.container_ip("web", None)?.to_string();
+    send(lab, &Place::Host, &web, [7001, 7002])?;
+    send(lab, &Place::Outside, "198.51.100.10", [10001, 10002])?;
+    thread::sleep(Duration::from_millis(300));
+    let done = tracer.stop()?;
+    done.check_balance()?;
+    let dropped = counter(lab, "one")? + counter(lab, "two")? - before;
+    ensure!(
+        dropped == u64::from(4 * EACH),
+        "the rules dropped {dropped} packets"
+    );
+    let (observed, missed) = (done.count("observed")?, done.count("missed")?);
+    ensure!(
+        observed + missed >= dropped,
+        "the ledger has {observed} + {missed} of {dropped} packets"
+    );
+    Ok(done)
+}
+
+/// How many packets an expression shows.
+fn shown(lab: &Lab, expression: &str) -> Result<u64> {
+    let done = traced(
+        lab,
+        Tracer::start(lab, &["--drops", "--filter", expression])?,
+    )?;
+    let (shown, filtered) = (done.count("shown")?, done.count("filtered")?);
+    ensure!(
+        shown + filtered >= u64::from(4 * EACH),
+        "{expression}: {}",
+        done.ledger()?
+    );
+    Ok(shown)
+}
+
+fn expect(lab: &Lab, cases: &[(&str, u32)]) -> Result<()> {
+    for (expression, expected) in cases {
+        let shown = shown(lab, expression)?;
+        ensure!(
+            shown == u64::from(*expected),
+            "{expression}: {shown} packets are shown, not {expected}"
+        );
+    }
+    Ok(())
+}
+
+fn sent(lab: &mut Lab) -> Result<()> {
+    let web = lab.container_ip("web", None)?;
+    // The bridge's own address is the source.
+    expect(
+        lab,
+        &[
+            (
+                &format!("udp dst port 7001 and not host 198.51.100.20 and dst host {web}"),
+                EACH,
+            ),
+            (
+                "ip src net 172.16.0.0/12 and udp[4:2] > 8 and dst portrange 7001-7002",
+                2 * EACH,
+            ),
+            ("udp dst port 7001 and ip[0] & 0xf > 5", 0),
+        ],
+    )
+}
+
+fn translated(lab: &mut Lab) -> Result<()> {
+    let web = lab.container_ip("web", None)?;
+    expect(
+        lab,
+        &[
+            ("udp dst port 10001", EACH),
+            ("src host 198.51.100.20 and dst port 7001", EACH),
+            ("dst host 198.51.100.10 and udp", 2 * EACH),
+            (&format!("src 198.51.100.20 and dst {web}"), 2 * EACH),
+            ("udp src port 10001 or tcp dst port 10001", 0),
+        ],
+    )
+}
+
+fn ethernet(lab: &mut Lab) -> Result<()> {
+    let link = lab.shell(&Place::Host, "ip -o link show dev eth0")?.stdout;
+    let mac = link
+        .split_once("link/ether ")
+        .and_then(|(_, rest)| rest.split_whitespace().next())
+        .with_context(|| format!("no address of eth0: {link}"))?;
+    // What the host sends has no Ethernet header yet where it is dropped.
+    expect(
+        lab,
+        &[
+            (&format!("ether dst {mac} and udp"), 2 * EACH),
+            ("ether src 00:00:5e:00:53:99", 0),
+            ("ether proto 0x0800 and udp and greater 40", 4 * EACH),
+            ("vlan and udp", 0),
+        ],
+    )
+}
+
+fn classic(lab: &mut Lab) -> Result<()> {
+    let cmd = Tracer::command(lab)?
+        .args([
+            "--drops",
+            "--filter",
+            "udp dst port 10001 or udp dst port 7002",
+        ])
+        .env("DOCKERNET_TIER", "tracepoint")
+        .in_netns(lab.host().path());
+    let done = traced(lab, Tracer::spawn(&cmd)?)?;
+    let shown = done.count("shown")?;
+    ensure!(shown == u64::from(3 * EACH), "{}", done.ledger()?);
+    Ok(())
+}
+
+fn beside(lab: &mut Lab) -> Result<()> {
+    let filters = [
+        "--drops",
+        "--filter",
+        "udp",
+        "--port",
+        "10002",
+        "--container",
+        "web",
+    ];
+    let done = traced(lab, Tracer::start(lab, &filters)?)?;
+    ensure!(
+        done.count("shown")? == u64::from(EACH),
+        "{}",
+        done.ledger()?
+    );
+    Ok(())
+}
+
+/// The verifier takes them, long ones too.
+fn loads(lab: &mut Lab) -> Result<()> {
+    let hosts: Vec<String> = (1..200)
+        .map(|host| format!("host 192.0.2.{host}"))
+        .collect();
+    for expression in [
+        "",
+        "tcp[((tcp[12:1] & 0xf0) >> 2):4] = 0x47455420",
+        "ip6 and (tcp port 80 or icmp6[icmp6type] = icmp6-echo)",
+        "vlan 7 and vlan and (port 53 or portrange 1-100)",
+        "tcp[0:2] % 3 = 1 and len / 3 > 20 and ether[len - 1] = 3",
+        "(ip[8] << ip[1] > 3) or (100 / ip[9] = 2)",
+        &hosts.join(" or "),
+    ] {
+        let done = Tracer::start(lab, &["--drops", "--filter", expression])
+            .with_context(|| format!("{expression:.60}"))?
+            .stop()?;
+        done.check_balance()?;
+    }
+    Ok(())
+}
+
+fn transitions(lab: &mut Lab) -> Result<()> {
+    let web = lab.container_ip("web", None)?;
+    let from = lab.netns(&Place::Outside)?;
+    for (expression, is_shown) in [
+        ("tcp dst port 10080", true),
+        (&*format!("tcp dst port 80 and dst host {web}"), true),
+        (
+            "tcp[tcpflags] & tcp-syn != 0 and src host 198.51.100.20",
+            true,
+        ),
+        ("tcp src port 10080", false),
+        ("udp", false),
+    ] {
+        let tracer = Tracer::start(lab, &["--nat", "--filter", expression])?;
+        Probe::tcp("198.51.100.10:10080".parse()?).send(&from)?;
+        thread::sleep(Duration::from_millis(300));
+        let done = tracer.stop()?;
+        ensure!(
+            (done.of_type("nat").count() > 0) == is_shown,
+            "{expression}: {:?}",
+            done.lines
+        );
+    }
+    Ok(())
+}
+
+fn wrong(lab: &mut Lab) -> Result<()> {
+    for (arguments, words) in [
+        (
+            &["--filter", "tcp and prot 80"][..],
+            "syntax error in filter expression\n  tcp and prot 80\n          ^",
+        ),
+        (
+            &["--filter", "port 99999"],
+            "99999 > 65535\n  port 99999\n       ^",
+        ),
+        (&["--filter", "ip6 protochain 58"], "protochain"),
+        (&["check", "--filter", "tcp"], "--filter looks at packets"),
+        (
+            &["path", "--to", ":80", "--filter", "tcp"],
+            "--from and --to",
+        ),
+    ] {
+        let output = Cmd::new(tool_path()?)
+            .args(arguments)
+            .in_netns(lab.host().path())
+            .output()?;
+        ensure!(
+            output.status == Some(2) && output.stderr.contains(words) && output.stdout.is_empty(),
+            "{arguments:?}: {output:?}"
+        );
+    }
+    Ok(())
+}
