@@ -28,7 +28,7 @@ use dockernet_tests::{
 use self::{faults::Rotation, life::Life, report::Story};
 
 /// The budget is widened, so that what is found does not depend on what the machine's other programs leave of a core.
-const CONFIG: &str = "nat = true\n[budget]\ncpu = \"20%\"\n";
+const CONFIG: &str = "nat = true\n[budget]\ncpu = \"20%\"\nmemory = \"256MiB\"\n";
 
 fn main() -> ExitCode {
     let minutes = std::env::args().nth(1).and_then(|text| text.parse().ok());

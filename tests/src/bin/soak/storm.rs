@@ -1,6 +1,6 @@
 //! A storm that an nft rule drops and counts: the service's number has to be the rule's.
 
-use std::{thread, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
 use dockernet_tests::{
@@ -11,6 +11,8 @@ use dockernet_tests::{
 
 /// Packets of one.
 const PACKETS: u64 = 40_000;
+/// It is told within this time.
+const TOLD: Duration = Duration::from_secs(20);
 
 /// Sums over all storms.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,19 +42,28 @@ pub(crate) fn rage(lab: &Lab, monitor: &Monitor, storms: &mut Storms) -> Result<
             limit: Duration::from_secs(30),
         },
     );
-    // What is on its way comes.
-    thread::sleep(Duration::from_secs(3));
     let dropped = rule.packets(lab)?;
     CountedDrop::remove(lab)?;
     sent?;
-    let after = monitor.samples()?;
-    let more = |metric: &str, with: &str| -> u64 {
-        let number = |page: &[Sample]| sum(page, metric, with);
-        whole(number(&after) - number(&before))
+    let more = |after: &[Sample], metric: &str, with: &str| -> u64 {
+        whole(sum(after, metric, with) - sum(&before, metric, with))
     };
-    let told = more("dockernet_drops_total", "container=\"target\"");
-    let lost = more("dockernet_unattributed_drops_total", "");
-    let missed = more("dockernet_missed_drops_total", "");
+    let of = |after: &[Sample]| {
+        (
+            more(after, "dockernet_drops_total", "container=\"target\""),
+            more(after, "dockernet_unattributed_drops_total", ""),
+            more(after, "dockernet_missed_drops_total", ""),
+        )
+    };
+    // What is on its way comes: within two seconds, or later on a busy machine.
+    monitor
+        .wait("the storm is told", TOLD, |page| {
+            let (told, lost, missed) = of(page);
+            told + lost + missed >= dropped
+        })
+        .ok();
+    let after = monitor.samples()?;
+    let (told, lost, missed) = of(&after);
     storms.number += 1;
     storms.dropped += dropped;
     storms.told += told;
