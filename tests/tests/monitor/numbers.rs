@@ -11,13 +11,14 @@ use dockernet_tests::{
 };
 
 /// What the rule has dropped, as the page's numbers are; it is taken away.
-fn dropped(lab: &Lab, rule: CountedDrop) -> Result<f64> {
+pub(crate) fn dropped(lab: &Lab, rule: CountedDrop) -> Result<f64> {
     let packets = rule.packets(lab)?;
     CountedDrop::remove(lab)?;
     Ok(u32::try_from(packets)?.into())
 }
 
-fn send(lab: &Lab, count: u64) -> Result<u64> {
+/// Datagrams to `target`, which the rule drops.
+pub(crate) fn send(lab: &Lab, count: u64) -> Result<u64> {
     flood(
         lab.outside(),
         Flood {
