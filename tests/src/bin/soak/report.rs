@@ -4,8 +4,8 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use dockernet_tests::{
-    Cmd,
-    monitor::{samples, sum},
+    Cmd, FATES,
+    monitor::{self, samples, sum},
 };
 use serde_json::Value;
 
@@ -244,32 +244,15 @@ fn ledger(story: &Story) -> Result<Vec<Row>> {
             .as_u64()
             .with_context(|| format!("no {key} in the ledger"))
     };
-    let parts = [
-        "shown",
-        "filtered",
-        "out_of_scope",
-        "benign",
-        "expected",
-        "lost",
-    ];
     let mut all = 0;
     let mut told = Vec::new();
-    for part in parts {
+    for part in FATES {
         all += of(part)?;
         told.push(format!("{} {part}", of(part)?));
     }
     let observed = of("observed")?;
     let page = samples(&story.page)?;
-    let families = [
-        "dockernet_drops_total",
-        "dockernet_drops_removed_series_total",
-        "dockernet_benign_drops_total",
-        "dockernet_expected_drops_total",
-        "dockernet_out_of_scope_drops_total",
-        "dockernet_filtered_drops_total",
-        "dockernet_unattributed_drops_total",
-    ];
-    let on_page: f64 = families.iter().map(|name| sum(&page, name, "")).sum();
+    let on_page: f64 = monitor::FATES.iter().map(|name| sum(&page, name, "")).sum();
     let observed_on_page = sum(&page, "dockernet_observed_drops_total", "");
     Ok(vec![
         Row(
