@@ -24,6 +24,7 @@ pub mod host;
 pub mod hostile;
 pub mod inventory;
 pub mod map;
+pub mod memory;
 pub mod model;
 pub mod monitor;
 pub mod path;

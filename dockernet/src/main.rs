@@ -24,7 +24,7 @@ use dockernet::{
     detach, doctor, explain,
     host::{netns::NetnsHandle, privileges},
     inventory::{Inventory, InventoryService, Options as InventoryOptions},
-    map,
+    map, memory,
     model::Ready,
     monitor::{self, Monitor},
     path::{Follower, prober::Prober},
@@ -235,9 +235,12 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
     {
         report.warning(&warning);
     }
-    let Kernel { reasons, .. } = kernel;
-    give_memory_back();
+    // `..` would keep the type information, several megabytes, until the end.
+    let Kernel { reasons, btf } = kernel;
+    drop(btf);
+    memory::free_unused();
     if is_service {
+        memory::unmap_code();
         give_up_privileges();
     }
     let exit = Pipeline {
@@ -305,15 +308,6 @@ fn follow(
 fn give_up_privileges() {
     if let Err(error) = privileges::reduce() {
         log::warn!("privileges that are no longer needed stay: {error:#}");
-    }
-}
-
-/// Start-up reads tens of megabytes (symbols, type information) that are not needed again; glibc would keep them.
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: a call without arguments that matter; it only returns free pages to the kernel.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 

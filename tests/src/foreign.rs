@@ -217,6 +217,39 @@ pub fn program_id(fdinfo: &str) -> Option<u32> {
         .find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
 }
 
+/// A kind of thing that the kernel's BPF keeps by id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Object {
+    /// A program.
+    Program,
+    /// A map.
+    Map,
+    /// A link.
+    Link,
+}
+
+/// Whether the kernel still has it (`BPF_*_GET_FD_BY_ID`; links: 5.8+).
+///
+/// # Errors
+/// The kernel refuses to tell.
+pub fn is_there(object: Object, id: u32) -> Result<bool> {
+    let command = match object {
+        Object::Program => 13,
+        Object::Map => 14,
+        Object::Link => 30,
+    };
+    match bpf(command, &mut bytes(&[id], 64)) {
+        Ok(fd) => {
+            drop(owned(fd));
+            Ok(true)
+        }
+        Err(error) => match error.downcast_ref::<io::Error>() {
+            Some(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            _ => Err(error),
+        },
+    }
+}
+
 /// Lets the kernel time every BPF program until this is dropped (`BPF_ENABLE_STATS`, 5.8+): nothing is to be restored.
 ///
 /// # Errors

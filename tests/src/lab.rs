@@ -42,6 +42,8 @@ pub struct Lab {
     daemon: Option<Daemon>,
     servers: Vec<Server>,
     pub(crate) undo: Undo,
+    /// Containers that a reset leaves alone.
+    kept: Vec<String>,
     folder: TempDir,
 }
 
@@ -76,6 +78,7 @@ impl Lab {
             daemon: None,
             servers: Vec::new(),
             undo: Undo::default(),
+            kept: Vec::new(),
             folder,
         };
         lab.servers = server::internet(&lab.outside)?;
@@ -256,18 +259,29 @@ impl Lab {
         Ok(())
     }
 
+    /// Takes what there is now, containers included, as what [`Lab::reset`] comes back to.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub fn keep(&mut self) -> Result<()> {
+        let containers = self.docker(["ps", "-aq"])?;
+        self.kept = containers.split_whitespace().map(str::to_owned).collect();
+        let (host, outside) = (self.host.clone(), self.outside.clone());
+        self.undo.remember(&host, &outside)
+    }
+
     /// Puts everything back to how it was after the start: containers, networks, sysctls, firewall rules.
     ///
     /// # Errors
     /// Something is left that it cannot put back: drop the lab and start another.
     pub fn reset(&mut self) -> Result<()> {
         let containers = self.docker(["ps", "-aq"])?;
+        let containers: Vec<&str> = containers
+            .split_whitespace()
+            .filter(|id| !self.kept.iter().any(|kept| kept == id))
+            .collect();
         if !containers.is_empty() {
-            self.docker(
-                ["rm", "-f", "-v"]
-                    .into_iter()
-                    .chain(containers.split_whitespace()),
-            )?;
+            self.docker(["rm", "-f", "-v"].into_iter().chain(containers))?;
         }
         self.docker(["network", "prune", "-f"])?;
         let mut undo = std::mem::take(&mut self.undo);

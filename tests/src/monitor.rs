@@ -14,6 +14,17 @@ use crate::{
     tracer::{Finished, Tracer, tool_path},
 };
 
+/// Metrics whose sum is `dockernet_observed_drops_total`.
+pub const FATES: [&str; 7] = [
+    "dockernet_drops_total",
+    "dockernet_drops_removed_series_total",
+    "dockernet_benign_drops_total",
+    "dockernet_expected_drops_total",
+    "dockernet_out_of_scope_drops_total",
+    "dockernet_filtered_drops_total",
+    "dockernet_unattributed_drops_total",
+];
+
 /// A running monitor.
 #[derive(Debug)]
 pub struct Monitor {

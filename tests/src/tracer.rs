@@ -22,6 +22,16 @@ use crate::{
     lab::Lab,
 };
 
+/// Columns of the ledger whose sum is `observed`.
+pub const FATES: [&str; 6] = [
+    "shown",
+    "filtered",
+    "out_of_scope",
+    "benign",
+    "expected",
+    "lost",
+];
+
 /// The tool's binary: `DOCKERNET_TRACE`, else the newest one that the build made beside the running test.
 ///
 /// # Errors
@@ -362,16 +372,8 @@ impl Finished {
             "the first line is not `ready`: {:?}",
             self.lines.first()
         );
-        let parts = [
-            "shown",
-            "filtered",
-            "out_of_scope",
-            "benign",
-            "expected",
-            "lost",
-        ];
         let mut sum = 0;
-        for part in parts {
+        for part in FATES {
             sum += self.count(part)?;
         }
         ensure!(

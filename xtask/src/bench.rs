@@ -18,20 +18,5 @@ pub(crate) fn verb(names: &[String]) -> Result<()> {
     if !missing.is_empty() && apt::is_here() {
         apt::install(&missing, "the storm is measured beside them too")?;
     }
-    let mut cargo = test::lab_cargo(false)?;
-    process::run(
-        cargo
-            .args([
-                "run",
-                "--quiet",
-                "--locked",
-                "--release",
-                "--package",
-                "dockernet-tests",
-                "--bin",
-                "bench",
-                "--",
-            ])
-            .args(names),
-    )
+    test::lab_program("bench", names)
 }

@@ -11,6 +11,7 @@ mod process;
 mod project;
 mod run;
 mod setup;
+mod soak;
 mod test;
 mod vm;
 
@@ -85,6 +86,12 @@ enum Verb {
         /// Which benchmarks (nat); all, if none is named
         names: Vec<String>,
     },
+    /// Runs the service beside a Docker host that lives and breaks, for as long as you say; writes docs/soak.md
+    Soak {
+        /// Minutes
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+        minutes: u64,
+    },
     /// Runs the fuzz targets of tests/fuzz with libFuzzer; the first build takes ten minutes
     Fuzz {
         /// Which (btf, conntrack, docker, iptables, nft, packet, proc); all, if none is named
@@ -120,6 +127,7 @@ fn main() -> ExitCode {
         Verb::Demo => demo::verb(),
         Verb::Docs => docs::verb(),
         Verb::Bench { names } => bench::verb(&names),
+        Verb::Soak { minutes } => soak::verb(minutes),
         Verb::Fuzz { names, minutes } => fuzz::verb(&names, minutes),
         Verb::Lint => lint::verb(),
         Verb::Licenses => licenses::verb(),

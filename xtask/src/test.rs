@@ -104,6 +104,26 @@ pub(crate) fn lab_cargo(every: bool) -> Result<Command> {
     Ok(cargo)
 }
 
+/// Runs one of the lab's programs, built with optimisations, with root's rights.
+pub(crate) fn lab_program(name: &str, args: &[String]) -> Result<()> {
+    let mut cargo = lab_cargo(false)?;
+    process::run(
+        cargo
+            .args([
+                "run",
+                "--quiet",
+                "--locked",
+                "--release",
+                "--package",
+                "dockernet-tests",
+                "--bin",
+                name,
+                "--",
+            ])
+            .args(args),
+    )
+}
+
 /// The variable that names the program cargo runs others with, for this machine's target.
 fn runner_variable() -> String {
     let arch = env::consts::ARCH.to_ascii_uppercase();

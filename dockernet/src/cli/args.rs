@@ -205,6 +205,9 @@ pub struct MonitorArgs {
     /// Write the metrics to this file too, for node_exporter's textfile collector
     #[arg(long, value_name = "PATH")]
     pub textfile: Option<PathBuf>,
+    /// Keep counters here over a restart: written at the end, read and removed at the start
+    #[arg(long, value_name = "PATH")]
+    pub state: Option<PathBuf>,
     /// Whether diagnoses go to journald with their fields: auto, always or never [default: auto]
     #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true)]
     pub journal: Option<JournalWhen>,

@@ -145,6 +145,24 @@ impl Kernel {
     }
 }
 
+/// What of the maps is in [`Process::resident_bytes`] too, bytes: rings are mapped, each of their data pages twice in a row
+/// (kernel/bpf/ringbuf.c, `ringbuf_map_mmap_*`), and all of their pages count as resident.
+#[must_use]
+pub fn mapped_map_bytes() -> u64 {
+    mapped(&fs::read_to_string("/proc/self/maps").unwrap_or_default())
+}
+
+fn mapped(maps: &str) -> u64 {
+    maps.lines()
+        .filter(|line| line.ends_with("anon_inode:bpf-map"))
+        .filter_map(|line| {
+            let (start, end) = line.split(' ').next()?.split_once('-')?;
+            let number = |text| u64::from_str_radix(text, 16).ok();
+            number(end)?.checked_sub(number(start)?)
+        })
+        .sum()
+}
+
 /// Switches the kernel's BPF statistics on for as long as the value lives. Each program of the machine then takes two time
 /// stamps per run, so it should not live long. `None`: the kernel refuses (before 5.8).
 #[must_use]
@@ -165,6 +183,16 @@ mod tests {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 1 0 300 0 0";
         let ticks = clock_ticks();
         assert_eq!(times(stat).unwrap(), (200.0 / ticks, 300.0 / ticks));
+    }
+
+    #[test]
+    fn rings_are_found_among_mappings() {
+        let maps = "\
+7f5cb9d7b000-7f5cb9d7d000 r--s 00001000 00:10 1038                       anon_inode:bpf-map
+7f5cbc000000-7f5cbc658000 rw-p 00000000 00:00 0
+7f5cc10d7000-7f5cc10d8000 rw-s 00000000 00:10 1038                       anon_inode:bpf-map
+";
+        assert_eq!(mapped(maps), 3 * 4096);
     }
 
     #[test]

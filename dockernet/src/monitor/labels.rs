@@ -33,6 +33,12 @@ impl Labels {
         label.to_owned()
     }
 
+    /// Takes values of before a restart: those whose container does not live any more go as others do.
+    pub(super) fn restore(&mut self, labels: HashSet<String>) {
+        self.known
+            .extend(labels.into_iter().map(|label| (label, None)));
+    }
+
     /// Values whose container has been gone for `keep`: they are forgotten. While the engine does not tell, nobody is gone.
     pub(super) fn expired(
         &mut self,

@@ -1,12 +1,13 @@
 //! `monitor`: the same pipeline for months. Its report (`sink`) only counts and tells diagnoses; around it are a server for
 //! Prometheus (`http`), a file for node_exporter (`textfile`), lines for people and journald (`lines`, `journal`), systemd
-//! (`notify`), and a watch over its own cost (`budget`).
+//! (`notify`), a watch over its own cost (`budget`), and a file that the next one goes on from (`handover`).
 
 mod budget;
 pub mod config;
 pub mod cost;
 mod diagnoses;
 mod docs;
+mod handover;
 mod http;
 mod journal;
 mod labels;
@@ -33,7 +34,9 @@ pub use config::Config;
 pub use docs::markdown;
 pub use journal::message_id;
 
-use self::{journal::Journal, lines::Lines, notify::Notify, shared::Shared, sink::Sink};
+use self::{
+    handover::Taken, journal::Journal, lines::Lines, notify::Notify, shared::Shared, sink::Sink,
+};
 use crate::{
     cause::catalogue,
     cli::{
@@ -49,6 +52,7 @@ pub struct Monitor {
     shared: Arc<Shared>,
     lines: Arc<Lines>,
     address: Option<String>,
+    taken: Option<Taken>,
     commands: mpsc::Receiver<Command>,
 }
 
@@ -97,7 +101,21 @@ impl Monitor {
         let lines = Arc::new(Lines::new(options.output, journal));
         let (sender, commands) = mpsc::channel();
         let (listen, has_nat) = (config.listen, config.nat);
+        let state = config.state.clone();
         let shared = Arc::new(Shared::new(config));
+        // Before the first scrape: a page that begins at 0 would be a reset.
+        let taken = match state.as_deref().map(handover::take) {
+            Some(Ok(Some((saved, taken)))) => {
+                shared.state().restore(saved);
+                Some(taken)
+            }
+            Some(Ok(None)) | None => None,
+            Some(Err(sentence)) => {
+                // Nobody is left to tell when this fails.
+                let _ = writeln!(io::stderr(), "dockernet-trace: warning: {sentence}");
+                None
+            }
+        };
         let _guard = runtime.enter();
         let address = match listen {
             Listen::Off => None,
@@ -130,6 +148,7 @@ impl Monitor {
             shared,
             lines,
             address,
+            taken,
             commands,
         })
     }
@@ -142,6 +161,7 @@ impl Monitor {
             self.lines,
             Notify::from_environment(),
             self.address,
+            self.taken,
         );
         (Box::new(sink), self.commands)
     }

@@ -14,7 +14,7 @@ use super::{
     cost::Process,
     diagnoses::Diagnoses,
     labels::Labels,
-    metrics::{Format, Values},
+    metrics::{Format, Saved, Values},
 };
 use crate::{inventory::EngineStatus, report::Counted};
 
@@ -173,6 +173,12 @@ impl State {
         problem.clone_into(&mut down.why);
         let is_told = std::mem::replace(&mut down.is_told, true);
         (!is_told && down.was_up).then(|| format!("no names from the container engine: {problem}"))
+    }
+
+    /// Goes on from what a service before has counted.
+    pub(super) fn restore(&mut self, saved: Saved) {
+        let labels = self.values.restore(saved);
+        self.labels.restore(labels);
     }
 
     /// Forgets what belonged to these containers.

@@ -8,7 +8,13 @@ use std::{
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::{lines::Lines, notify::Notify, shared::Shared, textfile};
+use super::{
+    handover::{self, Taken},
+    lines::Lines,
+    notify::Notify,
+    shared::Shared,
+    textfile,
+};
 use crate::{
     model::{Drop, Fate, FlowSum, Ledger, NatKind, PathEvent, Ready, Transition},
     report::{Counted, Report, Stream, subject},
@@ -24,6 +30,8 @@ pub(super) struct Sink {
     notify: Notify,
     /// Where metrics are served.
     address: Option<String>,
+    /// The file that the counters come from, until they go on.
+    taken: Option<Taken>,
     started: Instant,
     looked: Instant,
     /// What systemd was told last.
@@ -36,12 +44,14 @@ impl Sink {
         lines: Arc<Lines>,
         notify: Notify,
         address: Option<String>,
+        taken: Option<Taken>,
     ) -> Self {
         Self {
             shared,
             lines,
             notify,
             address,
+            taken,
             started: Instant::now(),
             looked: Instant::now(),
             status: String::new(),
@@ -127,6 +137,9 @@ impl Report for Sink {
         state.values.containers = ready.containers;
         state.is_attached = true;
         drop(state);
+        if let Some(taken) = self.taken.take() {
+            taken.done();
+        }
         self.shared.beat();
         self.lines.ready(ready, after, self.address.as_deref());
         self.notify.send("READY=1");
@@ -147,7 +160,7 @@ impl Report for Sink {
         // A flow is told again when it is answered.
         if !transition.replied {
             let mut state = self.shared.state();
-            *state.values.nat.entry(kind).or_default() += 1;
+            *state.values.nat.entry(kind.into()).or_default() += 1;
         }
         Ok(Stream::Open)
     }
@@ -182,8 +195,18 @@ impl Report for Sink {
 
     fn finish(&mut self, ledger: &Ledger, _interrupted: bool) -> Result<Stream> {
         self.notify.send("STOPPING=1");
+        let config = self.shared.config();
+        if let Some(path) = &config.state {
+            let saved = self.shared.state().values.save();
+            if let Err(error) = handover::write(path, saved) {
+                let path = path.display();
+                self.lines.note(&format!(
+                    "counters will begin at 0: writing {path}: {error}"
+                ));
+            }
+        }
         // Who reads the file later shall find the last numbers in it.
-        if let Some(path) = &self.shared.config().textfile
+        if let Some(path) = &config.textfile
             && let Err(error) = textfile::write(path, &self.shared.file())
         {
             self.lines

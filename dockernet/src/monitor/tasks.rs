@@ -124,7 +124,11 @@ pub(super) async fn budget(
         let process = Process::read();
         let used = Use {
             cpu_seconds: process.cpu_seconds + meter.seconds,
-            memory: process.resident_bytes + meter.map_bytes,
+            // Rings are in both.
+            memory: process
+                .resident_bytes
+                .saturating_sub(cost::mapped_map_bytes())
+                + meter.map_bytes,
         };
         let config = shared.config();
         let change = governor.sample(Instant::now(), used, &config.budget);

@@ -21,7 +21,7 @@ pub use model::{
     ContainerSpec, Expect, NetworkSpec, Only, Scenario, ServerSpec, Step, TrafficStep,
 };
 pub use pair::pairs;
-pub use run::{Report, follow, run};
+pub use run::{Moment, Report, follow, run, turn};
 
 /// Reads all scenarios, sorted by name, with the names, ports and subnets that the seed gives them.
 ///

@@ -87,6 +87,48 @@ pub fn follow(lab: &mut Lab, scenario: &Scenario) -> Result<bool> {
     Ok(true)
 }
 
+/// When in a turn something else is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// All is up and answered; it breaks next.
+    Healthy,
+    /// The fault has done its work; it is mended next.
+    Broken,
+}
+
+/// One turn of a fault for a tool that runs all the time: healthy traffic, broken, mended, healthy traffic. The lab has to be
+/// reset afterwards.
+///
+/// # Errors
+/// What went otherwise than the scenario says, or `at` failed.
+pub fn turn(
+    lab: &mut Lab,
+    scenario: &Scenario,
+    mut at: impl FnMut(Moment) -> Result<()>,
+) -> Result<()> {
+    around(lab, scenario, |lab| {
+        let (_servers, faulty) = to_the_fault(lab, scenario, |lab| {
+            phase::traffic(lab, scenario, Only::Healthy)?;
+            at(Moment::Healthy)
+        })?;
+        phase::steps(lab, &scenario.fault).context("breaking it")?;
+        phase::traffic(lab, scenario, Only::Faulty).context("faulty")?;
+        at(Moment::Broken)?;
+        drop(faulty);
+        heal(lab, scenario)?;
+        let _healthy = phase::servers(lab, scenario, Some(Only::Healthy))?;
+        phase::traffic(lab, scenario, Only::Healthy)
+            .context("healed")
+            .map(drop)
+    })
+}
+
+fn heal(lab: &mut Lab, scenario: &Scenario) -> Result<()> {
+    phase::steps(lab, &scenario.heal).context("healing")?;
+    lab.restore_sysctls();
+    Ok(())
+}
+
 fn followed(lab: &mut Lab, scenario: &Scenario, step: &TrafficStep) -> Result<()> {
     let _servers = to_the_fault(lab, scenario, |lab| {
         phase::traffic(lab, scenario, Only::Healthy).map(drop)
@@ -108,8 +150,7 @@ fn phases(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report>
     let report = faulty_phase(lab, scenario, with_tool).context("faulty")?;
     drop(faulty);
     if !scenario.heal.is_empty() {
-        phase::steps(lab, &scenario.heal).context("healing")?;
-        lab.restore_sysctls();
+        heal(lab, scenario)?;
         let _healthy = phase::servers(lab, scenario, Some(Only::Healthy))?;
         silent_phase(lab, scenario, with_tool).context("healed")?;
     }

@@ -4,6 +4,7 @@ mod bounds;
 mod fleet;
 mod life;
 mod numbers;
+mod restart;
 mod scrape;
 mod service;
 
@@ -54,6 +55,7 @@ fn a_service_for_months() -> Result<()> {
             ),
             ("SIGHUP loses no count", life::reload),
             ("a configuration is checked", life::check_config),
+            ("a restart loses no count", restart::restart),
             ("a restarted dockerd", life::restarted_dockerd),
             ("a dockerd that comes later", life::late_dockerd),
             ("a stuck loop is told to systemd", service::notify),

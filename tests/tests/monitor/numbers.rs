@@ -5,19 +5,20 @@ use std::{path::Path, thread, time::Duration};
 use anyhow::{Result, ensure};
 use dockernet_tests::{
     CountedDrop, HOST_IP, INTERNET_IP, Lab, Place, Run,
-    monitor::{Monitor, Sample, configuration, samples, sum},
+    monitor::{FATES, Monitor, Sample, configuration, samples, sum},
     progress,
     traffic::{Flood, Probe, flood},
 };
 
 /// What the rule has dropped, as the page's numbers are; it is taken away.
-fn dropped(lab: &Lab, rule: CountedDrop) -> Result<f64> {
+pub(crate) fn dropped(lab: &Lab, rule: CountedDrop) -> Result<f64> {
     let packets = rule.packets(lab)?;
     CountedDrop::remove(lab)?;
     Ok(u32::try_from(packets)?.into())
 }
 
-fn send(lab: &Lab, count: u64) -> Result<u64> {
+/// Datagrams to `target`, which the rule drops.
+pub(crate) fn send(lab: &Lab, count: u64) -> Result<u64> {
     flood(
         lab.outside(),
         Flood {
@@ -33,19 +34,10 @@ fn send(lab: &Lab, count: u64) -> Result<u64> {
 /// Ends it and demands that everything the kernel counted is in one metric or another: on the last page, as while it runs other
 /// drops of the machine are always on their way.
 fn balance(monitor: Monitor, page: &Path) -> Result<Vec<Sample>> {
-    let parts = [
-        "dockernet_drops_total",
-        "dockernet_drops_removed_series_total",
-        "dockernet_benign_drops_total",
-        "dockernet_expected_drops_total",
-        "dockernet_out_of_scope_drops_total",
-        "dockernet_filtered_drops_total",
-        "dockernet_unattributed_drops_total",
-    ];
     let finished = monitor.stop()?;
     let text = std::fs::read_to_string(page)?;
     let samples = samples(&text)?;
-    let all: f64 = parts.iter().map(|name| sum(&samples, name, "")).sum();
+    let all: f64 = FATES.iter().map(|name| sum(&samples, name, "")).sum();
     let observed = sum(&samples, "dockernet_observed_drops_total", "");
     ensure!(
         observed > 0.0 && observed == all,

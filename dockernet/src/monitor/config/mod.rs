@@ -34,6 +34,8 @@ pub struct Config {
     pub textfile: Option<PathBuf>,
     /// How often.
     pub textfile_every: Duration,
+    /// The file that keeps counters over a restart.
+    pub state: Option<PathBuf>,
     /// When diagnoses go to journald itself.
     pub journal: JournalWhen,
     /// Where the engine is.
@@ -90,6 +92,7 @@ impl Default for Config {
             listen: Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT))),
             textfile: None,
             textfile_every: Duration::from_secs(15),
+            state: None,
             journal: JournalWhen::Auto,
             docker_host: None,
             netns: None,
@@ -144,6 +147,9 @@ impl Config {
         }
         if args.textfile.is_some() {
             self.textfile.clone_from(&args.textfile);
+        }
+        if args.state.is_some() {
+            self.state.clone_from(&args.state);
         }
         if let Some(journal) = args.journal {
             self.journal = journal;

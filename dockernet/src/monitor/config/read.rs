@@ -53,6 +53,7 @@ pub(super) fn config(table: Table, causes: &[&str]) -> Result<(Config, Vec<Strin
     root.set("listen", &mut config.listen, parsed(str::parse))?;
     root.set("textfile", &mut config.textfile, path)?;
     root.set("textfile_every", &mut config.textfile_every, time)?;
+    root.set("state", &mut config.state, path)?;
     root.set(
         "journal",
         &mut config.journal,

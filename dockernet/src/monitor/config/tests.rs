@@ -39,19 +39,20 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     // These have no default to show.
     let expected = Config {
         textfile: config.textfile.clone(),
+        state: config.state.clone(),
         docker_host: config.docker_host.clone(),
         netns: config.netns.clone(),
         ignore: config.ignore.clone(),
         ..Config::default()
     };
     assert_eq!(config, expected);
-    assert!(config.textfile.is_some() && config.docker_host.is_some());
+    assert!(config.textfile.is_some() && config.state.is_some() && config.docker_host.is_some());
     assert!(config.netns.is_some() && config.ignore.len() == 1);
     // A key that the reader knows and the file does not show would stay unseen: they are counted.
     let keys = text
         .lines()
         .filter(|line| !line.starts_with('#') && line.contains(" = "));
-    assert_eq!(keys.count(), 9 + 3 + 2 + 2);
+    assert_eq!(keys.count(), 10 + 3 + 2 + 2);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows, until the service is restarted. Its name ends with `_total`.
+    /// Only grows, over restarts too if they are kept (`handover`). Its name ends with `_total`.
     Counter,
     /// Goes up and down.
     Gauge,

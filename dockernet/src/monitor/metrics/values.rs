@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    before::Sums,
     encode::{Encoder, Exemplar, Format},
     table,
 };
@@ -19,10 +20,10 @@ type Key = (Cow<'static, str>, String, String);
 
 /// One series of drops.
 #[derive(Clone, Debug, Default)]
-struct Series {
-    packets: u64,
-    bytes: u64,
-    exemplar: Option<Exemplar>,
+pub(super) struct Series {
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    pub(super) exemplar: Option<Exemplar>,
 }
 
 /// What the kernel half and the service cost, as last measured.
@@ -43,12 +44,14 @@ pub struct Cost {
 /// All values.
 #[derive(Debug, Default)]
 pub struct Values {
-    drops: BTreeMap<Key, Series>,
-    removed: u64,
-    capped: u64,
-    benign: BTreeMap<String, u64>,
-    expected: BTreeMap<(Cow<'static, str>, String), u64>,
-    last: BTreeMap<Cow<'static, str>, f64>,
+    pub(super) drops: BTreeMap<Key, Series>,
+    pub(super) removed: u64,
+    pub(super) capped: u64,
+    pub(super) benign: BTreeMap<String, u64>,
+    pub(super) expected: BTreeMap<(Cow<'static, str>, String), u64>,
+    pub(super) last: BTreeMap<Cow<'static, str>, f64>,
+    /// What runs before this one had of what begins at 0 with it.
+    pub(super) before: Sums,
     /// Diagnoses that are told: whether they go on.
     pub active: BTreeMap<(Cow<'static, str>, String), bool>,
     /// Diagnoses that began, by cause.
@@ -56,14 +59,14 @@ pub struct Values {
     /// Findings by cause and container.
     pub findings: BTreeMap<(Cow<'static, str>, String), u64>,
     /// NAT transitions by kind.
-    pub nat: BTreeMap<&'static str, u64>,
-    /// The sums.
+    pub nat: BTreeMap<Cow<'static, str>, u64>,
+    /// The sums of this run.
     pub ledger: Ledger,
-    /// Details that found the ring full.
+    /// Details that found the ring full, in this run.
     pub ring_full: u64,
-    /// Packets that found the counts full.
+    /// Packets that found the counts full, in this run.
     pub counts_full: u64,
-    /// Packets by reason.
+    /// Packets by reason, in this run.
     pub reasons: BTreeMap<String, u64>,
     /// The fullest the ring was, of 1.
     pub ring: f64,
@@ -77,7 +80,7 @@ pub struct Values {
     pub containers: usize,
     /// What it all costs.
     pub cost: Cost,
-    /// Lines left out.
+    /// Lines left out, in this run.
     pub suppressed: u64,
     /// Whether the configuration was understood.
     pub is_configured: bool,
@@ -194,7 +197,7 @@ impl Values {
     }
 
     fn sums(&self, page: &mut Encoder) {
-        let ledger = &self.ledger;
+        let (ledger, before) = (self.before.ledger(&self.ledger), &self.before);
         page.single(&table::OUT_OF_SCOPE, ledger.out_of_scope);
         page.single(&table::FILTERED, ledger.filtered);
         page.single(&table::LOST, ledger.lost);
@@ -203,19 +206,23 @@ impl Values {
             page.single(&table::MISSED, missed);
         }
         page.family(&table::REASONS);
-        for (reason, number) in &self.reasons {
+        for (reason, number) in &before.reasons(&self.reasons) {
             page.sample(&table::REASONS, &[reason], number, None);
         }
         page.family(&table::EVENTS_LOST);
-        page.sample(&table::EVENTS_LOST, &["ring"], self.ring_full, None);
-        page.sample(&table::EVENTS_LOST, &["counts"], self.counts_full, None);
+        for (buffer, number) in [
+            ("ring", before.ring_full + self.ring_full),
+            ("counts", before.counts_full + self.counts_full),
+        ] {
+            page.sample(&table::EVENTS_LOST, &[buffer], number, None);
+        }
         page.family(&table::NAT);
         for (kind, number) in &self.nat {
             page.sample(&table::NAT, &[kind], number, None);
         }
         page.single(&table::SERIES, self.drops.len());
         page.single(&table::CAPPED, self.capped);
-        page.single(&table::LINES, self.suppressed);
+        page.single(&table::LINES, before.suppressed + self.suppressed);
     }
 
     fn state(&self, page: &mut Encoder) {
@@ -234,7 +241,10 @@ impl Values {
     fn cost(&self, page: &mut Encoder, process: Option<&Process>) {
         let cost = &self.cost;
         page.single(&table::RING, self.ring);
-        page.single(&table::BPF_SECONDS, cost.bpf_seconds);
+        page.single(
+            &table::BPF_SECONDS,
+            self.before.bpf_seconds + cost.bpf_seconds,
+        );
         page.single(&table::BPF_RUN, cost.bpf_run);
         page.single(&table::MAP_BYTES, cost.map_bytes);
         page.single(&table::CPU, cost.cpu);
