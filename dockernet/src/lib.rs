@@ -27,4 +27,6 @@ pub mod path;
 pub mod pipeline;
 pub mod plan;
 pub mod report;
+#[cfg(test)]
+mod schema;
 pub mod trace_rules;

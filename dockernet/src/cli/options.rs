@@ -12,7 +12,7 @@ use std::{
 use clap_complete::Shell;
 
 pub use super::args::{
-    CheckArgs, ColorWhen, JournalWhen, Listen, MonitorArgs, Output, ProbeKind, Scope,
+    CheckArgs, ColorWhen, JournalWhen, Listen, ManArgs, MonitorArgs, Output, ProbeKind, Scope,
 };
 use super::{
     Filter, Ignore, Refusal, Target, Usage,
@@ -43,8 +43,8 @@ pub enum Job {
     Detach,
     /// Print a completion script ([`args::completions`]).
     Completions(Shell),
-    /// Print the manual page ([`args::man`]).
-    Man,
+    /// Print a manual page ([`super::man`]).
+    Man(ManArgs),
 }
 
 /// Which flow to follow.
@@ -187,7 +187,7 @@ impl Options {
                 Some(JobArgs::Monitor(what)) => Job::Monitor(what),
                 Some(JobArgs::Detach) => Job::Detach,
                 Some(JobArgs::Completions { shell }) => Job::Completions(shell),
-                Some(JobArgs::Man) => Job::Man,
+                Some(JobArgs::Man(what)) => Job::Man(what),
             },
             filter: Filter {
                 containers: container,

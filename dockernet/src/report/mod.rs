@@ -30,6 +30,9 @@ pub(crate) use block::{fixes, labelled};
 pub(crate) use clean::{ascii, line as cleaned, without_secrets};
 pub(crate) use endpoint::{subject, subject_name};
 pub use json::Json;
+pub(crate) use json::json_line;
+#[cfg(test)]
+pub(crate) use json::schemas;
 pub(crate) use style::{Line, Role, counted};
 pub use style::{Look, Width};
 pub use text::{Text, TextOptions};
