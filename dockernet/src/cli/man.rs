@@ -22,7 +22,7 @@ use super::{
 const FILES: &[(&str, &str)] = &[
     (
         "/etc/dockernet-trace.toml",
-        "Configuration of dockernet-trace monitor. Every option stands in the file that comes with the package, with its default.",
+        "Configuration of dockernet-trace monitor, if it is there. dist/dockernet-trace.toml of the source holds every option with its default.",
     ),
     (
         "/sys/kernel/btf/vmlinux",
