@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result};
+use serde::Serialize;
 
 use crate::{
     bpf::nat::{self, Leftover},
@@ -11,6 +12,7 @@ use crate::{
         options::{Options, Output},
     },
     host::{firewall::OWN_TABLE, netns::NetnsHandle, privileges},
+    report::json_line,
     trace_rules,
 };
 
@@ -29,7 +31,7 @@ pub fn run(options: &Options) -> Result<Exit> {
     let tables = trace_rules::remove_leftovers(&netns)?;
     let running = nat::running(&netns);
     let text = match options.output {
-        Output::Json => json(&found, &tables, &running),
+        Output::Json => json(&found, &tables, &running)?,
         Output::Text => text(&found, &tables, &running),
     };
     match io::stdout().write_all(text.as_bytes()) {
@@ -40,23 +42,53 @@ pub fn run(options: &Options) -> Result<Exit> {
     }
 }
 
-fn json(found: &[Leftover], tables: &[&str], running: &[u32]) -> String {
-    let removed: Vec<serde_json::Value> = found
-        .iter()
-        .filter(|leftover| leftover.owner.is_none())
-        .map(|leftover| {
-            serde_json::json!({
-                "device": leftover.device,
-                "program": leftover.program,
-                "qdisc": leftover.qdisc,
+/// What `detach` removed.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(tag = "type", rename = "detach")]
+struct Line<'a> {
+    /// Version of this layout.
+    schema: u32,
+    /// Filters that a killed run left.
+    removed: Vec<Removed<'a>>,
+    /// nftables tables that a killed run left: `inet dockernet_trace`.
+    tables: Vec<String>,
+    /// Processes of this tool that go on, and what is theirs with them.
+    running: Vec<u32>,
+}
+
+/// A filter that is gone.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Removed<'a> {
+    /// Device that it hung on.
+    device: &'a str,
+    /// Name of its program.
+    program: &'a str,
+    /// Whether the clsact qdisc that was made for it went too.
+    qdisc: bool,
+}
+
+#[cfg(test)]
+pub(crate) fn schemas(generator: &mut schemars::SchemaGenerator) -> Vec<schemars::Schema> {
+    vec![crate::schema::tagged::<Line<'_>>("detach", generator)]
+}
+
+fn json(found: &[Leftover], tables: &[&str], running: &[u32]) -> Result<String> {
+    json_line(&Line {
+        schema: 1,
+        removed: found
+            .iter()
+            .filter(|leftover| leftover.owner.is_none())
+            .map(|leftover| Removed {
+                device: &leftover.device,
+                program: &leftover.program,
+                qdisc: leftover.qdisc,
             })
-        })
-        .collect();
-    let tables: Vec<String> = tables.iter().map(|family| own_table(family)).collect();
-    let line = serde_json::json!({
-        "type": "detach", "schema": 1, "removed": removed, "tables": tables, "running": pids(found, running),
-    });
-    format!("{line}\n")
+            .collect(),
+        tables: tables.iter().map(|family| own_table(family)).collect(),
+        running: pids(found, running),
+    })
 }
 
 fn text(found: &[Leftover], tables: &[&str], running: &[u32]) -> String {
@@ -133,7 +165,8 @@ mod tests {
             "left alone: dockernet-trace runs as process 7; to end it: kill -INT 7\n"
         );
         let line: serde_json::Value = json(&[leftover(None)], &["inet"], &[9])
-            .parse()
+            .ok()
+            .and_then(|line| line.parse().ok())
             .unwrap_or_default();
         assert_eq!(line["removed"][0]["device"], "docker0");
         assert_eq!(line["running"][0], 9);

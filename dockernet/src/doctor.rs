@@ -18,12 +18,15 @@ use crate::{
     },
     host::{firewall::Firewall, netns::NetnsHandle, privileges},
     inventory::{EngineStatus, InventoryService, Options as InventoryOptions},
+    report::json_line,
 };
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum Health {
+    /// As it should be.
     Ok,
     /// Something is missing that tracing can do without.
     Degraded,
@@ -31,11 +34,35 @@ enum Health {
     Broken,
 }
 
+/// Whether the tool can run here (`doctor`).
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(tag = "type", rename = "doctor")]
+struct Line<'a> {
+    /// Version of this layout.
+    schema: u32,
+    /// Whether drops can be traced here.
+    usable: bool,
+    /// Everything that was looked at.
+    checks: &'a [Check],
+    /// What this kernel has; null where its type information cannot be read.
+    features: Option<Features>,
+}
+
+#[cfg(test)]
+pub(crate) fn schemas(generator: &mut schemars::SchemaGenerator) -> Vec<schemars::Schema> {
+    vec![crate::schema::tagged::<Line<'_>>("doctor", generator)]
+}
+
 /// One line of the answer.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Check {
+    /// What was looked at: `kernel`, `capabilities` …
     subject: &'static str,
+    /// How it came out.
     health: Health,
+    /// What was found.
     says: String,
     /// What to do about it.
     mend: Option<String>,
@@ -68,10 +95,13 @@ pub fn run(options: &Options) -> Result<Exit> {
     match options.output {
         Output::Json => {
             let features = Kernel::look().and_then(|kernel| Features::of(&kernel)).ok();
-            let line = serde_json::json!({
-                "type": "doctor", "schema": 1, "usable": !broken, "checks": checks, "features": features
-            });
-            println!("{line}");
+            let line = json_line(&Line {
+                schema: 1,
+                usable: !broken,
+                checks: &checks,
+                features,
+            })?;
+            print!("{line}");
         }
         Output::Text => print(&checks),
     }

@@ -33,5 +33,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod record;
 pub mod report;
+#[cfg(test)]
+mod schema;
 pub mod top;
 pub mod trace_rules;

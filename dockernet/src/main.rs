@@ -18,7 +18,7 @@ use dockernet::{
     cause::catalogue,
     check,
     cli::{
-        self, Exit, args,
+        self, Exit, args, man,
         options::{self, Explainable, Job, MonitorArgs, Options, Output, explainable},
     },
     detach, doctor, explain,
@@ -77,10 +77,7 @@ fn run(options: Options, started: Instant) -> Result<Exit> {
             args::completions(*shell, &mut io::stdout()).context("writing to standard output")?;
             Ok(Exit::Done)
         }
-        Job::Man => {
-            args::man(&mut io::stdout()).context("writing to standard output")?;
-            Ok(Exit::Done)
-        }
+        Job::Man(what) => man::run(what),
     }
 }
 
@@ -315,7 +312,7 @@ fn explained(id: Option<&str>, output: Output) -> Result<String> {
     let Some(id) = id else {
         return Ok(match output {
             Output::Text => explain::list(),
-            Output::Json => explain::list_json(),
+            Output::Json => explain::list_json()?,
         });
     };
     let reasons = Kernel::look()
@@ -330,7 +327,7 @@ fn explained(id: Option<&str>, output: Output) -> Result<String> {
     let what: Explainable<'_> = explainable(id, &causes, &names)?;
     Ok(match output {
         Output::Text => explain::text(what),
-        Output::Json => explain::json(what),
+        Output::Json => explain::json(what)?,
     })
 }
 

@@ -27,6 +27,7 @@ mod resolve;
 mod restore;
 mod router;
 pub mod scenario;
+pub mod schema;
 mod server;
 mod tracer;
 pub mod traffic;

@@ -20,6 +20,7 @@ use crate::{
     engine::target_folders,
     exec::{Cmd, patient, wait_child},
     lab::Lab,
+    schema,
 };
 
 /// Columns of the ledger whose sum is `observed`.
@@ -197,6 +198,12 @@ impl Tracer {
             .to_vec()
     }
 
+    /// What is wrong with the lines that were asked for so far.
+    fn wrong(&self) -> Vec<String> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut lines.wrong)
+    }
+
     /// What it wrote to standard error so far.
     #[must_use]
     pub fn stderr(&self) -> String {
@@ -264,9 +271,12 @@ impl Tracer {
         for reader in self.readers.drain(..) {
             reader.join().ok();
         }
+        let lines = self.lines();
+        let wrong = self.wrong();
+        ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
         Ok(Finished {
             status: status.code(),
-            lines: self.lines(),
+            lines,
             stderr: self.stderr(),
             ready_after: self.ready_after,
         })
@@ -282,6 +292,13 @@ impl Drop for Tracer {
                 self.child.wait().ok();
             }
         }
+        // Of a tool whose end no test waited for.
+        let wrong = self.wrong();
+        assert!(
+            wrong.is_empty() || thread::panicking(),
+            "{}",
+            wrong.join("\n")
+        );
     }
 }
 
@@ -290,14 +307,20 @@ impl Drop for Tracer {
 struct Lines {
     raw: Vec<String>,
     parsed: Vec<Value>,
+    /// What is wrong with lines that are not as docs/schema.json says.
+    wrong: Vec<String>,
 }
 
 impl Lines {
     fn parsed(&mut self) -> &[Value] {
-        // A line that is no JSON is kept as a string: the checks refuse it.
-        let new = self.raw.drain(..);
-        self.parsed
-            .extend(new.map(|line| serde_json::from_str(&line).unwrap_or(Value::String(line))));
+        for line in self.raw.drain(..) {
+            // One that is no JSON is kept as a string: it is among what is wrong.
+            let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+            if let Err(error) = schema::check(&value) {
+                self.wrong.push(format!("{error:#}"));
+            }
+            self.parsed.push(value);
+        }
         &self.parsed
     }
 }

@@ -5,7 +5,7 @@ use std::{path::Path, thread, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use dockernet_tests::{
     Cmd, DaemonOptions, Lab, LabOptions, Output, Place, Run, ServerKind, can_run, engines_of_run,
-    group, progress, tool_path,
+    group, progress, schema, tool_path,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -241,11 +241,7 @@ fn tool(lab: &Lab, args: &[&str]) -> Result<Output> {
 fn findings(lab: &Lab, args: &[&str]) -> Result<(Vec<Value>, Vec<Value>)> {
     let args: Vec<&str> = args.iter().copied().chain(["--output", "json"]).collect();
     let output = tool(lab, &args)?;
-    let mut lines: Vec<Value> = output
-        .stdout
-        .lines()
-        .map(serde_json::from_str)
-        .collect::<Result<_, _>>()
+    let mut lines = schema::lines(&output.stdout)
         .with_context(|| format!("{}{}", output.stdout, output.stderr))?;
     let summary = lines.pop().with_context(|| output.stderr.clone())?;
     ensure!(
@@ -620,12 +616,7 @@ fn walks(lab: &mut Lab) -> Result<()> {
 
 fn walked(lab: &Lab, (from, to, cause, steps): &Connection) -> Result<()> {
     let output = tool(lab, &["--from", from, "--to", to, "--output", "json"])?;
-    let lines: Vec<Value> = output
-        .stdout
-        .lines()
-        .map(serde_json::from_str)
-        .collect::<Result<_, _>>()
-        .with_context(|| format!("{output:?}"))?;
+    let lines = schema::lines(&output.stdout).with_context(|| format!("{output:?}"))?;
     let summary = lines.last().with_context(|| format!("{output:?}"))?;
     let about = || format!("{from} → {to}: {lines:#?}");
     ensure!(
@@ -653,7 +644,7 @@ fn walked(lab: &Lab, (from, to, cause, steps): &Connection) -> Result<()> {
 /// 127.0.0.11, what it forwards to, and who set that.
 fn resolution(lab: &mut Lab) -> Result<()> {
     let output = tool(lab, &["--container", "api", "--output", "json"])?;
-    let first: Value = serde_json::from_str(output.stdout.lines().next().unwrap_or_default())?;
+    let first = schema::line(output.stdout.lines().next().unwrap_or_default())?;
     ensure!(
         first["type"] == "resolution" && first["container"] == "api",
         "{first}"

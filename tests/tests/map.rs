@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use dockernet_tests::{
     Cmd, DaemonOptions, Lab, LabOptions, Output, Place, Run, Tracer, can_run, engines, group,
-    progress, tool_path, wait_until,
+    progress, schema, tool_path, wait_until,
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -185,7 +185,7 @@ fn json(lab: &Lab, what: &[&str]) -> Result<Value> {
         .args(what)
         .in_netns(lab.host().path())
         .run()?;
-    let map: Value = serde_json::from_str(&text)?;
+    let map = schema::line(&text)?;
     ensure!(map["type"] == "map" && map["schema"] == 1, "{map}");
     Ok(map)
 }

@@ -1,6 +1,6 @@
 //! `docs`: the pages that are made of the program's own data.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -8,6 +8,20 @@ use crate::{process, project};
 
 /// The pages, each with the example that prints it.
 const PAGES: [(&str, &str); 2] = [("docs/causes.md", "causes"), ("docs/metrics.md", "metrics")];
+
+/// What a build may take on a slow machine.
+const LIMIT: Duration = Duration::from_secs(1800);
+
+/// The test that makes docs/json.md and docs/schema.json of the types that write the lines.
+const SCHEMA: [&str; 7] = [
+    "test",
+    "--locked",
+    "--quiet",
+    "--package",
+    "dockernet",
+    "--lib",
+    "schema::",
+];
 
 /// Writes them.
 pub(crate) fn verb() -> Result<()> {
@@ -20,6 +34,11 @@ pub(crate) fn verb() -> Result<()> {
             .with_context(|| format!("writing {}", file.display()))?;
         process::note(&format!("{page} is written"));
     }
+    process::quiet(
+        project::cargo().args(SCHEMA).env("DOCKERNET_DOCS", "write"),
+        LIMIT,
+    )?;
+    process::note("docs/json.md and docs/schema.json are written");
     Ok(())
 }
 
@@ -33,7 +52,7 @@ pub(crate) fn check() -> Result<()> {
             "{page} is stale: run `cargo xtask docs` and commit it"
         );
     }
-    Ok(())
+    process::quiet(project::cargo().args(SCHEMA), LIMIT)
 }
 
 fn printed(example: &str) -> Result<String> {

@@ -79,7 +79,7 @@ enum Verb {
     },
     /// Breaks a Docker host in a lab, shows the tool naming the fault, mends it, cleans up
     Demo,
-    /// Writes the pages that are made of the program's own data: docs/causes.md
+    /// Writes what is made of the program's own data: docs/causes.md, docs/metrics.md, docs/json.md, docs/schema.json
     Docs,
     /// Measures what the tool costs, in a lab; writes docs/benchmarks.md
     Bench {

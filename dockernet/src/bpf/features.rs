@@ -9,6 +9,7 @@ use crate::host::netns::cookie_here;
 
 /// `doctor --output json` shows it as `features`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Features {
     /// How many drop reasons it tells apart (5.17+).
     pub reasons: usize,

@@ -14,29 +14,56 @@ use crate::{
     report::{Line, Look, Role},
 };
 
+/// Where a container's names come from (`check --container NAME`).
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename = "resolution")]
 struct Resolution<'a> {
+    /// Version of this layout.
     schema: u32,
+    /// The container's name.
     container: &'a str,
+    /// Name servers of its /etc/resolv.conf.
     nameservers: Vec<String>,
+    /// Search domains of that file.
     search: &'a [String],
+    /// Docker's own resolver at 127.0.0.11, where the file names it.
     embedded: Option<EmbeddedServer>,
+    /// The servers that answer in the end.
     servers: Vec<Upstream>,
+    /// The engine does not tell its servers: these are what it takes as a rule.
     guessed: bool,
 }
 
+#[cfg(test)]
+pub(super) fn schemas(generator: &mut schemars::SchemaGenerator) -> Vec<schemars::Schema> {
+    vec![crate::schema::tagged::<Resolution<'_>>(
+        "resolution",
+        generator,
+    )]
+}
+
+/// Docker's own resolver in a container.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct EmbeddedServer {
+    /// Whether questions reach it.
     works: bool,
+    /// Where it listens: `127.0.0.11:35053`.
     listens_on: Option<String>,
 }
 
+/// A name server.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Upstream {
+    /// Its address.
     address: String,
+    /// Whose namespace asks it: `host` or `container`.
     asked_from: &'static str,
+    /// Where it was set.
     set_by: Origin,
+    /// Why it cannot answer; null where nothing speaks against it.
     trouble: Option<String>,
 }
 

@@ -9,6 +9,7 @@ use crate::{
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Grade {
     /// Something does not work now.
@@ -36,6 +37,8 @@ impl Grade {
 
 /// What kind of thing a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "SubjectKind"))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Kind {
     /// The host.
@@ -50,6 +53,7 @@ pub(super) enum Kind {
 
 /// What a finding is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Subject {
     /// What kind of thing.
     pub kind: Kind,
@@ -97,6 +101,7 @@ impl Subject {
 
 /// A container, or one of its published ports, that a finding makes suffer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Affected {
     /// The container's name.
     pub container: String,

@@ -1,37 +1,68 @@
 //! One JSON object a line. Absent means `null`, never a missing key.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::{
     Finding, Grade, Seen,
     finding::{Affected, Subject},
 };
-use crate::model::{Cause, Rule};
+use crate::{
+    model::{Cause, Rule},
+    report::json_line,
+};
 
+/// Something that `check` found.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename = "check")]
 struct Line<'a> {
+    /// Version of this layout.
     schema: u32,
+    /// How bad it is.
     grade: Grade,
+    /// What it is about.
     subject: &'a Subject,
+    /// Who suffers.
     affects: &'a [Affected],
+    /// Why; for what could not be told the id is `unexplained`.
     cause: &'a Cause,
+    /// The firewall rule at fault, where it is one.
     rule: Option<&'a Rule>,
 }
 
+/// Last line of `check`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename = "summary")]
 struct Summary<'a> {
+    /// Version of this layout.
     schema: u32,
+    /// How many things do not work.
     broken: usize,
+    /// How many will not work, or not always.
     risk: usize,
+    /// How many are so on purpose.
     note: usize,
+    /// How many could not be read.
     unknown: usize,
+    /// Engine's version; null while none answers.
     docker: Option<&'a str>,
+    /// Running containers.
     containers: usize,
+    /// Networks of the engine.
     networks: usize,
+    /// How long it took, seconds.
     seconds: f64,
+}
+
+#[cfg(test)]
+pub(super) fn schemas(generator: &mut schemars::SchemaGenerator) -> Vec<schemars::Schema> {
+    use crate::schema::tagged;
+    vec![
+        tagged::<Line<'_>>("check", generator),
+        tagged::<Summary<'_>>("summary", generator),
+    ]
 }
 
 /// A line per finding, then the summary.
@@ -75,7 +106,6 @@ pub(super) fn lines(findings: &[Finding], seen: &Seen) -> Result<String> {
 
 /// One object, with a line feed.
 pub(super) fn push(out: &mut String, value: &impl Serialize) -> Result<()> {
-    *out += &serde_json::to_string(value).context("writing JSON")?;
-    out.push('\n');
+    *out += &json_line(value)?;
     Ok(())
 }

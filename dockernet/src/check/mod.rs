@@ -265,3 +265,13 @@ fn print(text: &str) -> Result<()> {
         other => other.context("writing to standard output"),
     }
 }
+
+#[cfg(test)]
+pub(crate) fn schemas(generator: &mut schemars::SchemaGenerator) -> Vec<schemars::Schema> {
+    [
+        json::schemas(generator),
+        walk::schemas(generator),
+        chain::schemas(generator),
+    ]
+    .concat()
+}

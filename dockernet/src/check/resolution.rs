@@ -31,6 +31,7 @@ const SYSTEMD: &str = "/run/systemd/resolve/resolv.conf";
 
 /// Where a server was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Origin {
     /// `--dns` of the container.

@@ -55,6 +55,25 @@ const TOP_HELP: &str = "\
 Keys: arrows select, Enter shows why, 1-4 or Tab group, / filters, s sorts, space pauses, ? helps, q quits.
 All filters of tracing hold: --container, --network, --cause, --port ...";
 
+const CHECK_HELP: &str = "\
+Examples:
+  sudo dockernet-trace check
+  sudo dockernet-trace check --container web                 where its names come from, too
+  sudo dockernet-trace check --from outside --to :8080       one connection, step by step
+  sudo dockernet-trace check --from web --to db:5432/tcp
+
+Exit status:
+  0  nothing is broken; with --from and --to: it arrives, and its answer comes back
+  1  a failure; one sentence on stderr says what to do
+  2  bad usage
+  3  something is broken; with --from and --to: it does not arrive, or its answer does not";
+
+const DOCTOR_HELP: &str = "\
+Exit status:
+  0  drops can be traced here
+  1  they cannot; what must be mended first is marked BROKEN
+  2  bad usage";
+
 const MONITOR_HELP: &str = "\
 Examples:
   sudo dockernet-trace monitor
@@ -110,6 +129,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum JobArgs {
     /// Say whether this tool can run here and how to mend what is missing; attaches nothing
+    #[command(after_help = DOCTOR_HELP)]
     Doctor,
     /// Show who is plugged in where: containers, interfaces, bridges, networks, addresses, ports; attaches nothing
     Map {
@@ -142,6 +162,7 @@ pub enum JobArgs {
         every: Option<Duration>,
     },
     /// Say what on this host is broken or will be, without traffic; attaches nothing
+    #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
     /// Run as a service for months: counts for Prometheus, diagnoses for the journal
     #[command(after_help = MONITOR_HELP)]
@@ -175,8 +196,18 @@ pub enum JobArgs {
         /// Shell
         shell: Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page, or that of a job
+    Man(ManArgs),
+}
+
+/// Arguments of `man`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ManArgs {
+    /// Job such as path
+    pub page: Option<String>,
+    /// Write all pages into this folder instead
+    #[arg(long, value_name = "PATH", conflicts_with = "page")]
+    pub folder: Option<PathBuf>,
 }
 
 /// Arguments of `check`.
@@ -630,15 +661,6 @@ pub fn completions(shell: Shell, out: &mut dyn io::Write) -> io::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command(), "dockernet-trace", &mut script);
     out.write_all(&script)?;
-    out.flush()
-}
-
-/// Writes the manual page, in roff.
-///
-/// # Errors
-/// When `out` refuses it.
-pub fn man(out: &mut dyn io::Write) -> io::Result<()> {
-    clap_mangen::Man::new(command()).render(out)?;
     out.flush()
 }
 

@@ -6,6 +6,7 @@ pub mod error;
 pub mod exit;
 pub mod filter;
 pub mod ignore;
+pub mod man;
 pub mod options;
 pub mod pattern;
 pub mod protocol;

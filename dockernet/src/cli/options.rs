@@ -12,7 +12,8 @@ use std::{
 use clap_complete::Shell;
 
 pub use super::args::{
-    CheckArgs, ColorWhen, JournalWhen, Listen, MonitorArgs, Output, ProbeKind, RecordArgs, Scope,
+    CheckArgs, ColorWhen, JournalWhen, Listen, ManArgs, MonitorArgs, Output, ProbeKind, RecordArgs,
+    Scope,
 };
 use super::{
     Filter, Ignore, Refusal, Target, Usage,
@@ -49,8 +50,8 @@ pub enum Job {
     Detach,
     /// Print a completion script ([`args::completions`]).
     Completions(Shell),
-    /// Print the manual page ([`args::man`]).
-    Man,
+    /// Print a manual page ([`super::man`]).
+    Man(ManArgs),
 }
 
 /// Which recordings to show.
@@ -253,7 +254,7 @@ impl Options {
                 Some(JobArgs::Top) => Job::Top,
                 Some(JobArgs::Detach) => Job::Detach,
                 Some(JobArgs::Completions { shell }) => Job::Completions(shell),
-                Some(JobArgs::Man) => Job::Man,
+                Some(JobArgs::Man(what)) => Job::Man(what),
             },
             filter: Filter {
                 containers: container,

@@ -14,6 +14,8 @@ use crate::{
     cli::options::Explainable,
 };
 
+#[cfg(test)]
+pub(crate) use json::schemas;
 pub use json::{json, list_json};
 pub use markdown::markdown;
 

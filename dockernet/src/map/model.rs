@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-/// `{"type":"map","schema":1,…}`.
+/// Who is plugged in where.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename = "map")]
 pub struct Map {
     /// Version of this layout.
@@ -27,6 +28,7 @@ pub struct Map {
 
 /// A network of the engine.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Net {
     /// Name.
     pub name: String,
@@ -50,8 +52,10 @@ pub struct Net {
 
 /// A subnet.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Range {
     /// Prefix.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub prefix: IpNet,
     /// Gateway.
     pub gateway: Option<IpAddr>,
@@ -59,6 +63,8 @@ pub struct Range {
 
 /// Whose namespace it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "NamespaceOwner"))]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// The host's.
@@ -75,6 +81,7 @@ pub enum Kind {
 
 /// A network namespace.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Namespace {
     /// Inode number.
     pub inum: u32,
@@ -92,6 +99,7 @@ pub struct Namespace {
 
 /// A container.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Member {
     /// Full id.
     pub id: String,
@@ -115,6 +123,7 @@ pub struct Member {
 
 /// An interface, its other end and what both are plugged into.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Interface {
     /// The device.
     #[serde(flatten)]
@@ -135,6 +144,7 @@ pub struct Interface {
 
 /// A network device.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Device {
     /// Name.
     pub name: String,
@@ -151,11 +161,13 @@ pub struct Device {
     /// Has carrier.
     pub carrier: bool,
     /// Addresses.
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub addresses: Vec<IpNet>,
 }
 
 /// A device in a namespace that may be another.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct End {
     /// Inode number of its namespace.
     pub netns: u32,
@@ -170,6 +182,7 @@ pub struct End {
 
 /// A place in a bridge.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Port {
     /// The bridge.
     pub bridge: Device,
@@ -183,6 +196,7 @@ pub struct Port {
 
 /// Something that does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Problem {
     /// What kind, for scripts.
     pub id: &'static str,

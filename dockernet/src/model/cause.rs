@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How sure a cause is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Confidence {
     /// Nothing in the catalogue fits; the id is `unexplained`.
@@ -18,6 +19,7 @@ pub enum Confidence {
 
 /// What running a fix does to what works now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Impact {
     /// Nothing that works now is touched.
@@ -34,6 +36,7 @@ pub enum Impact {
 
 /// One way to mend a cause, least disruptive first in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Fix {
     /// A command to run as root.
@@ -58,6 +61,7 @@ pub enum Fix {
 
 /// Why a packet died.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cause {
     /// Id in the catalogue, or `unexplained`.
     pub id: Cow<'static, str>,
@@ -73,6 +77,7 @@ pub struct Cause {
 
 /// The firewall rule that dropped a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rule {
     /// `nft`, `iptables-nft` or `iptables-legacy`.
     pub backend: Cow<'static, str>,

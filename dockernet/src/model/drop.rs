@@ -8,6 +8,7 @@ use super::{Capture, Cause, ContainerRef, Endpoint, Packet, Reach, Rule, Tuple};
 
 /// Whose network namespace it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum NetnsOwner {
     /// The namespace taken as the host.
@@ -21,6 +22,7 @@ pub enum NetnsOwner {
 
 /// The network namespace a packet died in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Netns {
     /// Inode number, as in `/proc/PID/ns/net`.
     pub inum: u32,
@@ -34,6 +36,7 @@ pub struct Netns {
 
 /// What NAT does to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum NatKind {
     /// Destination changed.
     #[serde(rename = "dnat")]
@@ -51,6 +54,7 @@ pub enum NatKind {
 
 /// A flow's NAT, as the packet's conntrack entry holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Nat {
     /// What is changed.
     pub kind: NatKind,
@@ -62,9 +66,11 @@ pub struct Nat {
 
 /// One `drop` line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Drop {
     /// Wall-clock time, RFC 3339 with nanoseconds, UTC.
     #[serde(serialize_with = "nanoseconds")]
+    #[cfg_attr(test, schemars(with = "String", extend("format" = "date-time")))]
     pub time: jiff::Timestamp,
     /// Same for all packets of a flow, both directions, before and after NAT.
     pub flow: Option<String>,

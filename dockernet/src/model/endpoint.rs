@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What an address belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum EndpointKind {
     /// A container on this host.
@@ -21,6 +22,7 @@ pub enum EndpointKind {
 
 /// A container, as far as a packet's line needs to name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ContainerRef {
     /// First 12 characters of the id.
     pub id: String,
@@ -38,6 +40,7 @@ pub struct ContainerRef {
 
 /// One end of a packet's journey.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Endpoint {
     /// What it is.
     pub kind: EndpointKind,

@@ -7,6 +7,7 @@ use super::{Drop, Endpoint, Nat, Netns, Packet};
 
 /// Which way a packet of a flow goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Way {
     /// As the flow's first packet.
@@ -28,6 +29,7 @@ impl Way {
 
 /// Whether a device was given the packet, or gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Passage {
     /// Received from the device.
@@ -38,6 +40,7 @@ pub enum Passage {
 
 /// What NAT made of a packet between the hop before and this one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rewrite {
     /// `dnat`, `snat`, `dnat+snat`; on the way back, where that is undone, `un-dnat`, `un-snat`, `un-dnat+snat`.
     pub kind: &'static str,
@@ -49,6 +52,7 @@ pub struct Rewrite {
 
 /// A packet at a device.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Hop {
     /// Microseconds since the packet's first hop.
     pub offset_us: f64,
@@ -66,6 +70,7 @@ pub struct Hop {
 
 /// How a journey ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum JourneyEnd {
     /// Received in the namespace that owns its destination, and not dropped there.
@@ -82,9 +87,11 @@ pub enum JourneyEnd {
 
 /// One `journey` line: one packet from its first hop to its last.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Journey {
     /// Time of the first hop, or of the drop if there was none.
     #[serde(serialize_with = "super::drop::nanoseconds")]
+    #[cfg_attr(test, schemars(with = "String", extend("format" = "date-time")))]
     pub time: Timestamp,
     /// As in `drop` lines.
     pub flow: String,
@@ -114,6 +121,7 @@ pub struct Journey {
 
 /// A hop of all packets that went one way.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HopSum {
     /// Namespace: `host`, or a container's name.
     pub netns: Option<String>,
@@ -133,6 +141,7 @@ pub struct HopSum {
 
 /// What became of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum FlowVerdict {
     /// An answer reached the one who asked.
@@ -145,6 +154,7 @@ pub enum FlowVerdict {
 
 /// One `path` line at the end: a flow and its hops.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FlowSum {
     /// As in `journey` lines.
     pub flow: String,
@@ -186,9 +196,11 @@ pub enum PathEvent {
 
 /// One `probe` line: how a probe ended for the one who sent it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProbeEnd {
     /// When it ended.
     #[serde(serialize_with = "super::drop::nanoseconds")]
+    #[cfg_attr(test, schemars(with = "String", extend("format" = "date-time")))]
     pub time: Timestamp,
     /// Where it was sent from: `host` or a container's name.
     pub from: String,
@@ -206,9 +218,11 @@ pub struct ProbeEnd {
 
 /// One `silence` line: no answer in time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Silence {
     /// When the wait was over.
     #[serde(serialize_with = "super::drop::nanoseconds")]
+    #[cfg_attr(test, schemars(with = "String", extend("format" = "date-time")))]
     pub time: Timestamp,
     /// As in `journey` lines.
     pub flow: String,

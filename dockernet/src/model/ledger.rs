@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// First line: what runs and what it can see.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ready {
     /// Version of the JSON contract.
     pub schema: u32,
@@ -42,6 +43,7 @@ pub enum Fate {
 ///
 /// `observed` = `shown` + `filtered` + `out_of_scope` + `benign` + `expected` + `lost`, always.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ledger {
     /// Whether this is the last line of the run.
     #[serde(rename = "final")]
@@ -70,6 +72,7 @@ pub struct Ledger {
 
 /// Reports of NAT: one per flow and direction. `seen` = `shown` + `hidden` + `lost`, always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NatLedger {
     /// All.
     pub seen: u64,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// ICMP or ICMPv6 header fields.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Icmp {
     /// Type number.
     #[serde(rename = "type")]
@@ -20,6 +21,7 @@ pub struct Icmp {
 
 /// A packet's headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Packet {
     /// `ipv4`, `ipv6`, `arp` or `other`.
     pub family: Cow<'static, str>,

@@ -8,9 +8,11 @@ use super::{Endpoint, NatKind, Tuple};
 
 /// One `nat` line: a flow's NAT, when its first packet leaves translated, and again when its first answer does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Transition {
     /// Wall-clock time, RFC 3339 with nanoseconds, UTC.
     #[serde(serialize_with = "super::drop::nanoseconds")]
+    #[cfg_attr(test, schemars(with = "String", extend("format" = "date-time")))]
     pub time: jiff::Timestamp,
     /// As in `drop` lines.
     pub flow: String,

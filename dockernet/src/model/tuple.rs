@@ -17,6 +17,7 @@ const AF_INET6: u16 = 10;
 
 /// One direction of a conntrack entry. Ports are ids for ICMP echo.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Tuple {
     /// Source address.
     pub src: IpAddr,

@@ -28,31 +28,57 @@ pub(super) struct Lines {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Line<'a> {
+    /// First line of tracing: what runs and what it can see.
     Ready(&'a Ready),
+    /// Second line of `monitor`: where metrics are served.
     Listening {
+        /// `127.0.0.1:9758`; null with `--listen off`.
         address: Option<String>,
     },
+    /// A diagnosis of `monitor` begins or has ended.
     Diagnosis {
+        /// Wall-clock time, RFC 3339, UTC.
         time: String,
+        /// `began` or `ended`.
         state: &'static str,
+        /// Why packets die, as its first packet showed it.
         cause: &'a Cause,
+        /// Whose packets.
         container: Option<&'a ContainerRef>,
+        /// The label `container` of the metrics.
         label: &'a str,
+        /// Kernel reason of the first packet, without its prefix.
         reason: Option<&'a str>,
+        /// Function that freed the first packet.
         location: Option<&'a str>,
+        /// The published port that the first packet came through: `0.0.0.0:10001->80/tcp`.
         published: Option<&'a str>,
+        /// At the end: packets (of a failure that drops nothing: events).
         packets: Option<u64>,
+        /// At the end: seconds from the first to the last packet.
         seconds: Option<f64>,
+        /// Lines about the same that were left out before this one.
         suppressed: u32,
+        /// As in the journal: fixed for each cause.
         message_id: String,
     },
+    /// Something about the service itself (`monitor`).
     Note {
+        /// Wall-clock time, RFC 3339, UTC.
         time: String,
+        /// In words.
         text: &'a str,
     },
+    /// What became of every dropped packet: every 30 s, and as the last line.
     Ledger(&'a Ledger),
+}
+
+#[cfg(test)]
+pub(crate) fn schemas(generator: &mut schemars::SchemaGenerator) -> Vec<schemars::Schema> {
+    vec![<Line<'_> as schemars::JsonSchema>::json_schema(generator)]
 }
 
 impl Lines {

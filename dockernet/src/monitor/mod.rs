@@ -33,6 +33,8 @@ use tokio::{
 pub use config::Config;
 pub use docs::markdown;
 pub use journal::message_id;
+#[cfg(test)]
+pub(crate) use lines::schemas;
 
 use self::{
     handover::Taken, journal::Journal, lines::Lines, notify::Notify, shared::Shared, sink::Sink,

@@ -13,17 +13,39 @@ use crate::model::{
 
 /// One line: `type` first, then the keys of the model's type in their order.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Line<'a> {
+    /// First line of tracing: what runs and what it can see.
     Ready(&'a Ready),
+    /// One dropped packet, or many alike.
     Drop(&'a Drop),
+    /// One NAT transition (`--nat`).
     Nat(&'a Transition),
+    /// One packet's way through the host (`path`).
     Journey(&'a Journey),
+    /// A packet that asks for an answer got none in time (`path`).
     Silence(&'a Silence),
+    /// How a probe ended for the one who sent it (`path --probe`).
     Probe(&'a ProbeEnd),
+    /// What a flow came to (`path`, at the end).
     Path(&'a FlowSum),
+    /// A failure that leaves no dropped packet.
     Finding(&'a Drop),
+    /// What became of every dropped packet: every 30 s, and as the last line.
     Ledger(&'a Ledger),
+}
+
+/// One object as a line of its own.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<String> {
+    let mut line = serde_json::to_string(value).context("writing JSON")?;
+    line.push('\n');
+    Ok(line)
+}
+
+#[cfg(test)]
+pub(crate) fn schemas(generator: &mut schemars::SchemaGenerator) -> Vec<schemars::Schema> {
+    vec![<Line<'_> as schemars::JsonSchema>::json_schema(generator)]
 }
 
 /// Writes JSON Lines.

@@ -35,6 +35,9 @@ pub(crate) use block::{cause_name, fixes, full as block, key as block_key, label
 pub(crate) use clean::{ascii, line as cleaned, without_secrets};
 pub(crate) use endpoint::{destination, source, subject, subject_name};
 pub use json::Json;
+pub(crate) use json::json_line;
+#[cfg(test)]
+pub(crate) use json::schemas;
 pub use pcapng::Pcapng;
 pub(crate) use style::{Line, Role, counted, thousands};
 pub use style::{Look, Width};

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use dockernet_tests::foreign::{self, Foreign};
 use dockernet_tests::{
     Cmd, Engine, HOST_IP, Lab, LabOptions, Netns, Place, Run, Tracer, can_run, engines, group,
-    tool_path, wait_until,
+    schema, tool_path, wait_until,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -315,7 +315,7 @@ fn detach(lab: &mut Lab) -> Result<()> {
     is_seen(lab, &mut running)?;
     running.stop()?;
     kill(lab)?;
-    let value: Value = serde_json::from_str(&run(&["--output", "json"])?)?;
+    let value = schema::line(&run(&["--output", "json"])?)?;
     ensure!(
         value["type"] == "detach"
             && value["removed"]

@@ -25,10 +25,13 @@ use crate::{
     model::{Cause, Container},
 };
 
+#[cfg(test)]
+pub(super) use show::schemas;
 pub(super) use show::{json, text};
 
 /// Which way a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Direction {
     /// From the client.
@@ -39,6 +42,7 @@ pub(super) enum Direction {
 
 /// How a step comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Outcome {
     /// It goes on.
@@ -51,6 +55,7 @@ pub(super) enum Outcome {
 
 /// One step.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Step {
     /// Which way.
     pub direction: Direction,

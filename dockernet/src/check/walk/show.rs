@@ -59,21 +59,41 @@ pub(in crate::check) fn text(walked: &Walked, look: &Look) -> String {
     out + &end.render(look)
 }
 
+/// One step of a walk (`check --from A --to B`).
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename = "step")]
 struct StepLine<'a> {
+    /// Version of this layout.
     schema: u32,
     #[serde(flatten)]
     step: &'a Step,
 }
 
+/// Last line of a walk (`check --from A --to B`).
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename = "summary")]
 struct Summary<'a> {
+    /// Version of this layout.
     schema: u32,
+    /// What was walked: `outside (1.1.1.1) → 198.51.100.10:10001/tcp`.
     connection: &'a str,
+    /// Whether answers come back; null where a step could not be told.
     reaches: Option<bool>,
+    /// What stops it.
     cause: Option<&'a Cause>,
+}
+
+#[cfg(test)]
+pub(in crate::check) fn schemas(
+    generator: &mut schemars::SchemaGenerator,
+) -> Vec<schemars::Schema> {
+    use crate::schema::tagged;
+    vec![
+        tagged::<StepLine<'_>>("step", generator),
+        tagged::<Summary<'_>>("summary", generator),
+    ]
 }
 
 /// A line for each step, then the summary.

@@ -201,7 +201,7 @@ mod tests {
         values.dropped(&drop, "web", 180, 100);
         values.dropped(&drop, "gone", 180, 100);
         values.forget(&HashSet::from(["gone".to_owned()]));
-        drop.noise = Some("multicast");
+        drop.noise = Some("multicast".into());
         values.benign(&drop);
         values.expected(&drop, "db");
         values.began.insert("docker-user-drop".into(), 2);

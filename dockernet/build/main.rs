@@ -4,6 +4,8 @@
 //! has tried it with the linker), else `nightly` with rust-src. So plain cargo and editors need no settings.
 //! With `AYA_BUILD_SKIP=1` (machines without such a toolchain) an empty object is used.
 
+mod strip;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -40,7 +42,11 @@ fn main() -> Result<()> {
         }],
         Toolchain::Custom(&toolchain),
     )
-    .context("the kernel half did not build; if its toolchain is at fault, run: cargo xtask setup")
+    .context(
+        "the kernel half did not build; if its toolchain is at fault, run: cargo xtask setup",
+    )?;
+    let bytes = fs::read(&object).context("reading the kernel half")?;
+    fs::write(&object, strip::stripped(&bytes)?).context("writing the kernel half")
 }
 
 /// The rustup toolchain that builds the kernel half.
