@@ -19,10 +19,10 @@ pub fn line(text: &str) -> Result<Value> {
     Ok(line)
 }
 
-/// Parses all lines of an output as [`line`] does.
+/// Parses all lines of an output as [`line()`] does.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub fn lines(text: &str) -> Result<Vec<Value>> {
     text.lines().map(line).collect()
 }

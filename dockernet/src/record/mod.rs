@@ -1,6 +1,6 @@
 //! `record` and `replay`: what a run would have shown, in a file, and shown again on any machine.
 //!
-//! A recording is the JSON Lines of everything that was seen, with what the contract's lines leave out ([`line`]), in
+//! A recording is the JSON Lines of everything that was seen, with what the contract's lines leave out ([`mod@line`]), in
 //! zstd frames that stand alone ([`frames`]). docs/recordings.md has the format.
 
 pub(crate) mod files;
