@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use dockernet_tests::{
-    Cmd, Engine, HOST_IP, Lab, LabOptions, Place, Run, Tracer, can_run, engines_of_run, is_full,
-    progress, tool_path, traffic::Probe,
+    Cmd, Engine, HOST_IP, Lab, LabOptions, Place, Run, Tracer, can_run, engines_of_run, tool_path,
+    traffic::Probe,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -93,9 +93,6 @@ fn on(engine: &Engine) -> Result<()> {
     let last = drops.last().context("nothing was replayed")?;
     opened(&again, &last["shown"])?;
     opened(&packets, &ended[1]["shown"])?;
-    if is_full() {
-        million(&file)?;
-    }
     Ok(())
 }
 
@@ -268,49 +265,6 @@ fn opened(packets: &Path, shown: &Value) -> Result<()> {
     ensure!(
         named.contains("web") && !named.contains("Malformed"),
         "{named}"
-    );
-    Ok(())
-}
-
-/// A million drops: in seconds, and in memory that does not grow with them.
-fn million(file: &Path) -> Result<()> {
-    let many = file.with_extension("million");
-    // The recording's frames stand alone: a real drop's, again and again, between its beginning and its end.
-    let script = r#"
-        zstdcat < "$1" > "$2.lines"
-        drop=$(grep -m1 '"type":"drop".*"scope":"containers"' "$2.lines")
-        {
-            grep -m1 '"type":"recording"' "$2.lines"
-            grep -m1 '"type":"ready"' "$2.lines"
-            yes "$drop" | head -n 1000000
-            grep '"final":true' "$2.lines" | tail -n 1
-        } | split -l 2000 --filter='zstd -q -c' > "$2"
-    "#;
-    Cmd::new("bash")
-        .args(["-c", script, "bash"])
-        .arg(file)
-        .arg(&many)
-        .limit(Duration::from_secs(240))
-        .run()?;
-    let measure = r#"import resource, subprocess, sys, time
-began = time.time()
-count = subprocess.run([sys.argv[1], "replay", sys.argv[2], "--drops", "--output", "json"], stdout=open(sys.argv[2] + ".out", "w"), stderr=subprocess.DEVNULL)
-print(time.time() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"#;
-    let said = Cmd::new("python3")
-        .args(["-c", measure])
-        .arg(tool_path()?)
-        .arg(&many)
-        .limit(Duration::from_secs(300))
-        .run()?;
-    let (seconds, kilobytes) = said.trim().split_once(' ').context("two numbers")?;
-    progress(&format!(
-        "a million drops: {seconds} s, {kilobytes} KiB resident"
-    ));
-    ensure!(kilobytes.parse::<u64>()? < 64 * 1024, "{said}");
-    let shown = Cmd::shell(format!("tail -n 1 '{}.out' | jq .shown", many.display())).run()?;
-    ensure!(
-        shown.trim() == "1000000",
-        "{shown} of a million drops are shown"
     );
     Ok(())
 }
