@@ -9,7 +9,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches as _, Parser, Subcomm
 use clap_complete::Shell;
 use ipnet::IpNet;
 
-use super::{Ignore, Pattern, Protocol, Target, duration};
+use super::{Ignore, Pattern, Protocol, Target, duration, shown};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -515,121 +515,7 @@ pub fn command() -> clap::Command {
         .collect();
     jobs.iter().fold(command, |command, name| {
         command.mut_subcommand(name, |job| {
-            let shown: &[&str] = match job.get_name() {
-                "doctor" => &["docker_host", "netns", "output", "color", "verbose"],
-                "map" => &[
-                    "container",
-                    "network",
-                    "project",
-                    "interface",
-                    "addr",
-                    "docker_host",
-                    "netns",
-                    "output",
-                    "color",
-                    "verbose",
-                ],
-                "path" => &[
-                    "drops",
-                    "nat",
-                    "scope",
-                    "docker_host",
-                    "netns",
-                    "duration",
-                    "count",
-                    "output",
-                    "color",
-                    "verbose",
-                ],
-                "check" => &[
-                    "container",
-                    "network",
-                    "project",
-                    "docker_host",
-                    "netns",
-                    "output",
-                    "color",
-                    "verbose",
-                ],
-                "monitor" => &[
-                    "nat",
-                    "filter",
-                    "ignore",
-                    "scope",
-                    "docker_host",
-                    "netns",
-                    "output",
-                    "verbose",
-                ],
-                "record" => &[
-                    "drops",
-                    "nat",
-                    "container",
-                    "network",
-                    "project",
-                    "interface",
-                    "addr",
-                    "port",
-                    "proto",
-                    "reason",
-                    "cause",
-                    "filter",
-                    "docker_host",
-                    "netns",
-                    "trace_rules",
-                    "duration",
-                    "count",
-                    "output",
-                    "color",
-                    "verbose",
-                ],
-                "replay" => &[
-                    "drops",
-                    "nat",
-                    "container",
-                    "network",
-                    "project",
-                    "interface",
-                    "addr",
-                    "port",
-                    "proto",
-                    "reason",
-                    "cause",
-                    "ignore",
-                    "all",
-                    "scope",
-                    "duration",
-                    "count",
-                    "expect_no_drops",
-                    "output",
-                    "oneline",
-                    "color",
-                    "verbose",
-                ],
-                "top" => &[
-                    "container",
-                    "network",
-                    "project",
-                    "interface",
-                    "addr",
-                    "port",
-                    "proto",
-                    "reason",
-                    "cause",
-                    "filter",
-                    "ignore",
-                    "all",
-                    "scope",
-                    "docker_host",
-                    "netns",
-                    "trace_rules",
-                    "duration",
-                    "color",
-                ],
-                "detach" => &["netns", "output"],
-                "explain" => &["output", "color"],
-                _ => &[],
-            };
+            let shown = shown::beside(job.get_name());
             job.args(globals.iter().map(|argument| {
                 let hide = !shown.contains(&argument.get_id().as_str());
                 argument.clone().hide(hide)

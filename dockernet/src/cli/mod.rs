@@ -10,6 +10,7 @@ pub mod man;
 pub mod options;
 pub mod pattern;
 pub mod protocol;
+mod shown;
 pub mod suggest;
 pub mod target;
 

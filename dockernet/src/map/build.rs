@@ -245,13 +245,11 @@ fn device(link: &Link) -> Device {
     Device {
         name: link.name.clone(),
         ifindex: link.ifindex,
-        kind: match &link.kind {
-            LinkKind::Veth => "veth".to_owned(),
-            LinkKind::Bridge => "bridge".to_owned(),
-            LinkKind::Loopback => "loopback".to_owned(),
-            LinkKind::Other(kind) if kind.is_empty() => "device".to_owned(),
-            LinkKind::Other(kind) => kind.clone(),
-        },
+        kind: match link.kind.name() {
+            "" => "device",
+            name => name,
+        }
+        .to_owned(),
         mac: link.mac.clone(),
         mtu: link.mtu,
         up: link.up,
@@ -267,11 +265,7 @@ fn member(container: &Container) -> Member {
         image: container.image.clone(),
         project: container.project.clone(),
         service: container.service.clone(),
-        state: match container.state {
-            State::Running => "running",
-            State::Paused => "paused",
-            State::Stopped => "stopped",
-        },
+        state: container.state.name(),
         mode: match &container.mode {
             NetworkMode::Networks => "networks",
             NetworkMode::Host => "host",

@@ -21,6 +21,17 @@ pub enum State {
     Stopped,
 }
 
+impl State {
+    /// As every output writes it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// How a container got its network.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NetworkMode {
@@ -159,6 +170,18 @@ pub enum LinkKind {
     Loopback,
     /// macvlan, ipvlan, vxlan, tun …: as rtnetlink names it; empty for a physical device.
     Other(String),
+}
+
+impl LinkKind {
+    /// As every output writes it; empty for a physical device.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Veth => "veth",
+            Self::Bridge => "bridge",
+            Self::Loopback => "loopback",
+            Self::Other(name) => name,
+        }
+    }
 }
 
 /// A network interface.

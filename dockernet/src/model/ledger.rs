@@ -70,6 +70,33 @@ pub struct Ledger {
     pub nat: Option<NatLedger>,
 }
 
+impl Ledger {
+    /// The column of packets of this fate.
+    pub(crate) fn column(&mut self, fate: Fate) -> &mut u64 {
+        match fate {
+            Fate::Shown => &mut self.shown,
+            Fate::Filtered => &mut self.filtered,
+            Fate::OutOfScope => &mut self.out_of_scope,
+            Fate::Benign => &mut self.benign,
+            Fate::Expected => &mut self.expected,
+        }
+    }
+
+    /// The sum of the columns, which `observed` has to be.
+    pub(crate) fn accounted(&self) -> u64 {
+        [
+            self.shown,
+            self.filtered,
+            self.out_of_scope,
+            self.benign,
+            self.expected,
+            self.lost,
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+    }
+}
+
 /// Reports of NAT: one per flow and direction. `seen` = `shown` + `hidden` + `lost`, always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

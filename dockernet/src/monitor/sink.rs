@@ -16,7 +16,7 @@ use super::{
     textfile,
 };
 use crate::{
-    model::{Drop, Fate, FlowSum, Ledger, NatKind, PathEvent, Ready, Transition},
+    model::{Drop, Fate, Ledger, NatKind, Ready, Transition},
     report::{Counted, Report, Stream, subject},
 };
 
@@ -162,14 +162,6 @@ impl Report for Sink {
             let mut state = self.shared.state();
             *state.values.nat.entry(kind.into()).or_default() += 1;
         }
-        Ok(Stream::Open)
-    }
-
-    fn path(&mut self, _event: &PathEvent) -> Result<Stream> {
-        Ok(Stream::Open)
-    }
-
-    fn flows(&mut self, _sums: &[FlowSum]) -> Result<Stream> {
         Ok(Stream::Open)
     }
 

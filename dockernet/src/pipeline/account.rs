@@ -140,19 +140,10 @@ impl Books {
     }
 
     fn enter(&mut self, fate: Fate, drop: &Drop, count: u64) {
-        let column = match fate {
-            Fate::Shown => {
-                if drop.noise.is_none() {
-                    self.found += count;
-                }
-                &mut self.ledger.shown
-            }
-            Fate::Filtered => &mut self.ledger.filtered,
-            Fate::OutOfScope => &mut self.ledger.out_of_scope,
-            Fate::Benign => &mut self.ledger.benign,
-            Fate::Expected => &mut self.ledger.expected,
-        };
-        *column += count;
+        if fate == Fate::Shown && drop.noise.is_none() {
+            self.found += count;
+        }
+        *self.ledger.column(fate) += count;
     }
 
     /// Takes a shown drop back: `--count` was reached before its line was written.

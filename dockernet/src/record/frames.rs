@@ -29,6 +29,20 @@ pub struct Gap {
     pub is_cut: bool,
 }
 
+impl Gap {
+    /// What is missing of the file `name`.
+    pub(super) fn told(self, name: &str) -> String {
+        let Self { at, bytes, is_cut } = self;
+        if is_cut {
+            format!(
+                "{name} is cut off: its last {bytes} bytes, from position {at} on, are the beginning of a frame and were left out"
+            )
+        } else {
+            format!("{name} is damaged: {bytes} bytes from position {at} on were left out")
+        }
+    }
+}
+
 /// Reads frames.
 pub struct Frames<R> {
     input: R,

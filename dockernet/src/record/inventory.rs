@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     inventory::Inventory,
-    model::{Link, LinkKind, Owner, State},
+    model::{Link, Owner, State},
 };
 
 /// An `inventory` line: all that is known, again whenever it changes.
@@ -135,12 +135,11 @@ impl Known {
                     image: found.image.clone(),
                     project: found.project.clone(),
                     service: found.service.clone(),
-                    state: match (found.ended, found.state) {
-                        (Some(_), _) | (None, State::Stopped) => "stopped",
-                        (None, State::Paused) => "paused",
-                        (None, State::Running) => "running",
-                    }
-                    .to_owned(),
+                    state: found
+                        .ended
+                        .map_or(found.state, |_| State::Stopped)
+                        .name()
+                        .to_owned(),
                     pid: found.pid,
                     netns: found
                         .netns
@@ -199,12 +198,7 @@ fn device(link: &Link) -> Device {
     Device {
         ifindex: link.ifindex,
         name: link.name.clone(),
-        kind: match &link.kind {
-            LinkKind::Veth => "veth".to_owned(),
-            LinkKind::Bridge => "bridge".to_owned(),
-            LinkKind::Loopback => "loopback".to_owned(),
-            LinkKind::Other(name) => name.clone(),
-        },
+        kind: link.kind.name().to_owned(),
         master: link.master,
         mac: link.mac.clone(),
         mtu: link.mtu,

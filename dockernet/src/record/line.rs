@@ -1,6 +1,6 @@
 //! The lines of a recording, both ways. What they mean is in docs/recordings.md.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -46,11 +46,11 @@ impl Header {
 /// What a line has beside the keys of the JSON contract, as `recorded`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-struct Beside {
+struct Beside<'a> {
     /// The narrowest `--scope` that it is inside.
     scope: Reach,
     /// The packet's first bytes.
-    packet: Option<Capture>,
+    packet: Option<Cow<'a, Capture>>,
     /// A flow that was only found in the table.
     listed: bool,
 }
@@ -60,7 +60,7 @@ struct Beside {
 pub(super) struct With<'a, T> {
     #[serde(flatten)]
     line: &'a T,
-    recorded: Beside,
+    recorded: Beside<'a>,
 }
 
 /// A line to write.
@@ -83,7 +83,7 @@ pub(super) fn with_drop(line: &Drop) -> With<'_, Drop> {
         line,
         recorded: Beside {
             scope: line.reach,
-            packet: line.capture.as_deref().cloned(),
+            packet: line.capture.as_deref().map(Cow::Borrowed),
             listed: false,
         },
     }
@@ -127,9 +127,9 @@ pub enum Line {
 #[derive(Deserialize)]
 struct First<'a> {
     #[serde(borrow, rename = "type")]
-    kind: std::borrow::Cow<'a, str>,
+    kind: Cow<'a, str>,
     #[serde(default)]
-    recorded: Option<Beside>,
+    recorded: Option<Beside<'static>>,
 }
 
 #[derive(Deserialize)]
@@ -144,18 +144,19 @@ struct Tick {
 pub fn read(text: &[u8], unknown: &mut u64) -> serde_json::Result<Line> {
     let First { kind, recorded } = serde_json::from_slice(text)?;
     let beside = recorded.unwrap_or_default();
-    let dropped = |unknown: &mut u64| -> serde_json::Result<Box<Drop>> {
-        let mut drop: Drop = rest(text, unknown)?;
-        drop.reach = beside.scope;
-        drop.capture = beside.packet.clone().map(Box::new);
-        Ok(Box::new(drop))
-    };
     Ok(match kind.as_ref() {
         "recording" => Line::Header(rest(text, unknown)?),
         "ready" => Line::Ready(rest(text, unknown)?),
         "inventory" => Line::Inventory(rest(text, unknown)?),
-        "drop" => Line::Drop(dropped(unknown)?),
-        "finding" => Line::Finding(dropped(unknown)?),
+        kind @ ("drop" | "finding") => {
+            let mut drop: Box<Drop> = Box::new(rest(text, unknown)?);
+            drop.reach = beside.scope;
+            drop.capture = beside.packet.map(|packet| Box::new(packet.into_owned()));
+            match kind {
+                "drop" => Line::Drop(drop),
+                _ => Line::Finding(drop),
+            }
+        }
         "nat" => {
             let mut transition: Transition = rest(text, unknown)?;
             transition.listed = beside.listed;

@@ -10,6 +10,7 @@ pub mod line;
 mod parts;
 mod pcap;
 mod replay;
+mod sums;
 mod write;
 
 #[cfg(test)]
@@ -22,7 +23,6 @@ pub use write::Recorder;
 use crate::{
     cause::catalogue::CATALOGUE,
     cli::options::{Options, Scope},
-    model::Ledger,
     report::Report,
 };
 
@@ -55,20 +55,6 @@ pub fn catalogue_hash() -> String {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
     format!("{hash:016x}")
-}
-
-/// The columns of a ledger, which are `observed`.
-fn sum(ledger: &Ledger) -> u64 {
-    [
-        ledger.shown,
-        ledger.filtered,
-        ledger.out_of_scope,
-        ledger.benign,
-        ledger.expected,
-        ledger.lost,
-    ]
-    .into_iter()
-    .fold(0, u64::saturating_add)
 }
 
 /// Says what was written.

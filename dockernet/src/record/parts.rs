@@ -44,7 +44,7 @@ impl Parts {
                 }
             }),
         };
-        part.observed = super::sum(&part);
+        part.observed = part.accounted();
         part
     }
 

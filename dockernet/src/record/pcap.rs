@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::files::Files;
 use crate::{
     cli::options::RecordArgs,
-    model::{Drop, FlowSum, Ledger, PathEvent, Ready, Transition},
+    model::{Drop, Ledger, Ready},
     report::{Pcapng, Report, Stream},
 };
 
@@ -55,18 +55,6 @@ impl Report for PcapngRecorder {
 
     fn dropped(&mut self, drop: &Drop) -> Result<Stream> {
         self.pcapng.dropped(drop)
-    }
-
-    fn transition(&mut self, transition: &Transition) -> Result<Stream> {
-        self.pcapng.transition(transition)
-    }
-
-    fn path(&mut self, event: &PathEvent) -> Result<Stream> {
-        self.pcapng.path(event)
-    }
-
-    fn flows(&mut self, sums: &[FlowSum]) -> Result<Stream> {
-        self.pcapng.flows(sums)
     }
 
     fn finding(&mut self, finding: &Drop) -> Result<Stream> {

@@ -15,12 +15,12 @@ use super::{
     catalogue_hash,
     frames::{Frames, Gap},
     line::{self, FORMAT, Header, Line},
-    sum,
+    sums::Sums,
 };
 use crate::{
     cause::catalogue,
     cli::{Exit, Filter, Job, Usage, options::Options},
-    model::{Drop, Fate, Ledger, NatLedger, Ready, Transition},
+    model::{Drop, Fate, Ledger, Ready, Transition},
     pipeline::{Signals, asked_for, block_signals, includes, wanted},
     report::{self, Report, Stream},
 };
@@ -124,14 +124,9 @@ struct Replay<'a> {
     header: Option<Header>,
     /// The file that is read.
     name: String,
-    /// What the recorder itself filtered and lost: in the files before, and in this one so far.
-    before: Ledger,
-    current: Ledger,
+    sums: Sums,
     /// Its ledger is the last.
     is_ended: bool,
-    /// What became of what was read.
-    mine: Ledger,
-    nat: NatLedger,
     /// Packets of this file's drop lines.
     in_file: u64,
     found: u64,
@@ -163,11 +158,8 @@ impl<'a> Replay<'a> {
             networks: BTreeSet::new(),
             header: None,
             name: String::new(),
-            before: Ledger::default(),
-            current: Ledger::default(),
+            sums: Sums::default(),
             is_ended: false,
-            mine: Ledger::default(),
-            nat: NatLedger::default(),
             in_file: 0,
             found: 0,
             lines_left: options.count.map(std::num::NonZeroU64::get),
@@ -206,8 +198,8 @@ impl<'a> Replay<'a> {
                 self.name
             );
         }
-        let mut problems: Vec<String> = gaps.iter().map(|gap| told(&self.name, *gap)).collect();
-        let expected = self.current.shown;
+        let mut problems: Vec<String> = gaps.iter().map(|gap| gap.told(&self.name)).collect();
+        let expected = self.sums.current.shown;
         if self.is_ended && expected > self.in_file {
             problems.push(format!(
                 "{}: {} of {expected} drops are missing",
@@ -225,8 +217,7 @@ impl<'a> Replay<'a> {
         for problem in problems {
             self.report()?.warning(&problem);
         }
-        add(&mut self.before, &self.current);
-        self.current = Ledger::default();
+        self.sums.next_file();
         Ok(())
     }
 
@@ -326,7 +317,7 @@ impl<'a> Replay<'a> {
             }
             Line::Ledger(ledger) => {
                 self.is_ended = ledger.is_final;
-                self.current = ledger;
+                self.sums.current = ledger;
                 if !self.is_ended {
                     let ledger = self.ledger();
                     let stream = self.report()?.ledger(&ledger)?;
@@ -413,21 +404,13 @@ impl<'a> Replay<'a> {
         self.remember(&drop);
         let count = drop.count;
         let is_refused = fate == Fate::Shown && self.is_over();
-        let column = match fate {
-            Fate::Filtered => &mut self.mine.filtered,
-            Fate::Shown if is_refused => &mut self.mine.filtered,
-            Fate::Shown => {
-                if drop.noise.is_none() {
-                    self.found = self.found.saturating_add(count);
-                }
-                &mut self.mine.shown
-            }
-            Fate::OutOfScope => &mut self.mine.out_of_scope,
-            Fate::Benign => &mut self.mine.benign,
-            Fate::Expected => &mut self.mine.expected,
-        };
+        let fate = if is_refused { Fate::Filtered } else { fate };
+        let column = self.sums.mine.column(fate);
         *column = column.saturating_add(count);
-        if fate == Fate::Shown && !is_refused {
+        if fate == Fate::Shown {
+            if drop.noise.is_none() {
+                self.found = self.found.saturating_add(count);
+            }
             let stream = self.report()?.dropped(&drop)?;
             self.shown(stream);
         }
@@ -471,10 +454,10 @@ impl<'a> Replay<'a> {
         let bridges = &self.bridges;
         let bridge_of = |name: &str| bridges.get(name).cloned();
         if self.is_over() || !wanted(transition, self.options, &bridge_of) {
-            self.nat.hidden += 1;
+            self.sums.nat.hidden += 1;
             return Ok(());
         }
-        self.nat.shown += 1;
+        self.sums.nat.shown += 1;
         let stream = self.report()?.transition(transition)?;
         self.shown(stream);
         Ok(())
@@ -499,39 +482,8 @@ impl<'a> Replay<'a> {
         self.closed |= stream == Stream::Closed;
     }
 
-    /// What the recorder did not keep, and what became of the rest.
     fn ledger(&self) -> Ledger {
-        let mut ledger = self.before.clone();
-        add(&mut ledger, &self.current);
-        let recorded = ledger.nat;
-        if self.options.drops {
-            ledger.shown = self.mine.shown;
-            ledger.filtered = ledger.filtered.saturating_add(self.mine.filtered);
-            ledger.out_of_scope = ledger.out_of_scope.saturating_add(self.mine.out_of_scope);
-            ledger.benign = ledger.benign.saturating_add(self.mine.benign);
-            ledger.expected = ledger.expected.saturating_add(self.mine.expected);
-        } else {
-            ledger = Ledger {
-                seconds: ledger.seconds,
-                ..Ledger::default()
-            };
-        }
-        ledger.observed = sum(&ledger);
-        ledger.nat = recorded.filter(|_| self.options.nat).map(|recorded| {
-            let hidden = recorded.hidden.saturating_add(self.nat.hidden);
-            NatLedger {
-                seen: self
-                    .nat
-                    .shown
-                    .saturating_add(hidden)
-                    .saturating_add(recorded.lost),
-                shown: self.nat.shown,
-                hidden,
-                lost: recorded.lost,
-            }
-        });
-        ledger.is_final = false;
-        ledger
+        self.sums.ledger(self.options.drops, self.options.nat)
     }
 
     fn finish(mut self, interrupted: bool) -> Result<Exit> {
@@ -595,36 +547,5 @@ impl<'a> Replay<'a> {
             }
         }
         warnings
-    }
-}
-
-fn told(name: &str, gap: Gap) -> String {
-    let Gap { at, bytes, is_cut } = gap;
-    if is_cut {
-        format!(
-            "{name} is cut off: its last {bytes} bytes, from position {at} on, are the beginning of a frame and were left out"
-        )
-    } else {
-        format!("{name} is damaged: {bytes} bytes from position {at} on were left out")
-    }
-}
-
-/// Adds the columns of another file's ledger.
-fn add(to: &mut Ledger, other: &Ledger) {
-    let add = |to: &mut u64, other: u64| *to = to.saturating_add(other);
-    to.seconds += other.seconds;
-    add(&mut to.shown, other.shown);
-    add(&mut to.filtered, other.filtered);
-    add(&mut to.out_of_scope, other.out_of_scope);
-    add(&mut to.benign, other.benign);
-    add(&mut to.expected, other.expected);
-    add(&mut to.lost, other.lost);
-    if let Some(missed) = other.missed {
-        add(to.missed.get_or_insert(0), missed);
-    }
-    if let Some(nat) = other.nat {
-        let sum = to.nat.get_or_insert_default();
-        add(&mut sum.hidden, nat.hidden);
-        add(&mut sum.lost, nat.lost);
     }
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     cli::options::{Options, RecordArgs},
     inventory::Inventory,
-    model::{Drop, FlowSum, Ledger, PathEvent, Ready, Transition},
+    model::{Drop, Ledger, Ready, Transition},
     report::{Counted, Report, Stream, without_secrets},
 };
 
@@ -184,14 +184,6 @@ impl Report for Recorder {
         self.is_fresh = true;
         self.parts.transitions += 1;
         self.line(&Written::Nat(with_transition(transition)))?;
-        Ok(Stream::Open)
-    }
-
-    fn path(&mut self, _event: &PathEvent) -> Result<Stream> {
-        Ok(Stream::Open)
-    }
-
-    fn flows(&mut self, _sums: &[FlowSum]) -> Result<Stream> {
         Ok(Stream::Open)
     }
 

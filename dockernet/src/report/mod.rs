@@ -95,23 +95,29 @@ pub trait Report {
     /// Writing failed.
     fn dropped(&mut self, drop: &Drop) -> Result<Stream>;
 
-    /// A NAT transition that is to be shown.
+    /// A NAT transition that is to be shown. Reports without that view have nothing to do, here as in the next two.
     ///
     /// # Errors
     /// Writing failed.
-    fn transition(&mut self, transition: &Transition) -> Result<Stream>;
+    fn transition(&mut self, _transition: &Transition) -> Result<Stream> {
+        Ok(Stream::Open)
+    }
 
     /// What was seen of a followed flow.
     ///
     /// # Errors
     /// Writing failed.
-    fn path(&mut self, event: &PathEvent) -> Result<Stream>;
+    fn path(&mut self, _event: &PathEvent) -> Result<Stream> {
+        Ok(Stream::Open)
+    }
 
     /// What the followed flows came to; before [`Report::finish`].
     ///
     /// # Errors
     /// Writing failed.
-    fn flows(&mut self, sums: &[FlowSum]) -> Result<Stream>;
+    fn flows(&mut self, _sums: &[FlowSum]) -> Result<Stream> {
+        Ok(Stream::Open)
+    }
 
     /// A failure that leaves no dropped packet (`packet` is none).
     ///

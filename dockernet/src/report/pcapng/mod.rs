@@ -16,9 +16,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use self::blocks::Way;
 use super::{Look, Report, Stream, Width, block, clean, sink::Sink};
-use crate::model::{
-    Drop, EndpointKind, FlowSum, Ledger, LinkType, NetnsOwner, PathEvent, Ready, Transition,
-};
+use crate::model::{Drop, EndpointKind, Ledger, LinkType, NetnsOwner, Ready};
 
 /// Interfaces, and names, of one section; beyond that a new section begins.
 const REMEMBERED: usize = 4096;
@@ -26,7 +24,7 @@ const REMEMBERED: usize = 4096;
 /// Devices are told apart by namespace, name, and what their packets begin with.
 type Interface = (u32, String, String, LinkType);
 
-/// Writes pcapng.
+/// Writes pcapng. NAT transitions have no bytes: the command line refuses `--nat` with it.
 pub struct Pcapng<W> {
     sink: Sink<W>,
     /// Tells the user what packets cannot.
@@ -124,17 +122,18 @@ impl<W: Write> Pcapng<W> {
             }
         })
         .chain(host.map(|address| (address, "host".to_owned())));
-        let new: Vec<(IpAddr, String)> = named
-            .map(|(address, name)| (address, clean::line(&name).into_owned()))
-            .filter(|named| {
-                let (address, name) = named;
-                !address.is_loopback() && !name.is_empty() && self.names.len() < REMEMBERED
-            })
-            .collect();
-        let new: Vec<(IpAddr, String)> = new
-            .into_iter()
-            .filter(|named| self.names.insert(named.clone()))
-            .collect();
+        let mut new = Vec::new();
+        for (address, name) in named {
+            let named = (address, clean::line(&name).into_owned());
+            let is_told = address.is_loopback()
+                || named.1.is_empty()
+                || self.names.len() >= REMEMBERED
+                || self.names.contains(&named);
+            if !is_told {
+                self.names.insert(named.clone());
+                new.push(named);
+            }
+        }
         if !new.is_empty() {
             let _ = self.sink.write(&blocks::names(&new))?;
         }
@@ -191,19 +190,6 @@ impl<W: Write> Report for Pcapng<W> {
             ),
         };
         self.sink.write(&block)
-    }
-
-    fn transition(&mut self, _transition: &Transition) -> Result<Stream> {
-        // They have no bytes; the command line refuses `--nat` with pcapng.
-        Ok(Stream::Open)
-    }
-
-    fn path(&mut self, _event: &PathEvent) -> Result<Stream> {
-        Ok(Stream::Open)
-    }
-
-    fn flows(&mut self, _sums: &[FlowSum]) -> Result<Stream> {
-        Ok(Stream::Open)
     }
 
     fn finding(&mut self, _finding: &Drop) -> Result<Stream> {
