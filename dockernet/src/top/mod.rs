@@ -34,7 +34,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use self::{draw::Setting, paint::Paint, screen::Screen, state::State};
 use crate::{
     cli::options::Options,
-    model::{Drop, FlowSum, Ledger, PathEvent, Ready, Transition},
+    model::{Drop, Ledger, Ready},
     report::{Counted, Line, Look, Report, Role, Stream, Summary, Width, ledger_line, outside},
 };
 
@@ -75,7 +75,7 @@ impl Top {
                 },
                 zone: TimeZone::system(),
                 outside: outside(options.scope),
-                has_filter: options.filter != Default::default(),
+                has_filter: options.filter != Default::default() || options.expression.is_some(),
             },
             look,
             screen: None,
@@ -108,18 +108,6 @@ impl Report for Top {
         if let Some(screen) = &self.screen {
             screen.shared.change().add(drop);
         }
-        Ok(Stream::Open)
-    }
-
-    fn transition(&mut self, _transition: &Transition) -> Result<Stream> {
-        Ok(Stream::Open)
-    }
-
-    fn path(&mut self, _event: &PathEvent) -> Result<Stream> {
-        Ok(Stream::Open)
-    }
-
-    fn flows(&mut self, _sums: &[FlowSum]) -> Result<Stream> {
         Ok(Stream::Open)
     }
 
