@@ -26,6 +26,7 @@ pub const PARSERS: &[(&str, Parser)] = &[
     ("btf", btf),
     ("conntrack", conntrack),
     ("docker", docker),
+    ("ebtables", ebtables),
     ("iptables", iptables),
     ("nft", nft),
     ("packet", packet),
@@ -86,6 +87,11 @@ pub fn btf(bytes: &[u8]) {
 pub fn nft(bytes: &[u8]) {
     let (json, listing) = halves(bytes);
     firewall::hostile::nft(&json, &listing);
+}
+
+/// `ebtables-legacy -L --Lc`.
+pub fn ebtables(bytes: &[u8]) {
+    firewall::hostile::ebtables(&String::from_utf8_lossy(bytes));
 }
 
 /// `iptables-save`; the first byte says of which family and backend.

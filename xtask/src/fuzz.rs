@@ -13,6 +13,7 @@ const TARGETS: &[&str] = &[
     "btf",
     "conntrack",
     "docker",
+    "ebtables",
     "iptables",
     "nft",
     "packet",

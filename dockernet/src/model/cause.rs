@@ -79,7 +79,7 @@ pub struct Cause {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rule {
-    /// `nft`, `iptables-nft` or `iptables-legacy`.
+    /// `nft`, `iptables-nft`, `iptables-legacy` or `ebtables-legacy`.
     pub backend: Cow<'static, str>,
     /// Table, with its family: `ip filter`.
     pub table: String,

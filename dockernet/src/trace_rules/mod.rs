@@ -36,6 +36,8 @@ use crate::{
 
 /// `NFNLGRP_NFTABLES` and `NFNLGRP_NFTRACE` (include/uapi/linux/netfilter/nfnetlink.h).
 const GROUPS: &[u32] = &[7, 9];
+/// They have no tracing of their own that a program could hear.
+const INVISIBLE: [Backend; 2] = [Backend::IptablesLegacy, Backend::EbtablesLegacy];
 /// Longer than any notice.
 const DATAGRAM: usize = 64 << 10;
 /// Flows traced at a time.
@@ -83,9 +85,11 @@ impl RuleTracer {
         }
         let has_legacy = Firewall::read(netns)
             .tables()
-            .any(|(backend, _)| backend == Backend::IptablesLegacy);
+            .any(|(backend, _)| INVISIBLE.contains(&backend));
         if has_legacy {
-            log::warn!("--trace-rules cannot see iptables-legacy rules, and this host has some");
+            log::warn!(
+                "--trace-rules cannot see iptables-legacy's and ebtables-legacy's rules, and this host has some"
+            );
         }
         let events = netns
             .run(|| changes::listen(SockProtocol::NetlinkNetFilter, GROUPS))?
@@ -116,7 +120,10 @@ impl RuleTracer {
         let is_netfilter = evidence.reason() == "NETFILTER_DROP"
             || evidence.reason().is_empty() && evidence.hook.is_some();
         let is_visible = rule.is_none_or(|rule| {
-            rule.how != "traced" && rule.backend != Backend::IptablesLegacy.name()
+            rule.how != "traced"
+                && !INVISIBLE
+                    .iter()
+                    .any(|backend| rule.backend == backend.name())
         });
         if !is_netfilter || !is_visible || evidence.drop.netns.owner != NetnsOwner::Host {
             return;

@@ -11,7 +11,7 @@ use crate::{process, setup};
 const INIT: &str = include_str!("init.sh");
 
 /// Programs of the tests, of Docker, and of a person who looks around. Busybox stands in for all others.
-const PROGRAMS: [&str; 33] = [
+const PROGRAMS: [&str; 34] = [
     "bash",
     "bpftool",
     "capsh",
@@ -20,6 +20,7 @@ const PROGRAMS: [&str; 33] = [
     "dash",
     "depmod",
     "ebtables",
+    "ebtables-legacy",
     "ethtool",
     "ip",
     "ip6tables",

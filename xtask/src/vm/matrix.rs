@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Scenarios of the quick set: one of each way in which a kernel can tell a drop.
-const QUICK: [&str; 8] = [
+const QUICK: [&str; 9] = [
     "interface-forwarding-disabled-uplink",
     "ip-forward-disabled",
     "rp-filter-host",
@@ -25,27 +25,29 @@ const QUICK: [&str; 8] = [
     "docker-user-drop",
     "no-listener-tcp",
     "published-on-loopback",
-    // This machine's own kernel may lack its module.
+    // This machine's own kernel may lack their modules.
     "ipvs-no-backend",
+    "bridge-filter-drop-ebtables-legacy",
 ];
 
 /// Of those, the ones that run on the classic tracepoint too.
 const TRACEPOINT: [&str; 1] = ["docker-user-drop"];
 
 /// The lab's test programs that run in a guest.
-const PROGRAMS: [&str; 4] = ["faults", "hooks", "nat", "refusals"];
+const PROGRAMS: [&str; 5] = ["faults", "hooks", "nat", "refusals", "trace_rules"];
 
 /// A whole guest's time. Emulated on a busy machine, the quick set takes two to four minutes.
 const LIMIT: Duration = Duration::from_secs(1500);
 
 /// Of those, the ones of a brief run.
-const BRIEF: [&str; 3] = [
+const BRIEF: [&str; 4] = [
     "interface-forwarding-disabled-uplink",
     "docker-user-drop",
     "ipvs-no-backend",
+    "bridge-filter-drop-ebtables-legacy",
 ];
 
-/// Runs the quick set, a `brief` part of it, or with a `filter` the faults that it names, on every kernel of `list`.
+/// Runs the quick set, a `brief` part of it, or with a `filter` the tests and faults that it names, on every kernel of `list`.
 pub(crate) fn verb(list: &[String], brief: bool, filter: &[OsString]) -> Result<()> {
     super::ensure_tracer()?;
     let engines = setup::lab(false)?;
@@ -118,12 +120,18 @@ fn script(engines: &[Engine], brief: bool, filter: &[OsString]) -> String {
     if filter.is_empty() {
         return quick(engines);
     }
-    let words: Vec<String> = filter
+    let words = filter.iter().map(|word| word.to_string_lossy());
+    let (tests, names): (Vec<_>, Vec<_>) = words.partition(|word| PROGRAMS.contains(&&**word));
+    let mut all: Vec<String> = tests
         .iter()
-        .map(|word| guest::quoted(&word.to_string_lossy()))
+        .map(|test| step(test, &format!("{}/{test}", programs::FOLDER)))
         .collect();
-    let command = format!("{}/faults {}", programs::FOLDER, words.join(" "));
-    steps(&[step("faults", &command)])
+    if !names.is_empty() {
+        let names: Vec<String> = names.iter().map(|name| guest::quoted(name)).collect();
+        let command = format!("{}/faults {}", programs::FOLDER, names.join(" "));
+        all.push(step("faults", &command));
+    }
+    steps(&all)
 }
 
 fn one(series: &str, engines: &[Engine], job: &Job) -> Result<Outcome> {
@@ -176,6 +184,7 @@ fn quick(engines: &[Engine]) -> String {
         step("hooks", &format!("{}/hooks", programs::FOLDER)),
         step("nat", &format!("{}/nat", programs::FOLDER)),
         step("refusals", &format!("{}/refusals", programs::FOLDER)),
+        step("trace_rules", &format!("{}/trace_rules", programs::FOLDER)),
     ])
 }
 

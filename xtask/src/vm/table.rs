@@ -11,17 +11,17 @@ use crate::project;
 const HEAD: &str = "# Kernels
 
 Written by `cargo xtask test --kernels 5.10,6.1,…`, which boots each kernel in an emulated machine and runs the quick set of the
-lab's tests in it (with `--brief` two scenarios of it), with a real Docker engine. Rows of kernels that a run does not name stay as they were.
+lab's tests in it (with `--brief` a few scenarios of it), with a real Docker engine. Rows of kernels that a run does not name stay as they were.
 
-| kernel | drops | reasons | receiving socket | namespace id | missed drops counted | NAT | scenarios | classic tracepoint | hooks | NAT test | refusals |
-|---|---|---|---|---|---|---|---|---|---|---|---|
+| kernel | drops | reasons | receiving socket | namespace id | missed drops counted | NAT | scenarios | classic tracepoint | hooks | NAT test | refusals | rule tracing |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
 const TAIL: &str = "
 - drops: the attach point that the kernel accepted. reasons: how many drop reasons it has (5.17+).
 - receiving socket: `kfree_skb` tells it (6.11+). namespace id: `net_cookie` (to be asked for since 5.14), or the inode number.
 - missed drops: the kernel counts those that interrupt our program (6.1+). NAT: tcx (6.6+), or clsact.
-- scenarios, classic tracepoint (the same, with `DOCKERNET_TIER=tracepoint`), hooks, NAT test, refusals: tests that passed of those that ran.
+- scenarios, classic tracepoint (the same, with `DOCKERNET_TIER=tracepoint`), hooks, NAT test, refusals, rule tracing (`--trace-rules`): tests that passed of those that ran.
 ";
 
 /// Writes the row of an outcome, and keeps the others.
@@ -101,6 +101,7 @@ fn row(outcome: &Outcome) -> String {
         tested(outcome, "hooks"),
         tested(outcome, "nat"),
         tested(outcome, "refusals"),
+        tested(outcome, "trace_rules"),
     ];
     format!("| {} |", cells.join(" | "))
 }

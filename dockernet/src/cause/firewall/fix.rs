@@ -88,6 +88,7 @@ fn program(found: &Attribution) -> &'static str {
     match (found.dropped.backend, found.dropped.family) {
         (Backend::IptablesLegacy, Family::Ip6) => "ip6tables-legacy",
         (Backend::IptablesLegacy, _) => "iptables-legacy",
+        (Backend::EbtablesLegacy, _) => "ebtables-legacy",
         (_, Family::Ip6) => "ip6tables",
         _ => "iptables",
     }
@@ -125,6 +126,10 @@ pub(crate) fn delete(found: &Attribution) -> String {
             dropped.table,
             dropped.chain
         ),
+        // The end of a bridge chain that is called: without a policy of its own the caller goes on.
+        (Some(rule), Backend::EbtablesLegacy) if rule.text.starts_with("-P ") => {
+            format!("{} -P {} RETURN", tables(found), dropped.chain)
+        }
         (Some(rule), _) => match rule.text.strip_prefix("-A ") {
             // By what it says: a number is another rule's as soon as the command is run twice. `iptables-save` quotes for
             // its own parser; what a shell would expand is left to the number.

@@ -50,7 +50,7 @@ pub(super) const ROWS: &[Guide] = &[
     ),
     row(
         "bridge-filter-drop",
-        "nft list tables bridge; ebtables -L",
+        "nft list tables bridge; ebtables -L; ebtables-legacy -L",
         "a drop in a chain of the bridge family's forward hook",
     ),
     row(

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{
-    Backend, Engine, Env, Family, Firewall, FlowPacket, Hook, Ruleset, Site, attribute, iptables,
-    moved, nft, nft_text::Texts, simulate, translate,
+    Backend, Engine, Env, Family, Firewall, FlowPacket, Hook, Ruleset, Site, attribute, ebtables,
+    iptables, moved, nft, nft_text::Texts, simulate, translate,
 };
 
 pub(crate) fn nft(json: &str, listing: &str) {
@@ -26,6 +26,10 @@ pub(crate) fn iptables(kind: u8, text: &str) {
         Backend::IptablesLegacy
     };
     ask(iptables::parse(text, backend, family));
+}
+
+pub(crate) fn ebtables(text: &str) {
+    ask(ebtables::parse(text));
 }
 
 fn ask(ruleset: Ruleset) {
@@ -64,9 +68,11 @@ pub(crate) fn every_question(firewall: &Firewall, host: &dyn Env) {
             for bridge in [false, true] {
                 let mut site = Site::new(hook);
                 site.bridge = bridge;
-                site.engine = Some(Engine::Nft);
-                let found = attribute(None, firewall, &packet, &site, host);
-                let _ = found.map(|found| (found.place(), crate::model::Rule::from(&found)));
+                for engine in [Engine::Nft, Engine::Legacy] {
+                    site.engine = Some(engine);
+                    let found = attribute(None, firewall, &packet, &site, host);
+                    let _ = found.map(|found| (found.place(), crate::model::Rule::from(&found)));
+                }
             }
         }
     }

@@ -287,7 +287,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn test(field: Field, negated: bool, elements: Vec<Elements>) -> Match {
+pub(super) fn test(field: Field, negated: bool, elements: Vec<Elements>) -> Match {
     Match::Test {
         keys: vec![field.into()],
         negated,
@@ -295,7 +295,7 @@ fn test(field: Field, negated: bool, elements: Vec<Elements>) -> Match {
     }
 }
 
-fn test_masked(field: Field, mask: u64, value: u64, negated: bool) -> Match {
+pub(super) fn test_masked(field: Field, mask: u64, value: u64, negated: bool) -> Match {
     Match::Test {
         keys: vec![Key { field, mask }],
         negated,
@@ -308,7 +308,7 @@ fn present(field: Field, negated: bool) -> Match {
     test(field, !negated, vec![vec![Item::Name(String::new())]])
 }
 
-fn prefix(text: &str) -> Option<Item> {
+pub(super) fn prefix(text: &str) -> Option<Item> {
     if let Ok(net) = text.parse::<ipnet::IpNet>() {
         return Some(Item::prefix(net));
     }
@@ -327,7 +327,7 @@ fn range(text: &str) -> Option<Item> {
 }
 
 /// `80`, `1024:65535`, `80,443,8000:8100`.
-fn ranges(text: &str) -> Option<Vec<Elements>> {
+pub(super) fn ranges(text: &str) -> Option<Vec<Elements>> {
     text.split(',')
         .map(|part| {
             let (low, high) = part.split_once(':').unwrap_or((part, part));
@@ -421,7 +421,7 @@ fn kinds_v6(field: Field, bits: u64, negated: bool) -> Match {
 }
 
 /// `8`, `3/4`, `any`, and the names that old programs write.
-fn icmp(text: &str, family: Family, negated: bool) -> Option<Match> {
+pub(super) fn icmp(text: &str, family: Family, negated: bool) -> Option<Match> {
     if text == "any" || text == "255" {
         return Some(test(Field::IcmpType, negated, vec![vec![Item::Any]]));
     }

@@ -4,6 +4,9 @@
 //! through it with three answers (yes, no, cannot be told); [`attribute()`] names the rule behind a known drop.
 
 mod attribute;
+mod ebtables;
+mod ebtables_match;
+mod ebtables_target;
 mod eval;
 mod from_model;
 pub(crate) mod hostile;

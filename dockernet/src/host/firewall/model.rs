@@ -13,6 +13,8 @@ pub enum Backend {
     IptablesNft,
     /// The legacy xtables in the kernel (`ip_tables`, `ip6_tables`).
     IptablesLegacy,
+    /// The legacy bridge tables in the kernel (`ebtables`).
+    EbtablesLegacy,
 }
 
 impl Backend {
@@ -23,6 +25,7 @@ impl Backend {
             Self::Nft => "nft",
             Self::IptablesNft => "iptables-nft",
             Self::IptablesLegacy => "iptables-legacy",
+            Self::EbtablesLegacy => "ebtables-legacy",
         }
     }
 
@@ -31,7 +34,7 @@ impl Backend {
     pub fn engine(self) -> Engine {
         match self {
             Self::Nft | Self::IptablesNft => Engine::Nft,
-            Self::IptablesLegacy => Engine::Legacy,
+            Self::IptablesLegacy | Self::EbtablesLegacy => Engine::Legacy,
         }
     }
 }
@@ -41,7 +44,7 @@ impl Backend {
 pub enum Engine {
     /// `nft_do_chain` (net/netfilter/nf_tables_core.c).
     Nft,
-    /// `ipt_do_table`, `ip6t_do_table`.
+    /// `ipt_do_table`, `ip6t_do_table`, `ebt_do_table`.
     Legacy,
 }
 

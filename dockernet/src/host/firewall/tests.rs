@@ -5,6 +5,7 @@
 #![expect(clippy::panic, reason = "tests")]
 
 mod docker;
+mod ebtables;
 mod fuzz;
 mod live;
 mod managers;
