@@ -1,16 +1,10 @@
 //! What a cause's test may ask.
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    net::IpAddr,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, rc::Rc};
 
 use dockernet_common::record::{Settings, UNREAD};
 
-use super::Verdict;
+use super::{FirewallCache, Verdict};
 use crate::{
     evidence::Evidence,
     host::{
@@ -22,86 +16,6 @@ use crate::{
     inventory::Inventory,
     model::{Container, Impact, NetnsKey, NetnsOwner, Packet},
 };
-
-/// Rulesets by namespace, read at most once a second each: a read takes some 20 ms.
-#[derive(Default)]
-pub struct FirewallCache {
-    read: RefCell<HashMap<NetnsKey, Reads>>,
-}
-
-struct Reads {
-    at: Instant,
-    /// When the latest read began, and the one before it.
-    began: (jiff::Timestamp, Option<jiff::Timestamp>),
-    now: Rc<Firewall>,
-    before: Option<Rc<Firewall>>,
-}
-
-impl Reads {
-    /// The earlier read, if the drop lies between both: what a counter did at another time proves nothing about it.
-    fn before(&self, dropped: jiff::Timestamp) -> Option<Rc<Firewall>> {
-        let (now, before) = self.began;
-        (before? <= dropped && dropped <= now)
-            .then(|| self.before.clone())
-            .flatten()
-    }
-}
-
-/// How long a ruleset is taken for what it is.
-const FRESH: Duration = Duration::from_secs(1);
-/// Namespaces whose rules are remembered.
-const NAMESPACES: usize = 64;
-
-impl FirewallCache {
-    /// The ruleset now, and the one read before it if the drop happened between them.
-    fn get(
-        &self,
-        key: NetnsKey,
-        netns: &NetnsHandle,
-        dropped: jiff::Timestamp,
-    ) -> (Option<Rc<Firewall>>, Rc<Firewall>) {
-        let mut all = self.read.borrow_mut();
-        if let Some(reads) = all.get(&key).filter(|reads| reads.at.elapsed() < FRESH) {
-            return (reads.before(dropped), reads.now.clone());
-        }
-        if all.len() >= NAMESPACES {
-            all.retain(|_, reads| reads.at.elapsed() < FRESH);
-        }
-        let earlier = all.remove(&key);
-        let began = (
-            jiff::Timestamp::now(),
-            earlier.as_ref().map(|reads| reads.began.0),
-        );
-        let before = earlier.map(|reads| reads.now);
-        let now = Rc::new(Firewall::read(netns));
-        for note in &now.notes {
-            log::info!("firewall of namespace {}: {note}", netns.inum());
-        }
-        let reads = Reads {
-            at: Instant::now(),
-            began,
-            now: now.clone(),
-            before,
-        };
-        let before = reads.before(dropped);
-        all.insert(key, reads);
-        (before, now)
-    }
-}
-
-#[cfg(test)]
-impl FirewallCache {
-    /// A ruleset that is not read: a made-up namespace has none.
-    pub(super) fn hold(&self, key: NetnsKey, rules: Firewall) {
-        let reads = Reads {
-            at: Instant::now(),
-            began: (jiff::Timestamp::now(), None),
-            now: Rc::new(rules),
-            before: None,
-        };
-        self.read.borrow_mut().insert(key, reads);
-    }
-}
 
 /// One drop, and everything that can be asked about it.
 pub struct Case<'a> {
@@ -273,32 +187,4 @@ impl<'a> Case<'a> {
 /// A setting that was read in the kernel.
 pub(super) fn known(value: i32) -> Option<i32> {
     (value != UNREAD).then_some(value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Counters that moved before a drop, or after the last read, name no rule for it.
-    #[test]
-    fn an_earlier_read_counts_only_for_drops_after_it() {
-        let second = |at| jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(at);
-        let reads = Reads {
-            at: Instant::now(),
-            began: (second(20), Some(second(10))),
-            now: Rc::default(),
-            before: Some(Rc::default()),
-        };
-        let known = |at| reads.before(second(at)).is_some();
-        assert_eq!(
-            [9, 10, 15, 20, 21].map(known),
-            [false, true, true, true, false]
-        );
-        let first = Reads {
-            began: (second(20), None),
-            before: None,
-            ..reads
-        };
-        assert!(first.before(second(15)).is_none());
-    }
 }

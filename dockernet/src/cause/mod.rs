@@ -14,6 +14,7 @@ mod conntrack;
 mod device;
 mod dns;
 mod firewall;
+mod firewalls;
 mod forwarding;
 mod fragments;
 mod gateway;
@@ -42,9 +43,10 @@ mod verdict;
 mod wire;
 
 pub(crate) use bpf::detach;
-pub use case::{Case, FirewallCache};
+pub use case::Case;
 pub use conntrack::{adopt, may_be_adopted};
 pub(crate) use firewall::{Addresses, accept, calls, delete};
+pub use firewalls::FirewallCache;
 pub use verdict::Verdict;
 
 /// A cause's test: what it finds, or nothing.

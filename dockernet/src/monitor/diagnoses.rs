@@ -34,7 +34,8 @@ pub(super) struct Ended {
 
 #[derive(Debug)]
 struct Diagnosis {
-    first: Box<Drop>,
+    /// The packet that it began with, while it goes on.
+    first: Option<Box<Drop>>,
     began: Instant,
     last: Instant,
     packets: u64,
@@ -52,6 +53,9 @@ struct Allowance {
 
 /// Over which lines are limited.
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// Ended ones that are remembered at most: containers may come and go faster than an hour passes.
+const ENDED: usize = 4096;
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -71,7 +75,7 @@ impl Diagnoses {
         lines: u32,
     ) -> (bool, Option<Notice>) {
         let diagnosis = self.known.entry(key.clone()).or_insert_with(|| Diagnosis {
-            first: Box::new(drop.clone()),
+            first: None,
             began: now,
             last: now,
             packets: 0,
@@ -90,8 +94,9 @@ impl Diagnoses {
         diagnosis.is_active = true;
         diagnosis.began = now;
         diagnosis.packets = drop.count;
-        *diagnosis.first = drop.clone();
-        let notice = diagnosis.notice(key, None, now, lines);
+        let first = Box::new(drop.clone());
+        diagnosis.first = Some(first.clone());
+        let notice = diagnosis.notice(key, first, None, now, lines);
         self.suppressed += u64::from(notice.is_none());
         (true, notice)
     }
@@ -113,9 +118,11 @@ impl Diagnoses {
                     packets: diagnosis.packets,
                     lasted: diagnosis.last - diagnosis.began,
                 };
-                let notice = diagnosis.notice(key.clone(), Some(ended), now, lines);
-                self.suppressed += u64::from(notice.is_none());
-                tick.notices.extend(notice);
+                if let Some(first) = diagnosis.first.take() {
+                    let notice = diagnosis.notice(key.clone(), first, Some(ended), now, lines);
+                    self.suppressed += u64::from(notice.is_none());
+                    tick.notices.extend(notice);
+                }
                 tick.ended.push(key.clone());
             }
             // As long as lines are limited it has to be remembered.
@@ -125,7 +132,30 @@ impl Diagnoses {
             }
             is_kept
         });
+        self.crowd_out(&mut tick);
         tick
+    }
+
+    /// Forgets those that have been over for longest, where there are too many.
+    fn crowd_out(&mut self, tick: &mut Tick) {
+        if self.known.len() <= ENDED {
+            return;
+        }
+        let mut over: Vec<(Instant, &Key)> = self
+            .known
+            .iter()
+            .filter(|(_, diagnosis)| !diagnosis.is_active)
+            .map(|(key, diagnosis)| (diagnosis.last, key))
+            .collect();
+        let Some(many) = over.len().checked_sub(ENDED).filter(|many| *many > 0) else {
+            return;
+        };
+        over.sort_unstable();
+        let oldest: Vec<Key> = over.drain(..many).map(|(_, key)| key.clone()).collect();
+        for key in oldest {
+            self.known.remove(&key);
+            tick.forgotten.push(key);
+        }
     }
 
     /// How many go on.
@@ -149,6 +179,7 @@ impl Diagnosis {
     fn notice(
         &mut self,
         key: Key,
+        first: Box<Drop>,
         ended: Option<Ended>,
         now: Instant,
         most: u32,
@@ -165,7 +196,7 @@ impl Diagnosis {
         lines.used += 1;
         Some(Notice {
             key,
-            first: self.first.clone(),
+            first,
             ended,
             left_out: std::mem::take(&mut lines.left_out),
         })
@@ -206,6 +237,40 @@ mod tests {
         assert_eq!(all.active(), 0);
         assert!(all.tick(at(111), CLEAR, KEEP, 6).ended.is_empty());
         assert_eq!(all.tick(at(5000), CLEAR, KEEP, 6).forgotten, [key()]);
+    }
+
+    #[test]
+    fn of_what_is_over_no_packet_is_kept_and_only_the_latest_are_remembered() {
+        let mut all = Diagnoses::default();
+        let start = Instant::now();
+        let drop = denied("198.51.100.20", 4000);
+        let count = ENDED as u64 + 100;
+        for number in 0..count {
+            let now = start + Duration::from_millis(number);
+            let key = ("no-route".into(), format!("c{number}"));
+            let (began, notice) = all.dropped(key, &drop, now, 6);
+            assert!(began && *notice.unwrap().first == drop);
+        }
+        assert_eq!(all.active(), ENDED + 100);
+        let tick = all.tick(start + CLEAR + Duration::from_secs(10), CLEAR, KEEP, 6);
+        assert_eq!(
+            (tick.notices.len(), tick.ended.len()),
+            (ENDED + 100, ENDED + 100)
+        );
+        assert!(tick.notices.iter().all(|notice| *notice.first == drop));
+        // Each is forgotten in the metrics too.
+        assert_eq!((tick.forgotten.len(), all.known.len()), (100, ENDED));
+        assert!(all.known.contains_key(&("no-route".into(), "c100".into())));
+        assert!(!all.known.contains_key(&("no-route".into(), "c99".into())));
+        assert!(
+            all.known
+                .values()
+                .all(|diagnosis| diagnosis.first.is_none())
+        );
+        // It begins anew.
+        let later = start + Duration::from_secs(100);
+        let (began, notice) = all.dropped(("no-route".into(), "c200".into()), &drop, later, 6);
+        assert!(began && notice.unwrap().ended.is_none());
     }
 
     #[test]

@@ -17,6 +17,10 @@ use crate::{
 const SPEAKS: Duration = Duration::from_secs(60);
 /// How long a key may wait for its first sample before its packets are lost.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Fewer keys than this may stay for good.
+const MANY: usize = 256;
+/// A key without new packets for so long is quiet.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// What is known about a key from those of its packets that came up in detail.
 struct Exemplar {
@@ -45,6 +49,8 @@ struct Seen {
     unsampled: u64,
     /// Since when a first sample is waited for.
     waiting: Option<Instant>,
+    /// When its packets became more.
+    moved: Option<Instant>,
 }
 
 /// The books.
@@ -84,15 +90,22 @@ impl Books {
 
     /// Enters what was counted since the last look and did not come up in detail. `last`: keys without a sample are
     /// lost; before that their sample may still be on its way.
-    pub(super) fn settle(&mut self, rows: &[CountedKey], last: bool) -> Vec<Remainder> {
+    pub(super) fn settle(
+        &mut self,
+        rows: &[CountedKey],
+        last: bool,
+        now: Instant,
+    ) -> Vec<Remainder> {
         let mut remainders = Vec::new();
-        let now = Instant::now();
         for row in rows {
             let seen = self.settled.entry((row.generation, row.key)).or_default();
             let packets = row.count.packets;
             *self.reasons.entry(row.key.reason).or_default() +=
                 packets.saturating_sub(seen.packets);
-            seen.packets = seen.packets.max(packets);
+            if packets > seen.packets || seen.moved.is_none() {
+                seen.packets = packets;
+                seen.moved = Some(now);
+            }
             let unsampled = packets.saturating_sub(row.count.sampled);
             let new = unsampled.saturating_sub(seen.unsampled);
             if new == 0 {
@@ -139,6 +152,24 @@ impl Books {
         self.settled.values().any(|seen| seen.waiting.is_some())
     }
 
+    /// Whether many keys are kept and most of them belong to what is over: containers that are gone, faults that were
+    /// mended. Keys never leave a map that counts, so that only another map forgets them.
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        let is_quiet = |seen: &&Seen| {
+            seen.moved
+                .is_none_or(|moved| now.saturating_duration_since(moved) >= QUIET)
+        };
+        self.settled.len() >= MANY
+            && self.settled.values().filter(is_quiet).count() >= self.settled.len().div_ceil(2)
+    }
+
+    /// Whether packets of a generation wait for a sample of their key: it must not be forgotten yet.
+    pub(super) fn is_waiting_in(&self, generation: u32) -> bool {
+        self.settled
+            .iter()
+            .any(|((of, _), seen)| *of == generation && seen.waiting.is_some())
+    }
+
     fn enter(&mut self, fate: Fate, drop: &Drop, count: u64) {
         if fate == Fate::Shown && drop.noise.is_none() {
             self.found += count;
@@ -166,6 +197,8 @@ impl Books {
         self.settled.retain(|(of, _), _| *of != generation);
         let kept: HashSet<&CountKey> = self.settled.keys().map(|(_, key)| key).collect();
         self.exemplars.retain(|key, _| kept.contains(key));
+        self.settled.shrink_to_fit();
+        self.exemplars.shrink_to_fit();
     }
 
     /// The ledger now. While the tracer runs, packets whose detail is still on its way are not in it at all.
@@ -248,3 +281,6 @@ impl Exemplar {
         ids.join(", ")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,7 +141,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Looks at the counts: what was only counted finds its column, and full maps are retired. Looking costs two calls a
+    /// Looks at the counts: what was only counted finds its column, and maps that are full, or hold
+    /// mostly what is over, are retired. Looking costs two calls a
     /// row, so it is left out while nothing was dropped, and done less often the longer it takes.
     pub(super) fn settle(
         &mut self,
@@ -158,7 +159,7 @@ impl Pipeline {
         let rows = self.rows()?;
         let pause = (now.elapsed() * LOOK_SHARE).min(LONGEST_PAUSE);
         state.looked = (total, now + pause);
-        let remainders = state.books.settle(&rows, false);
+        let remainders = state.books.settle(&rows, false, now);
         let any = !remainders.is_empty();
         for remainder in remainders {
             self.report
@@ -169,13 +170,13 @@ impl Pipeline {
             return Ok(any);
         };
         match retiring.take() {
-            None if rows.len() > tracer.many_rows() => {
+            None if rows.len() > tracer.many_rows() || state.books.is_stale(now) => {
                 let old = rows.iter().map(|row| row.generation).max().unwrap_or(0);
                 tracer.next_generation()?;
                 *retiring = Some((Instant::now(), old));
             }
-            // Settled above, a second after the last program could have touched it.
-            Some((since, old)) if since.elapsed() >= SETTLE => {
+            // Settled above, a second after the last program could have touched it, and nobody waits for a sample of it.
+            Some((since, old)) if since.elapsed() >= SETTLE && !state.books.is_waiting_in(old) => {
                 tracer.clear_retired()?;
                 state.books.retire(old, &rows);
             }

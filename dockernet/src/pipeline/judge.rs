@@ -1,20 +1,18 @@
 //! One drop's fate: shown with its cause, or counted as something that is not to be shown.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    time::{Duration, Instant},
+use std::time::{Duration, Instant};
+
+use super::{
+    began::Began,
+    remembered::{Question, Remembered},
+    scope,
 };
-
-use dockernet_common::{count::CountKey, record::Settings};
-
-use super::{began::Began, scope};
 use crate::{
-    cause::{self, Case, FirewallCache, Verdict, noise},
+    cause::{self, Case, FirewallCache, noise},
     cli::{Filter, options::Options},
     evidence::Evidence,
     findings::Finding,
-    host::{changes::Changes, firewall::Traced, netns::NetnsHandle, state::HostState},
+    host::{changes::Changes, netns::NetnsHandle, state::HostState},
     inventory::{EngineStatus, Inventory},
     model::{Drop, Fate},
     trace_rules::RuleTracer,
@@ -29,34 +27,13 @@ pub(super) struct Judge {
     coarse: Filter,
     /// Flows looked up in the running second, and when that began.
     lookups: (Instant, u32),
-    remembered: HashMap<Question, (Instant, Option<Verdict>)>,
+    remembered: Remembered,
     began: Began,
     trace: Option<RuleTracer>,
 }
 
-/// What a verdict depends on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Question {
-    key: CountKey,
-    src: Option<IpAddr>,
-    dst: Option<IpAddr>,
-    ports: [Option<u16>; 2],
-    flags: Option<String>,
-    icmp: Option<(u8, u8)>,
-    settings: Settings,
-    hook: Option<String>,
-    status: u32,
-    mark: u32,
-    stack: Vec<String>,
-    traced: Option<Traced>,
-}
-
-/// How long an answer holds. The host's settings may change behind it.
-const HOLDS: Duration = Duration::from_secs(1);
 /// Flows looked up in a second at most: each is a question to the kernel.
 const LOOKUPS: u32 = 100;
-/// Answers remembered at most.
-const ANSWERS: usize = 4096;
 
 impl Judge {
     pub(super) fn new(
@@ -75,14 +52,16 @@ impl Judge {
                 ..options.filter.clone()
             },
             lookups: (Instant::now(), 0),
-            remembered: HashMap::new(),
+            remembered: Remembered::default(),
             began: Began::new(changes),
             trace,
         }
     }
 
     /// Does what is to be done from time to time, drops or not.
-    pub(super) fn tick(&mut self) {
+    pub(super) fn tick(&mut self, now: Instant) {
+        self.remembered.sweep(now);
+        self.firewalls.sweep(now);
         if let Some(trace) = &mut self.trace {
             trace.tick();
         }
@@ -122,22 +101,13 @@ impl Judge {
         };
         drop.noise = noise::certain(&case).map(Into::into);
         if drop.noise.is_none() {
-            let question = question(evidence, traced.as_ref());
+            let question = Question::of(evidence, traced.as_ref());
             let now = Instant::now();
-            let known = self
-                .remembered
-                .get(&question)
-                .filter(|(at, _)| now - *at < HOLDS);
-            let verdict = match known {
-                Some((_, verdict)) => verdict.clone(),
+            let verdict = match self.remembered.verdict(&question, now) {
+                Some(verdict) => verdict.clone(),
                 None => {
                     let verdict = cause::explain(&case);
-                    if self.remembered.len() >= ANSWERS {
-                        self.remembered.retain(|_, (at, _)| now - *at < HOLDS);
-                    }
-                    if self.remembered.len() < ANSWERS {
-                        self.remembered.insert(question, (now, verdict.clone()));
-                    }
+                    self.remembered.put(question, verdict.clone(), now);
                     verdict
                 }
             };
@@ -211,37 +181,12 @@ impl Judge {
             return None;
         }
         let (began, count) = &mut self.lookups;
-        if began.elapsed() >= HOLDS {
+        if began.elapsed() >= Duration::from_secs(1) {
             (*began, *count) = (Instant::now(), 0);
         }
         *count += 1;
         (*count <= LOOKUPS)
             .then(|| cause::adopt(evidence, inventory, self.state.as_ref(), &self.host))
             .flatten()
-    }
-}
-
-fn question(evidence: &Evidence, traced: Option<&Traced>) -> Question {
-    let packet = evidence.drop.packet.as_ref();
-    let src_port = packet.and_then(|packet| packet.src_port);
-    Question {
-        key: evidence.record.key,
-        src: packet.and_then(|packet| packet.src),
-        dst: packet.and_then(|packet| packet.dst),
-        // A client's port changes with every connection and decides nothing; a service's does.
-        ports: [
-            src_port.filter(|&port| port < 32768),
-            packet.and_then(|packet| packet.dst_port),
-        ],
-        flags: packet.and_then(|packet| packet.tcp_flags.clone()),
-        icmp: packet
-            .and_then(|packet| packet.icmp.as_ref())
-            .map(|icmp| (icmp.icmp_type, icmp.code)),
-        settings: evidence.record.settings,
-        hook: evidence.drop.hook.clone(),
-        status: evidence.record.conntrack.status,
-        mark: packet.map_or(0, |packet| packet.mark),
-        stack: evidence.stack().iter().take(4).cloned().collect(),
-        traced: traced.cloned(),
     }
 }

@@ -7,6 +7,7 @@ mod drops;
 mod judge;
 mod merge;
 mod paths;
+mod remembered;
 mod scope;
 mod stop;
 mod transitions;
@@ -164,7 +165,7 @@ impl Pipeline {
             state.clock = Clock::now();
             let seen =
                 hops + self.transitions(&mut state, false)? + self.drain(&mut state, false)?;
-            state.judge.tick();
+            state.judge.tick(Instant::now());
             self.found(&mut state)?;
             busy = self.journeys(&mut state)?
                 || seen > 0
@@ -216,7 +217,7 @@ impl Pipeline {
             self.findings_shown(&mut state, findings.finish())?;
         }
         let rows = self.rows()?;
-        for remainder in state.books.settle(&rows, true) {
+        for remainder in state.books.settle(&rows, true, Instant::now()) {
             self.report
                 .accounted(remainder.fate, &remainder.drop, remainder.bytes);
             self.show(&mut state, remainder.fate, &remainder.drop, true)?;

@@ -27,7 +27,10 @@ use self::{
 };
 use super::watch;
 use crate::{
-    bpf::{clock::Clock, nat::NatTracer},
+    bpf::{
+        clock::{Clock, monotonic_ns},
+        nat::NatTracer,
+    },
     cli::options::Options,
     host::{conntrack::Entry, netns::NetnsHandle},
     inventory::Inventory,
@@ -89,6 +92,7 @@ impl Transitions {
         clock: Clock,
         last: bool,
     ) -> (Vec<Transition>, bool) {
+        self.sweep();
         let mut records: Vec<NatRecord> = Vec::new();
         self.tracer.drain(|record| records.push(*record));
         self.drained += records.len() as u64;
@@ -126,6 +130,14 @@ impl Transitions {
         self.ledger.hidden += (before - shown.len()) as u64;
         shown.sort_by_key(|transition| transition.time);
         (shown, !self.unnamed.is_empty())
+    }
+
+    /// Forgets what nobody waits for any more.
+    fn sweep(&mut self) {
+        let now = monotonic_ns();
+        self.open.sweep(now);
+        self.old.sweep(now);
+        self.carried.sweep(now);
     }
 
     /// A line was written, or, past `--count`, was not.

@@ -25,6 +25,8 @@ const LIMIT: usize = 1 << 18;
 
 /// A flow that began so late before the table's end, and is in it, was seen by its first packet a moment later.
 const SLACK_NS: u64 = 20_000_000;
+/// A flow that has been silent for so long is most likely gone: they are not remembered for longer.
+const KEPT_NS: u64 = 3600 * 1_000_000_000;
 
 /// The table's translated flows, whether those are all, and when it had been read.
 type Read = (Vec<Entry>, bool, u64);
@@ -102,6 +104,16 @@ impl Old {
         }
     }
 
+    /// Forgets them when their time is over.
+    pub(super) fn sweep(&mut self, now_ns: u64) {
+        if let Self::Known { flows, until_ns } = self
+            && now_ns.saturating_sub(*until_ns) >= KEPT_NS
+            && flows.capacity() > 0
+        {
+            *flows = HashMap::new();
+        }
+    }
+
     /// The entry of an old flow, when it is first seen.
     pub(super) fn take(&mut self, record: &NatRecord) -> Option<Entry> {
         match self {
@@ -122,5 +134,29 @@ impl Old {
                 (!began_meanwhile && !is_successor && entry.reply == record.reply).then_some(entry)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_flows_are_remembered_for_an_hour() {
+        let entry = Entry::default();
+        let second = 1_000_000_000;
+        let mut old = Old::Known {
+            flows: HashMap::from([(entry.original, entry)]),
+            until_ns: 5 * second,
+        };
+        let held = |old: &Old| match old {
+            Old::Known { flows, .. } => flows.capacity(),
+            Old::Reading { .. } => usize::MAX,
+        };
+        old.sweep(3604 * second);
+        assert!(held(&old) > 0);
+        old.sweep(3605 * second);
+        assert_eq!(held(&old), 0);
+        assert!(old.take(&NatRecord::default()).is_none());
     }
 }

@@ -6,12 +6,19 @@ use dockernet_common::{conntrack::RawTuple, nat::NatRecord};
 
 /// How many are remembered; those that were never answered fill it.
 const CROWD: usize = 1 << 17;
+/// How long an answer is awaited: as long as conntrack keeps an entry without one (10 minutes of a protocol that it does not
+/// know, 2 minutes of a SYN, half a minute of UDP).
+const AWAITED_NS: u64 = 600 * 1_000_000_000;
+/// Between two rounds of forgetting.
+const SWEEP_NS: u64 = 60 * 1_000_000_000;
 
 /// A flow's first packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Opened {
     original: RawTuple,
     reply: RawTuple,
+    /// When it was seen.
+    seen_ns: u64,
     /// When it left; none for a flow that is older than this run.
     pub since_ns: Option<u64>,
     pub masquerade: Option<bool>,
@@ -22,6 +29,8 @@ pub(super) struct Opened {
 #[derive(Debug, Default)]
 pub(super) struct Open {
     flows: HashMap<u64, Opened>,
+    /// When it was swept last.
+    swept_ns: u64,
 }
 
 impl Open {
@@ -41,11 +50,24 @@ impl Open {
         let opened = Opened {
             original: record.original,
             reply: record.reply,
+            seen_ns: record.ktime_ns,
             since_ns: (!is_old).then_some(record.ktime_ns),
             masquerade,
         };
         self.flows.insert(record.conntrack, opened);
         true
+    }
+
+    /// Forgets, once a minute, flows that will not be answered any more.
+    pub(super) fn sweep(&mut self, now_ns: u64) {
+        if now_ns.saturating_sub(self.swept_ns) < SWEEP_NS {
+            return;
+        }
+        self.swept_ns = now_ns;
+        self.flows
+            .retain(|_, opened| now_ns.saturating_sub(opened.seen_ns) < AWAITED_NS);
+        // What a flood of them took is given back.
+        self.flows.shrink_to(self.flows.len() * 2);
     }
 
     /// Whether this flow's answer is still awaited.
@@ -90,5 +112,25 @@ mod tests {
                 .is_some_and(|opened| opened.since_ns == Some(1000))
         );
         assert!(open.take(&first).is_none(), "answered once");
+    }
+
+    #[test]
+    fn flows_that_nobody_answers_are_forgotten() {
+        let mut open = Open::default();
+        let second = 1_000_000_000;
+        // Ten in each second, for two hours.
+        for number in 0..72_000_u64 {
+            let now = number * second / 10;
+            let record = NatRecord {
+                conntrack: number,
+                ktime_ns: now,
+                ..NatRecord::default()
+            };
+            assert!(open.add(&record, None, false));
+            open.sweep(now);
+            assert!(open.flows.len() <= 10 * 660, "{}", open.flows.len());
+        }
+        open.sweep(9_000 * second);
+        assert_eq!((open.flows.len(), open.flows.capacity()), (0, 0));
     }
 }

@@ -1,7 +1,7 @@
 //! Connections that docker-proxy carries: which of its clients it opened one for.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
 };
 
@@ -30,7 +30,8 @@ struct Client {
 /// Clients of one published port.
 #[derive(Default)]
 struct Opening {
-    clients: Vec<Client>,
+    /// In the order in which they came.
+    clients: VecDeque<Client>,
     /// Connections that were opened while there were several clients: whose they are is not known.
     taken: usize,
 }
@@ -80,9 +81,17 @@ impl Carried {
             .entry((record.original.protocol, port))
             .or_default();
         opening.expire(record.ktime_ns);
-        opening.clients.push(Client {
+        opening.clients.push_back(Client {
             tuple,
             ktime_ns: record.ktime_ns,
+        });
+    }
+
+    /// Forgets ports at which nobody waits.
+    pub(super) fn sweep(&mut self, now_ns: u64) {
+        self.opening.retain(|_, opening| {
+            opening.expire(now_ns);
+            !opening.clients.is_empty()
         });
     }
 
@@ -107,17 +116,18 @@ impl Carried {
 
 impl Opening {
     fn expire(&mut self, now_ns: u64) {
-        let before = self.clients.len();
-        self.clients
-            .retain(|client| now_ns.saturating_sub(client.ktime_ns) < PATIENCE_NS);
-        self.taken = self.taken.saturating_sub(before - self.clients.len());
+        let is_over = |client: &Client| now_ns.saturating_sub(client.ktime_ns) >= PATIENCE_NS;
+        while self.clients.front().is_some_and(is_over) {
+            self.clients.pop_front();
+            self.taken = self.taken.saturating_sub(1);
+        }
     }
 
     /// The client that a connection was opened for, if that can be told.
     fn next(&mut self, now_ns: u64, proxy: &Proxy) -> Option<Tuple> {
         self.expire(now_ns);
         if self.clients.len() == 1 && self.taken == 0 {
-            let client = self.clients.pop()?;
+            let client = self.clients.pop_front()?;
             // One docker-proxy listens on 0.0.0.0, another on [::].
             let of_family = client.tuple.dst.to_canonical().is_ipv4() == proxy.listens.is_ipv4();
             return of_family.then_some(client.tuple);
@@ -160,27 +170,44 @@ mod tests {
     #[test]
     fn a_client_is_named_only_if_it_was_the_only_one() {
         let mut opening = Opening::default();
-        opening.clients.push(client(1, 10));
+        opening.clients.push_back(client(1, 10));
         assert_eq!(opening.next(20, &proxy()).unwrap().src_port, Some(1));
         assert_eq!(opening.next(21, &proxy()), None, "nobody waits");
-        opening.clients.push(client(2, 30));
-        opening.clients.push(client(3, 31));
+        opening.clients.push_back(client(2, 30));
+        opening.clients.push_back(client(3, 31));
         assert_eq!(opening.next(32, &proxy()), None);
         assert_eq!(
             opening.next(33, &proxy()),
             None,
             "one of two is served, whose turn is not known"
         );
-        opening.clients.push(client(4, 40));
+        opening.clients.push_back(client(4, 40));
         assert_eq!(opening.next(41, &proxy()).unwrap().src_port, Some(4));
     }
 
     #[test]
     fn a_client_that_came_to_nothing_is_forgotten() {
         let mut opening = Opening::default();
-        opening.clients.push(client(1, 10));
-        opening.clients.push(client(2, PATIENCE_NS + 11));
+        opening.clients.push_back(client(1, 10));
+        opening.clients.push_back(client(2, PATIENCE_NS + 11));
         let next = opening.next(PATIENCE_NS + 12, &proxy()).unwrap();
         assert_eq!(next.src_port, Some(2));
+    }
+
+    #[test]
+    fn ports_at_which_nobody_waits_are_forgotten() {
+        let mut carried = Carried::default();
+        // Containers come and go with ports of their own.
+        for port in 1..=60_000_u16 {
+            let now = u64::from(port) * 1_000_000;
+            let opening = carried.opening.entry((TCP, port)).or_default();
+            opening.clients.push_back(client(port, now));
+            if port % 1000 == 0 {
+                carried.sweep(now);
+                assert!(carried.opening.len() <= 3000, "{}", carried.opening.len());
+            }
+        }
+        carried.sweep(60_000 * 1_000_000 + PATIENCE_NS);
+        assert!(carried.opening.is_empty());
     }
 }

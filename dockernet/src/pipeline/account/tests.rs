@@ -1,0 +1,148 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+use crate::{bpf::tracer::Count, report::samples::denied};
+
+/// What the kernel half and the pipeline do with a map: it counts, is turned over, and is cleared later.
+#[derive(Default)]
+struct Host {
+    books: Books,
+    rows: Vec<CountedKey>,
+    generation: u32,
+    retiring: Option<u32>,
+    observed: u64,
+    turned: u32,
+    /// The most that was ever kept.
+    most: usize,
+}
+
+impl Host {
+    /// A key has a packet that came up in detail, and more that were only counted.
+    fn drops(&mut self, number: u64, unsampled: u64) {
+        let key = CountKey {
+            location: number,
+            ..CountKey::default()
+        };
+        let generation = self.generation;
+        let place = self
+            .rows
+            .iter()
+            .position(|row| row.generation == generation && row.key == key);
+        let place = place.unwrap_or_else(|| {
+            self.rows.push(CountedKey {
+                generation,
+                key,
+                count: Count::default(),
+            });
+            self.rows.len() - 1
+        });
+        let count = &mut self.rows.get_mut(place).unwrap().count;
+        count.packets += 1 + unsampled;
+        count.sampled += 1;
+        self.observed += 1 + unsampled;
+        let drop = denied("198.51.100.20", 4000);
+        self.books.sample(key, Fate::Shown, &drop);
+    }
+
+    fn look(&mut self, now: Instant) {
+        self.books.settle(&self.rows, false, now);
+        match self.retiring.take() {
+            None if self.books.is_stale(now) => {
+                self.retiring = Some(self.generation);
+                self.generation += 1;
+                self.turned += 1;
+            }
+            Some(old) if !self.books.is_waiting_in(old) => {
+                self.books.retire(old, &self.rows);
+                self.rows.retain(|row| row.generation != old);
+            }
+            other => self.retiring = other,
+        }
+        self.most = self
+            .most
+            .max(self.books.settled.len())
+            .max(self.books.exemplars.len());
+    }
+
+    /// The last ledger: every packet is in it, and in one column.
+    fn end(mut self, now: Instant) -> Ledger {
+        self.books.settle(&self.rows, true, now);
+        let totals = Totals {
+            observed: self.observed,
+            ..Totals::default()
+        };
+        let interim = self.books.interim(&totals, 0.0, None);
+        assert_eq!(interim.observed, self.observed);
+        self.books.last(&totals, 0.0, None)
+    }
+}
+
+#[test]
+fn keys_of_what_is_over_are_forgotten_and_the_ledger_adds_up() {
+    let mut host = Host::default();
+    let start = Instant::now();
+    let mut now = start;
+    for round in 0..10_000 {
+        now = start + Duration::from_secs(round);
+        // One container a second that is never seen again, beside one fault that goes on.
+        host.drops(1_000 + round, 3);
+        host.drops(1, 5);
+        host.look(now);
+    }
+    assert!(host.turned > 30, "{}", host.turned);
+    assert!(host.most < 2 * MANY, "{}", host.most);
+    let ledger = host.end(now);
+    assert_eq!(ledger.shown, 10_000 * (4 + 6));
+    assert_eq!((ledger.lost, ledger.observed), (0, ledger.shown));
+}
+
+#[test]
+fn keys_that_are_all_at_work_stay() {
+    let mut host = Host::default();
+    let start = Instant::now();
+    for round in 0..600 {
+        for number in 0..2 * MANY as u64 {
+            // Each has a packet every half minute.
+            if (number + round) % 30 == 0 {
+                host.drops(number, 0);
+            }
+        }
+        host.look(start + Duration::from_secs(round));
+    }
+    assert_eq!(host.turned, 0);
+}
+
+#[test]
+fn a_map_waits_for_the_first_sample_of_its_keys() {
+    let mut books = Books::default();
+    let start = Instant::now();
+    let key = CountKey::default();
+    let mut row = CountedKey {
+        generation: 0,
+        key,
+        count: Count {
+            packets: 2,
+            bytes: 0,
+            sampled: 1,
+        },
+    };
+    // The sample is on its way: it waits for its container's name.
+    assert!(books.settle(&[row], false, start).is_empty());
+    assert!(books.is_waiting_in(0) && !books.is_waiting_in(1));
+    books.sample(key, Fate::Shown, &denied("198.51.100.20", 4000));
+    assert_eq!(books.settle(&[row], false, start).len(), 1);
+    assert!(!books.is_waiting_in(0));
+    books.retire(0, &[row]);
+    let totals = Totals {
+        observed: 2,
+        ..Totals::default()
+    };
+    let ledger = books.last(&totals, 0.0, None);
+    assert_eq!((ledger.shown, ledger.lost), (2, 0));
+    // One whose sample never comes does not hold it up for good.
+    row.generation = 1;
+    books.settle(&[row], false, start);
+    assert!(books.is_waiting_in(1));
+    books.settle(&[row], false, start + PATIENCE);
+    assert!(!books.is_waiting_in(1));
+}
