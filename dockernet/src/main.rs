@@ -18,7 +18,9 @@ use dockernet::{
     cause::catalogue,
     check,
     cli::{
-        self, Exit, args, man,
+        self, Exit, args,
+        flight::Flight,
+        man,
         options::{self, Explainable, Job, MonitorArgs, Options, Output, explainable},
     },
     detach, doctor, explain,
@@ -30,10 +32,13 @@ use dockernet::{
     path::{Follower, prober::Prober},
     pipeline::{Paths, Pipeline, Signals, block_signals},
     plan::Plan,
-    record::{self, PcapngRecorder, Recorder},
+    record::{self, FlightRecorder, PcapngRecorder, Recorder},
     report::{self, Report},
     top::{self, Top},
 };
+
+/// Outside the service a cause that was quiet for so long begins anew, as it does there by default.
+const CLEAR_AFTER: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let started = Instant::now();
@@ -104,6 +109,18 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
         builder.on_thread_start(give_up_privileges);
     }
     let runtime = builder.build().context("starting the runtime")?;
+    let flight = match &service {
+        Some(service) => service
+            .config
+            .flight
+            .clone()
+            .map(|flight| (flight, service.config.diagnosis.clear_after)),
+        None => plan
+            .options
+            .flight
+            .over(None)?
+            .map(|flight| (flight, CLEAR_AFTER)),
+    };
     let around = service
         .map(|service| {
             Monitor::start(
@@ -177,12 +194,12 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
     let (mut report, commands) = match around {
         Some(around) => {
             let (report, commands) = around.into_parts();
-            (report, Some(commands))
+            (kept(report, flight)?, Some(commands))
         }
         None => match &options.job {
             Job::Record(to) => (recorder(to, &options, &kernel)?, None),
-            Job::Top => (Box::new(Top::new(&options)) as _, None),
-            _ => (report::open(&options)?, None),
+            Job::Top => (kept(Box::new(Top::new(&options)), flight)?, None),
+            _ => (kept(report::open(&options)?, flight)?, None),
         },
     };
     let paths = match (path, hops) {
@@ -260,6 +277,19 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
     // A call to a hung engine may still be waiting for its limit.
     runtime.shutdown_background();
     exit
+}
+
+/// The report, and around it the flight recorder if there is to be one, with when a cause begins anew.
+fn kept(
+    report: Box<dyn Report + Send>,
+    flight: Option<(Flight, Duration)>,
+) -> Result<Box<dyn Report + Send>> {
+    Ok(match flight {
+        Some((flight, clear_after)) => {
+            Box::new(FlightRecorder::around(report, flight, clear_after)?)
+        }
+        None => report,
+    })
 }
 
 /// What keeps everything in a file.

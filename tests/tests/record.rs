@@ -41,6 +41,32 @@ fn on(engine: &Engine) -> Result<()> {
         &lab,
         &["record", text(&packets)?, "--pcapng", "--container", "web"],
     )?;
+    let flights = ["flight", "service"].map(|name| lab.folder().join(name));
+    let keeper = Tracer::start(
+        &lab,
+        &[
+            "--drops",
+            "--container",
+            "web",
+            "--scope",
+            "all",
+            "--all",
+            "--flight-recorder",
+            text(&flights[0])?,
+        ],
+    )?;
+    let service = Tracer::start(
+        &lab,
+        &[
+            "monitor",
+            "--listen",
+            "off",
+            "--flight-recorder",
+            text(&flights[1])?,
+            "--flight-time",
+            "1s",
+        ],
+    )?;
     faults(&mut lab)?;
     let live = live.stop()?;
     let nat = nat.stop()?;
@@ -93,7 +119,39 @@ fn on(engine: &Engine) -> Result<()> {
     let last = drops.last().context("nothing was replayed")?;
     opened(&again, &last["shown"])?;
     opened(&packets, &ended[1]["shown"])?;
+    flown(&flights, keeper, service)
+}
+
+/// The flight recorder's files: of a run that is shorter than its time one, with everything; of a service one for each fault
+/// that began after the file before was over.
+fn flown(flights: &[PathBuf; 2], keeper: Tracer, service: Tracer) -> Result<()> {
+    let kept = keeper.stop()?;
+    let [file] = written(&flights[0])?
+        .try_into()
+        .map_err(|files| anyhow::anyhow!("{files:?}"))?;
+    opened(&file, &kept.ledger()?["shown"])?;
+    service.signal(Signal::SIGINT)?;
+    let told = service.wait(Duration::from_secs(10))?;
+    let files = written(&flights[1])?;
+    ensure!(!files.is_empty(), "{told:?}");
+    for file in files {
+        let start = format!("wrote {}: ", file.display());
+        let is_told = |line: &Value| {
+            let text = line["text"].as_str();
+            text.is_some_and(|text| text.starts_with(&start))
+        };
+        ensure!(told.lines.iter().any(is_told), "no {start}: {told:?}");
+    }
     Ok(())
+}
+
+/// Files in a folder by name, which for the recorder's is by time.
+fn written(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = std::fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    files.sort();
+    Ok(files)
 }
 
 /// A published port whose uplink does not forward, and a port that nobody listens on.

@@ -9,7 +9,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches as _, Parser, Subcomm
 use clap_complete::Shell;
 use ipnet::IpNet;
 
-use super::{Ignore, Pattern, Protocol, Target, duration, shown};
+use super::{Ignore, Pattern, Protocol, Target, duration, flight::FlightArgs, shown};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -468,6 +468,10 @@ pub struct Flags {
     /// End with status 3 if anything was dropped that no option excuses
     #[arg(long, global = true, help_heading = "End")]
     pub expect_no_drops: bool,
+
+    /// What is kept of the packets dropped before something is told.
+    #[command(flatten)]
+    pub flight: FlightArgs,
 
     /// Text for people, JSON Lines, or dropped packets for Wireshark
     #[arg(

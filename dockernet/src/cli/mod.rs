@@ -5,6 +5,7 @@ pub mod duration;
 pub mod error;
 pub mod exit;
 pub mod filter;
+pub mod flight;
 pub mod ignore;
 pub mod man;
 pub mod options;

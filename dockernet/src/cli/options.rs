@@ -18,6 +18,7 @@ pub use super::args::{
 use super::{
     Filter, Ignore, Refusal, Target, Usage,
     args::{self, Cli, Flags, Format, JobArgs},
+    flight::FlightArgs,
     ignore::reason_name,
     suggest,
 };
@@ -107,6 +108,8 @@ pub struct Options {
     pub count: Option<NonZeroU64>,
     /// Whether drops mean exit status 3.
     pub expect_no_drops: bool,
+    /// What is kept of dropped packets; the service's file may say more.
+    pub flight: FlightArgs,
     /// How results are written.
     pub output: Output,
     /// Dropped packets are written as pcapng instead; `output` is then what people are told beside.
@@ -163,6 +166,7 @@ impl Options {
             duration,
             count,
             expect_no_drops,
+            flight,
             output,
             oneline,
             color,
@@ -222,6 +226,7 @@ impl Options {
                 .to_owned(),
             ));
         }
+        check_flight(&job, &flight)?;
         // The default view; asking whether anything was dropped needs it too.
         let drops =
             drops || !nat && !follows || expect_no_drops || monitors || every_view || is_screen;
@@ -282,6 +287,7 @@ impl Options {
             duration,
             count,
             expect_no_drops,
+            flight,
             output: match output {
                 Format::Json => Output::Json,
                 Format::Text | Format::Pcapng => Output::Text,
@@ -345,6 +351,23 @@ pub fn explainable<'a, C: AsRef<str>, R: AsRef<str>>(
 }
 
 /// Packets are what drops have: other jobs and views write text or JSON.
+/// Whether there are drops that are told as they come.
+fn check_flight(job: &Option<JobArgs>, flight: &FlightArgs) -> Result<(), Usage> {
+    match job {
+        // Its file may name the directory.
+        Some(JobArgs::Monitor(_)) => Ok(()),
+        None | Some(JobArgs::Top) => flight.over(None).map(|_| ()),
+        Some(_) if *flight == FlightArgs::default() => Ok(()),
+        Some(JobArgs::Record(_)) => Err(Usage(
+            "record keeps every packet; the flight recorder is for --drops, top and monitor".to_owned(),
+        )),
+        Some(_) => Err(Usage(
+            "the flight recorder keeps packets around what begins to drop them: it is for --drops, top and monitor"
+                .to_owned(),
+        )),
+    }
+}
+
 fn check_packets(job: &Option<JobArgs>, pcapng: bool, nat: bool) -> Result<(), Usage> {
     let is_for_wireshark = match job {
         None | Some(JobArgs::Replay { .. }) => pcapng,

@@ -18,6 +18,13 @@ const PACKETS: Names = &[
 ];
 /// Which host.
 const HOST: Names = &["docker_host", "netns"];
+/// What is kept around what begins.
+const FLIGHT: Names = &[
+    "flight_recorder",
+    "flight_time",
+    "flight_keep",
+    "flight_payload",
+];
 /// What is written.
 const OUTPUT: Names = &["output", "color", "verbose"];
 
@@ -36,6 +43,7 @@ pub(super) fn beside(job: &str) -> Vec<&'static str> {
         "monitor" => &[
             &["nat", "filter", "ignore", "scope"],
             HOST,
+            FLIGHT,
             &["output", "verbose"],
         ],
         "record" => &[
@@ -66,6 +74,7 @@ pub(super) fn beside(job: &str) -> Vec<&'static str> {
             PACKETS,
             &["filter", "ignore", "all", "scope"],
             HOST,
+            FLIGHT,
             &["trace_rules", "duration", "color"],
         ],
         "detach" => &[&["netns", "output"]],

@@ -238,6 +238,10 @@ impl Report for Sink {
         }
     }
 
+    fn note(&mut self, text: &str) {
+        self.lines.note(text);
+    }
+
     fn warning(&mut self, text: &str) {
         self.lines.note(text);
     }

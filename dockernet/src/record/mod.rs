@@ -4,6 +4,7 @@
 //! zstd frames that stand alone ([`frames`]). docs/recordings.md has the format.
 
 pub(crate) mod files;
+mod flight;
 pub mod frames;
 pub mod inventory;
 pub mod line;
@@ -16,6 +17,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use flight::FlightRecorder;
 pub use pcap::PcapngRecorder;
 pub use replay::{Opener, Source, replay, run};
 pub use write::Recorder;

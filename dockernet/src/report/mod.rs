@@ -39,6 +39,7 @@ pub(crate) use json::json_line;
 #[cfg(test)]
 pub(crate) use json::schemas;
 pub use pcapng::Pcapng;
+pub(crate) use pcapng::{Frame, Packets};
 pub(crate) use style::{Line, Role, counted, thousands};
 pub use style::{Look, Width};
 pub(crate) use summary::{Totals as Summary, ledger as ledger_line};

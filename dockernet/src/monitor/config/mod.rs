@@ -14,7 +14,8 @@ use std::{
 use anyhow::Result;
 
 use crate::cli::{
-    Ignore,
+    Ignore, Usage,
+    flight::Flight,
     options::{JournalWhen, Listen, MonitorArgs, Options, Scope},
 };
 
@@ -54,6 +55,8 @@ pub struct Config {
     pub diagnosis: Diagnosis,
     /// What the service may cost.
     pub budget: Budget,
+    /// Where packets around a diagnosis are written, if at all.
+    pub flight: Option<Flight>,
 }
 
 /// Bounds of what is kept.
@@ -112,6 +115,7 @@ impl Default for Config {
                 cpu: 0.01,
                 memory: 64 << 20,
             },
+            flight: None,
         }
     }
 }
@@ -136,12 +140,12 @@ impl Config {
             Some(file) => read::file(file, causes)?,
             None => (Self::default(), Vec::new()),
         };
-        config.flags(args, options);
+        config.flags(args, options)?;
         Ok((config, warnings))
     }
 
     /// What the command line says goes before the file; `--ignore` beside it.
-    fn flags(&mut self, args: &MonitorArgs, options: &Options) {
+    fn flags(&mut self, args: &MonitorArgs, options: &Options) -> Result<(), Usage> {
         if let Some(listen) = args.listen {
             self.listen = listen;
         }
@@ -165,6 +169,8 @@ impl Config {
         }
         self.ignore.extend(options.ignore.iter().cloned());
         self.nat |= options.nat;
+        self.flight = options.flight.over(self.flight.take())?;
+        Ok(())
     }
 
     /// The options that the pipeline then runs with.
@@ -194,6 +200,7 @@ impl Config {
             ("scope", self.scope != new.scope),
             ("nat", self.nat != new.nat),
             ("journal", self.journal != new.journal),
+            ("flight", self.flight != new.flight),
         ];
         changes
             .into_iter()

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::cli::{
     Ignore, Usage,
+    flight::Flight,
     options::{JournalWhen, Scope},
 };
 
@@ -96,11 +97,38 @@ pub(super) fn config(table: Table, causes: &[&str]) -> Result<(Config, Vec<Strin
     let of = &mut config.budget;
     budget.set("cpu", &mut of.cpu, parsed(percent))?;
     budget.set("memory", &mut of.memory, parsed(bytes))?;
-    let warnings = [&root, &limits, &diagnosis, &budget]
+    let mut flight = root.section("flight")?;
+    config.flight = recorder(&mut flight)?;
+    let warnings = [&root, &limits, &diagnosis, &budget, &flight]
         .iter()
         .flat_map(|section| section.unknown())
         .collect();
     Ok((config, warnings))
+}
+
+/// The flight recorder, if it has a directory.
+fn recorder(section: &mut Section) -> Result<Option<Flight>, String> {
+    let directory = section.take("directory", path)?.flatten();
+    let is_there = directory.is_some();
+    let mut flight = Flight::to(directory.unwrap_or_default());
+    let default = flight.clone();
+    section.set("time", &mut flight.time, time)?;
+    section.set("keep", &mut flight.keep, number(1, 10_000))?;
+    section.set("payload", &mut flight.payload, switch)?;
+    if !is_there {
+        return if flight == default {
+            Ok(None)
+        } else {
+            Err(
+                "flight.directory: expected where the flight recorder's files are to be written"
+                    .to_owned(),
+            )
+        };
+    }
+    flight
+        .check()
+        .map_err(|problem| format!("flight: {problem}"))?;
+    Ok(Some(flight))
 }
 
 fn path(value: toml::Value) -> Result<Option<PathBuf>, String> {

@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::cli::flight::Flight;
 
 const SHIPPED: &str = include_str!("../../../../dist/dockernet-trace.toml");
 
@@ -43,6 +44,7 @@ fn the_shipped_file_shows_every_key_with_its_default() {
         docker_host: config.docker_host.clone(),
         netns: config.netns.clone(),
         ignore: config.ignore.clone(),
+        flight: Some(Flight::to("/var/lib/dockernet-trace/flight".into())),
         ..Config::default()
     };
     assert_eq!(config, expected);
@@ -52,7 +54,22 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     let keys = text
         .lines()
         .filter(|line| !line.starts_with('#') && line.contains(" = "));
-    assert_eq!(keys.count(), 10 + 3 + 2 + 2);
+    assert_eq!(keys.count(), 10 + 3 + 2 + 2 + 4);
+}
+
+#[test]
+fn the_flight_recorder_needs_a_directory() {
+    assert_eq!(read("[flight]").unwrap().0.flight, None);
+    let problem = read("[flight]\ntime = \"5s\"").unwrap_err();
+    assert!(problem.starts_with("flight.directory: "), "{problem}");
+    let problem = read("[flight]\ndirectory = \"/x\"\ntime = \"1h\"").unwrap_err();
+    assert!(problem.starts_with("flight: expected a time"), "{problem}");
+    let flight = read("[flight]\ndirectory = \"/x\"\nkeep = 3\npayload = true")
+        .unwrap()
+        .0
+        .flight
+        .unwrap();
+    assert_eq!((flight.keep, flight.payload), (3, true));
 }
 
 #[test]

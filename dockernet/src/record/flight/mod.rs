@@ -1,0 +1,289 @@
+//! The flight recorder: the packets dropped lately are kept in memory, and written when something begins to drop packets.
+//!
+//! A report around the one that the user sees. Its memory is bounded by time and by size, its files by size and number.
+
+mod files;
+mod headers;
+mod ring;
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use self::ring::Ring;
+use crate::{
+    cli::flight::Flight,
+    inventory::Inventory,
+    model::{Drop, Fate, FlowSum, Ledger, PathEvent, Ready, Transition},
+    report::{Counted, Frame, Packets, Report, Stream, subject_name},
+};
+
+/// What one file may hold, in bytes of packets and comments.
+const FILE_SIZE: usize = 16 << 20;
+/// Causes and containers that are remembered as begun.
+const KNOWN: usize = 4096;
+
+/// Keeps packets beside what `inner` does with drops.
+pub struct FlightRecorder {
+    inner: Box<dyn Report + Send>,
+    flight: Flight,
+    /// A cause that was quiet for so long begins anew.
+    clear_after: Duration,
+    kernel: String,
+    ring: Ring,
+    /// When each cause and subject was last seen.
+    known: HashMap<(String, String), Instant>,
+    writing: Option<Writing>,
+    /// A failure was told; the next file may do better, and is told if it does.
+    is_failing: bool,
+}
+
+/// A file that is being written.
+struct Writing {
+    packets: Packets<File>,
+    path: PathBuf,
+    until: Instant,
+    /// However much begins meanwhile, it ends then.
+    limit: Instant,
+    written: u64,
+    size: usize,
+    is_full: bool,
+    /// What it is about.
+    causes: Vec<String>,
+}
+
+impl FlightRecorder {
+    /// Makes the directory, if it is not there, and sees that it can be written to.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn around(
+        inner: Box<dyn Report + Send>,
+        flight: Flight,
+        clear_after: Duration,
+    ) -> Result<Self> {
+        files::prepare(&flight.directory)?;
+        Ok(Self {
+            inner,
+            ring: Ring::new(flight.time),
+            flight,
+            clear_after,
+            kernel: String::new(),
+            known: HashMap::new(),
+            writing: None,
+            is_failing: false,
+        })
+    }
+
+    /// A packet that died, or a failure without one.
+    fn seen(&mut self, drop: &Drop, is_diagnosis: bool) {
+        let frame = if self.flight.payload {
+            Frame::of(drop)
+        } else {
+            Frame::cut(drop, headers::length)
+        };
+        let begins = is_diagnosis && self.begins(drop);
+        if begins && let Err(error) = self.begin(drop) {
+            self.failed(&error);
+        }
+        let Some(frame) = frame else {
+            return;
+        };
+        match &mut self.writing {
+            Some(writing) => {
+                if let Err(error) = writing.write(&frame) {
+                    self.writing = None;
+                    self.failed(&error);
+                }
+            }
+            None => self.ring.push(frame),
+        }
+    }
+
+    /// Whether this cause was not at work for this container lately.
+    fn begins(&mut self, drop: &Drop) -> bool {
+        let now = Instant::now();
+        let key = (drop.cause.id.to_string(), subject_name(drop));
+        let quiet = |seen: &Instant| now.saturating_duration_since(*seen) >= self.clear_after;
+        if let Some(seen) = self.known.get_mut(&key) {
+            let begins = quiet(seen);
+            *seen = now;
+            return begins;
+        }
+        if self.known.len() >= KNOWN {
+            self.known.retain(|_, seen| !quiet(seen));
+        }
+        if self.known.len() >= KNOWN {
+            // So much is wrong at once that files are the least problem.
+            return false;
+        }
+        self.known.insert(key, now);
+        true
+    }
+
+    fn begin(&mut self, drop: &Drop) -> Result<()> {
+        let cause = format!("{} ({})", drop.cause.id, subject_name(drop));
+        let now = Instant::now();
+        if let Some(writing) = &mut self.writing {
+            writing.until = (now + self.flight.time).min(writing.limit);
+            writing.causes.push(cause);
+            return Ok(());
+        }
+        files::make_room(&self.flight.directory, self.flight.keep);
+        let (file, path) = files::create(&self.flight.directory, drop)?;
+        let mut writing = Writing {
+            packets: Packets::new(file),
+            path,
+            until: now + self.flight.time,
+            limit: now + self.flight.time * 6,
+            written: 0,
+            size: 0,
+            is_full: false,
+            causes: vec![cause],
+        };
+        let _ = writing.packets.begin(&self.kernel)?;
+        for frame in self.ring.take() {
+            writing.write(&frame)?;
+        }
+        self.writing = Some(writing);
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        let Some(mut writing) = self.writing.take() else {
+            return;
+        };
+        match writing.packets.flush() {
+            Ok(_) => {
+                self.is_failing = false;
+                self.inner.note(&writing.sentence());
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn failed(&mut self, error: &anyhow::Error) {
+        if !self.is_failing {
+            self.is_failing = true;
+            self.inner.warning(&format!("flight recorder: {error:#}"));
+        }
+    }
+}
+
+impl Writing {
+    fn write(&mut self, frame: &Frame) -> Result<()> {
+        self.size = self.size.saturating_add(frame.size());
+        if self.size > FILE_SIZE {
+            self.is_full = true;
+            return Ok(());
+        }
+        self.written += 1;
+        // A file has no reader that goes away.
+        self.packets.write(frame).map(|_| ())
+    }
+
+    /// `wrote /var/…/x.pcapng: 12 packets around forward-drop (web)`
+    fn sentence(&self) -> String {
+        /// Beyond these they are a number.
+        const NAMED: usize = 3;
+        let named: Vec<&str> = self.causes.iter().take(NAMED).map(String::as_str).collect();
+        let more = match self.causes.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let full = if self.is_full { "; it is full" } else { "" };
+        let packets = if self.written == 1 {
+            "packet"
+        } else {
+            "packets"
+        };
+        format!(
+            "wrote {}: {} {packets} around {}{more}{full}",
+            self.path.display(),
+            self.written,
+            named.join(", "),
+        )
+    }
+}
+
+impl Report for FlightRecorder {
+    fn ready(&mut self, ready: &Ready, after: Duration) -> Result<Stream> {
+        self.kernel.clone_from(&ready.kernel);
+        self.inner.ready(ready, after)
+    }
+
+    fn dropped(&mut self, drop: &Drop) -> Result<Stream> {
+        self.inner.dropped(drop)
+    }
+
+    fn transition(&mut self, transition: &Transition) -> Result<Stream> {
+        self.inner.transition(transition)
+    }
+
+    fn path(&mut self, event: &PathEvent) -> Result<Stream> {
+        self.inner.path(event)
+    }
+
+    fn flows(&mut self, sums: &[FlowSum]) -> Result<Stream> {
+        self.inner.flows(sums)
+    }
+
+    fn finding(&mut self, finding: &Drop) -> Result<Stream> {
+        self.seen(finding, true);
+        self.inner.finding(finding)
+    }
+
+    fn tick(&mut self, now: Timestamp) -> Result<Stream> {
+        let is_over = self
+            .writing
+            .as_ref()
+            .is_some_and(|writing| Instant::now() >= writing.until);
+        if is_over {
+            self.end();
+        }
+        self.ring.forget(now);
+        self.inner.tick(now)
+    }
+
+    fn ledger(&mut self, ledger: &Ledger) -> Result<Stream> {
+        self.inner.ledger(ledger)
+    }
+
+    fn finish(&mut self, ledger: &Ledger, interrupted: bool) -> Result<Stream> {
+        self.end();
+        self.inner.finish(ledger, interrupted)
+    }
+
+    fn accounted(&mut self, fate: Fate, drop: &Drop, bytes: u64) {
+        // What the filter leaves out is nothing that the user wants to see.
+        if fate != Fate::Filtered {
+            self.seen(drop, fate == Fate::Shown && drop.noise.is_none());
+        }
+        self.inner.accounted(fate, drop, bytes);
+    }
+
+    fn inventory(&mut self, inventory: &Inventory) {
+        self.inner.inventory(inventory);
+    }
+
+    fn counted(&mut self, counted: &Counted<'_>) {
+        self.inner.counted(counted);
+    }
+
+    fn note(&mut self, text: &str) {
+        self.inner.note(text);
+    }
+
+    fn warning(&mut self, text: &str) {
+        self.inner.warning(text);
+    }
+}
+
+#[cfg(test)]
+mod tests;
