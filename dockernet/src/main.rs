@@ -97,6 +97,9 @@ struct Service {
 fn trace(options: Options, started: Instant, service: Option<Service>) -> Result<Exit> {
     // Before any thread: all of them inherit it.
     block_signals()?;
+    if service.is_some() {
+        memory::prefer_small();
+    }
     if options.job == Job::Top {
         top::prepare(&options)?;
     }

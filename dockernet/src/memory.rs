@@ -1,6 +1,27 @@
-//! Giving back what only the start needed.
+//! Giving memory back: what only the start needed, and what a long life leaves between what is still used.
 
 use std::fs;
+
+/// For a process that lives long: all threads take memory from one heap, and large blocks go back to the kernel when they are
+/// freed. glibc's defaults are made for speed: a heap for each thread, of which each keeps what it once needed, and a limit for
+/// large blocks that grows to the largest ever freed (mallopt(3)). Before the first thread.
+pub fn prefer_small() {
+    #[cfg(target_env = "gnu")]
+    for (parameter, value) in [
+        (libc::M_ARENA_MAX, 1),
+        (libc::M_MMAP_THRESHOLD, LARGE),
+        (libc::M_TRIM_THRESHOLD, LARGE),
+    ] {
+        // SAFETY: a number that is set; no other thread runs yet.
+        if unsafe { libc::mallopt(parameter, value) } == 0 {
+            log::debug!("mallopt({parameter}, {value}) was refused");
+        }
+    }
+}
+
+/// Bytes of a block that is large: glibc's own first value for both limits.
+#[cfg(target_env = "gnu")]
+const LARGE: libc::c_int = 128 << 10;
 
 /// Start-up reads tens of megabytes (symbols, type information) that are not needed again; glibc would keep them.
 pub fn free_unused() {
@@ -89,6 +110,7 @@ Anonymous:             0 kB
 
     #[test]
     fn a_process_outlives_it() {
+        prefer_small();
         unmap_code();
         free_unused();
         let smaps = fs::read_to_string("/proc/self/smaps").unwrap();

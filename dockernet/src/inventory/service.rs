@@ -239,7 +239,9 @@ impl Keeper {
                 }
                 () = until(self.due), if !looking => {}
                 _ = sweep.tick() => {
-                    self.state.sweep();
+                    if self.state.sweep(Instant::now()) {
+                        self.want(Need::New);
+                    }
                     // Without notices only looking helps.
                     if watch.is_none() {
                         self.want(Need::All);

@@ -4,6 +4,7 @@ mod engine;
 mod links;
 pub(super) use links::Need;
 mod spaces;
+mod sweep;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-use super::{EngineStatus, Inventory, Parts, TOMBSTONE, observe::Known};
+use super::{EngineStatus, Inventory, Parts, observe::Known};
 use crate::{
     host::engine_files,
     model::{
@@ -20,7 +21,7 @@ use crate::{
     },
 };
 
-/// Ended containers and namespaces that are kept at most.
+/// Ended containers, ended namespaces and links that are gone: kept at most, of each.
 const GRAVES: usize = 1000;
 /// How often a container's files are looked for before it is taken for another engine's.
 const TRIES: u8 = 3;
@@ -151,39 +152,6 @@ impl State {
                 .collect(),
             data_roots: self.data_roots.clone(),
         }
-    }
-
-    /// Forgets what ended long ago, oldest first.
-    pub(super) fn sweep(&mut self) {
-        let before = (self.spaces.len(), self.containers.len());
-        let mut graves: Vec<Instant> = self
-            .containers
-            .values()
-            .filter(|record| record.removed)
-            .filter_map(|record| record.container.ended)
-            .collect();
-        graves.sort_unstable_by(|left, right| right.cmp(left));
-        let oldest = graves.get(GRAVES).copied();
-        let keep = |ended: Instant| {
-            ended.elapsed() < TOMBSTONE && oldest.is_none_or(|oldest| ended > oldest)
-        };
-        self.containers
-            .retain(|_, record| !record.removed || record.container.ended.is_some_and(keep));
-        self.spaces.retain(|_, space| space.ended.is_none_or(keep));
-        let containers = &self.containers;
-        self.endpoint_ids
-            .retain(|id, _| containers.contains_key(id));
-        while self
-            .gone
-            .front()
-            .is_some_and(|gone| gone.since.elapsed() >= TOMBSTONE)
-        {
-            self.gone.pop_front();
-        }
-        if self.nameless.len() > GRAVES {
-            self.nameless.clear();
-        }
-        self.changed |= before != (self.spaces.len(), self.containers.len());
     }
 
     /// An inventory of this moment.

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     cause::catalogue,
     cli::options::{MonitorArgs, Options},
+    memory,
     pipeline::Command,
 };
 
@@ -29,7 +30,11 @@ use crate::{
 const COST: Duration = Duration::from_secs(10);
 /// Between two measurements of the kernel half, in looks.
 const MEASURE: u32 = 6;
-/// How long one takes: all BPF programs of the machine pay for it.
+/// Between two rounds of giving back free memory, in looks.
+const TRIM: u32 = 6;
+/// Between two rounds of letting go of pages of the program, in looks: what was needed once, for one fault's explanation.
+const UNMAP: u32 = 60;
+/// How long one measurement takes: all BPF programs of the machine pay for it.
 const MEASURING: Duration = Duration::from_secs(1);
 
 /// Writes the textfile from time to time, if there is to be one.
@@ -121,6 +126,12 @@ pub(super) async fn budget(
         }
         let runs = shared.state().runs;
         meter.count(runs);
+        if look % TRIM == TRIM - 1 {
+            memory::free_unused();
+        }
+        if look % UNMAP == UNMAP - 1 {
+            memory::unmap_code();
+        }
         let process = Process::read();
         let used = Use {
             cpu_seconds: process.cpu_seconds + meter.seconds,

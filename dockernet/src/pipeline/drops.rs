@@ -151,7 +151,11 @@ impl Pipeline {
     ) -> Result<bool> {
         let (observed, due) = state.looked;
         let now = Instant::now();
-        let total = self.totals()?.0.observed;
+        // Without what was missed: that is a file to be opened and read.
+        let total = match &self.drops {
+            Some(tracer) => tracer.totals()?.observed,
+            None => return Ok(false),
+        };
         let is_same = total == observed && retiring.is_none() && !state.books.is_waiting();
         if is_same || now < due {
             return Ok(false);

@@ -201,6 +201,7 @@ fn memory(samples: &[Sample]) -> Vec<Row> {
         (rise(&points), middle)
     };
     let (rss, rss_is) = line(|sample| sample.rss);
+    let (own, _) = line(|sample| sample.own);
     let (maps, maps_are) = line(|sample| sample.maps);
     let churned = |at: Option<&Sample>| at.map_or(0, |sample| sample.churned);
     let gone = churned(half.last()) - churned(half.first());
@@ -208,7 +209,7 @@ fn memory(samples: &[Sample]) -> Vec<Row> {
         Row(
             "Resident memory rises by at most 1 MiB over the second half (line of least squares)",
             format!(
-                "{rss:+.2} MiB at {rss_is:.2} MiB ({:+.2} %), while {gone} containers came and went",
+                "{rss:+.2} MiB at {rss_is:.2} MiB ({:+.2} %), of it {own:+.2} MiB heap and stacks, while {gone} containers came and went",
                 rss / rss_is * 100.0
             ),
             rss <= RSS_BOUND && rss_is > 0.0,

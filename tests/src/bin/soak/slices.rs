@@ -66,7 +66,7 @@ pub(crate) fn mib(kib: u64) -> f64 {
 /// One line of the report's table for each.
 pub(crate) fn table(samples: &[Sample]) -> String {
     let mut text = String::from(
-        "| minutes | RSS, MiB | maps, MiB | descriptors | of them maps, programs, links | threads | CPU, % | kernel half, % | containers gone |\n|---|---|---|---|---|---|---|---|---|\n",
+        "| minutes | RSS, MiB | of it heap and stacks | maps, MiB | descriptors | of them maps, programs, links | threads | CPU, % | kernel half, % | containers gone |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for slice in of(samples) {
         let (Some(first), Some(last)) = (slice.first(), slice.last()) else {
@@ -77,10 +77,11 @@ pub(crate) fn table(samples: &[Sample]) -> String {
         let held = |kind| least.get(kind).copied().unwrap_or(0);
         let (process, kernel) = cpu(slice);
         text.push_str(&format!(
-            "| {:.1}–{:.1} | {:.2} | {:.2} | {} | {}, {}, {} | {} | {:.2} | {:.2} | {} |\n",
+            "| {:.1}–{:.1} | {:.2} | {:.2} | {:.2} | {} | {}, {}, {} | {} | {:.2} | {:.2} | {} |\n",
             minute(first),
             minute(last),
             median(slice.iter().map(|sample| mib(sample.rss))),
+            median(slice.iter().map(|sample| mib(sample.own))),
             median(slice.iter().map(|sample| mib(sample.maps))),
             held("descriptors"),
             held("maps"),

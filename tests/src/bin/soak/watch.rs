@@ -25,6 +25,8 @@ pub(crate) struct Sample {
     pub(crate) at: Duration,
     /// Resident memory, KiB.
     pub(crate) rss: u64,
+    /// What of it is its own: heap and stacks. The rest are pages of its program and its rings, KiB.
+    pub(crate) own: u64,
     /// Memory of its maps, KiB.
     pub(crate) maps: u64,
     /// What it holds: descriptors by kind, threads.
@@ -67,6 +69,7 @@ fn look(monitor: &Monitor, life: &Life, started: Instant) -> Result<Sample> {
     };
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("it is gone")?;
     sample.rss = number(&status, "VmRSS").context("no VmRSS")?;
+    sample.own = number(&status, "RssAnon").context("no RssAnon")?;
     sample
         .held
         .insert("threads", number(&status, "Threads").context("no Threads")?);
