@@ -4,10 +4,10 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{docs, licenses, process, project, setup};
+use crate::{cross, docs, licenses, process, project, setup};
 
-/// Formatting, clippy for both halves, documentation, generated pages, licences.
-pub(crate) fn verb() -> Result<()> {
+/// Formatting, clippy for both halves, documentation, generated pages, licences; `with_cross`: the other architecture too.
+pub(crate) fn verb(with_cross: bool) -> Result<()> {
     setup::toolchain()?;
     process::step("cargo fmt --check", "one style");
     process::run(project::cargo().args(["fmt", "--all", "--", "--check"]))?;
@@ -41,6 +41,9 @@ pub(crate) fn verb() -> Result<()> {
     )?;
 
     docs::check()?;
+    if with_cross {
+        cross::check()?;
+    }
 
     if process::find("cargo-deny").is_some() {
         process::step(

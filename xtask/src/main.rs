@@ -2,7 +2,9 @@
 
 mod bench;
 mod build;
+mod cross;
 mod demo;
+mod dist;
 mod docs;
 mod fuzz;
 mod licenses;
@@ -100,8 +102,21 @@ enum Verb {
         #[arg(long, default_value_t = 10)]
         minutes: u32,
     },
+    /// Builds the program as people install it, small and for old systems, and its packages: target/packages
+    Dist {
+        /// Also tries them on Debian 11, in a folder: installs, upgrades, downgrades, removes, purges
+        #[arg(long)]
+        trial: bool,
+        /// Also tries the .deb under a running systemd, in an emulated machine
+        #[arg(long)]
+        trial_vm: bool,
+    },
     /// Formatting, clippy (both halves), documentation, generated pages and licences, warnings denied
-    Lint,
+    Lint {
+        /// Also the user half for the other architecture (aarch64 on x86_64); minutes the first time
+        #[arg(long)]
+        cross: bool,
+    },
     /// Checks the licence of every dependency against deny.toml
     Licenses,
 }
@@ -129,7 +144,11 @@ fn main() -> ExitCode {
         Verb::Bench { names } => bench::verb(&names),
         Verb::Soak { minutes } => soak::verb(minutes),
         Verb::Fuzz { names, minutes } => fuzz::verb(&names, minutes),
-        Verb::Lint => lint::verb(),
+        Verb::Dist { trial, trial_vm } => dist::verb(dist::Where {
+            folder: trial,
+            machine: trial_vm,
+        }),
+        Verb::Lint { cross } => lint::verb(cross),
         Verb::Licenses => licenses::verb(),
     };
     end(done.map(|()| ExitCode::SUCCESS))

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{build, process, project, setup};
+use crate::{build, cross, process, project, setup};
 
 /// What a run came to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,9 @@ struct Sum {
 
 /// Runs everything, also after a failure.
 pub(crate) fn verb(full: bool, filter: &[OsString]) -> Result<()> {
+    if full {
+        cross::check()?;
+    }
     let mut lab = lab_cargo(full)?;
     if full {
         lab.env("DOCKERNET_TEST_FULL", "1");

@@ -39,7 +39,8 @@ impl Ethtool {
             ));
         }
         for (to, from) in name.iter_mut().zip(bytes) {
-            *to = from.cast_signed();
+            // Signed on x86_64, unsigned on aarch64.
+            *to = libc::c_char::from_ne_bytes([*from]);
         }
         // SAFETY: socket() takes no pointer.
         let socket =

@@ -135,6 +135,18 @@ fn line(sources: &[Source], codename: &str, suite: &str) -> Result<String> {
     Ok(format!("deb [signed-by={keyring}] {uri} {suite} main\n"))
 }
 
+/// Where Debian's main archive is, by this machine's own sources, and the keyring to check it with.
+///
+/// # Errors
+/// They name none.
+pub(crate) fn main() -> Result<(String, String)> {
+    let sources = apt_sources::of_machine();
+    let codename = codename();
+    let main = apt_sources::archive(&sources, &codename)
+        .with_context(|| format!("apt's sources have no archive of {codename}"))?;
+    Ok((main.uri.clone(), apt_sources::keyring(main).to_owned()))
+}
+
 fn write(file: &Path, text: &str) -> Result<PathBuf> {
     fs::write(file, text).with_context(|| format!("{} could not be written", file.display()))?;
     Ok(file.to_owned())

@@ -205,7 +205,7 @@ fn all_series(names: &[&str]) -> Vec<String> {
 }
 
 /// All numbers in a version, to compare by.
-pub(super) fn numbers(text: &str) -> Vec<u64> {
+pub(crate) fn numbers(text: &str) -> Vec<u64> {
     text.split(|c: char| !c.is_ascii_digit())
         .filter_map(|digits| digits.parse().ok())
         .collect()

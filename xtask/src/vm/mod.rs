@@ -9,6 +9,7 @@ mod modules;
 mod outcome;
 mod programs;
 mod qemu;
+pub(crate) mod system;
 mod table;
 
 use std::{
@@ -23,6 +24,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use self::guest::{Extra, Job};
+pub(crate) use self::kernel::numbers;
 use crate::{build, process, project, setup};
 
 /// Where the tracer is in the guest.
