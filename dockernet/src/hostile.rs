@@ -156,7 +156,7 @@ pub fn recording(bytes: &[u8]) {
                 name: "x".into(),
                 input: Box::new(input),
             };
-            let _ = record::replay(&options, vec![source], &mut || Ok(None), opener);
+            let _ = record::replay(&options, None, vec![source], &mut || Ok(None), opener);
         }
     }
 }

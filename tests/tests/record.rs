@@ -41,6 +41,9 @@ fn on(engine: &Engine) -> Result<()> {
         &lab,
         &["record", text(&packets)?, "--pcapng", "--container", "web"],
     )?;
+    // The port before NAT: the packets that die have another.
+    let expression = ["--filter", "tcp and dst port 10001"];
+    let narrow = Tracer::start(&lab, &[&["--drops"], &expression[..]].concat())?;
     let flights = ["flight", "service"].map(|name| lab.folder().join(name));
     let keeper = Tracer::start(
         &lab,
@@ -86,6 +89,16 @@ fn on(engine: &Engine) -> Result<()> {
         &["--drops", "--output", "json", "--cause", "no-listener"],
     )?;
     ensure!(of_type(&filtered, "drop").all(|drop| drop["cause"]["id"] == "no-listener"));
+    let narrow = narrow.stop()?;
+    ensure!(
+        narrow.drops().count() >= 2,
+        "the filter left too little: {narrow:?}"
+    );
+    let again = replay(
+        &file,
+        &[&["--drops", "--output", "json"], &expression[..]].concat(),
+    )?;
+    same(&narrow.lines, &again, "drop")?;
     same(
         &nat.lines,
         &replay(&file, &["--nat", "--output", "json"])?,

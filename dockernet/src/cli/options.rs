@@ -213,15 +213,15 @@ impl Options {
         let nat = nat || every_view && !pcapng;
         let monitors = matches!(job, Some(JobArgs::Monitor(_)));
         let is_screen = matches!(job, Some(JobArgs::Top));
-        if expression.is_some() && job.is_some() && !monitors && !is_screen && records.is_none() {
+        if expression.is_some()
+            && job.is_some()
+            && !(monitors || is_screen || replays || records.is_some())
+        {
             return Err(Usage(
                 if follows {
-                    "path follows one flow, which --from and --to name; --filter is for --drops, --nat, top, record and monitor"
-                } else if replays {
-                    "the kernel applies --filter, so it is for record; replay takes --addr, --port, --proto and the like, \
-                     and --output pcapng gives packets that tcpdump -r filters"
+                    "path follows one flow, which --from and --to name; --filter is for --drops, --nat, top, record, replay and monitor"
                 } else {
-                    "--filter looks at packets: it is for --drops, --nat, top, record and monitor"
+                    "--filter looks at packets: it is for --drops, --nat, top, record, replay and monitor"
                 }
                 .to_owned(),
             ));

@@ -58,6 +58,7 @@ pub(super) fn beside(job: &str) -> Vec<&'static str> {
             &["drops", "nat"],
             PACKETS,
             &[
+                "filter",
                 "ignore",
                 "all",
                 "scope",

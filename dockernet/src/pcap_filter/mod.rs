@@ -8,6 +8,7 @@ pub mod classic;
 mod libpcap;
 mod opcode;
 mod position;
+mod recorded;
 mod synthetic;
 pub mod translate;
 

@@ -31,7 +31,7 @@ pub(crate) use judge::asked_for;
 pub use paths::Paths;
 pub(crate) use scope::includes;
 pub use stop::{Signals, block_signals};
-pub(crate) use transitions::wanted;
+pub(crate) use transitions::{accepted, wanted};
 
 use self::{
     account::Books, judge::Judge, merge::Merge, transitions::Transitions, waiting::Waiting,

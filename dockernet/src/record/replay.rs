@@ -21,7 +21,8 @@ use crate::{
     cause::catalogue,
     cli::{Exit, Filter, Job, Usage, options::Options},
     model::{Drop, Fate, Ledger, Ready, Transition},
-    pipeline::{Signals, asked_for, block_signals, includes, wanted},
+    pcap_filter::Expression,
+    pipeline::{Signals, accepted, asked_for, block_signals, includes, wanted},
     report::{self, Report, Stream},
 };
 
@@ -48,7 +49,18 @@ pub fn run(options: &Options, files: &[std::path::PathBuf]) -> Result<Exit> {
     block_signals()?;
     let mut signals = Signals::new()?;
     let sources: Vec<Source<'_>> = files.iter().map(|path| open(path)).collect::<Result<_>>()?;
-    replay(options, sources, &mut || signals.take(), &report::open_at)
+    let expression = options
+        .expression
+        .as_deref()
+        .map(Expression::compile)
+        .transpose()?;
+    replay(
+        options,
+        expression.as_ref(),
+        sources,
+        &mut || signals.take(),
+        &report::open_at,
+    )
 }
 
 fn open(path: &Path) -> Result<Source<'static>> {
@@ -72,17 +84,18 @@ fn open(path: &Path) -> Result<Source<'static>> {
 /// Makes the writer once it is known when the recording began.
 pub type Opener<'a> = &'a dyn Fn(&Options, Option<Timestamp>) -> Result<Box<dyn Report + Send>>;
 
-/// Shows recordings one after another. `stop` is asked again and again: whether a signal came, and whether it was SIGINT.
+/// Shows recordings one after another. `expression`: the options' `--filter`, compiled. `stop` is asked again and again: whether a signal came, and whether it was SIGINT.
 ///
 /// # Errors
 /// One is no recording, or the output cannot be written.
 pub fn replay(
     options: &Options,
+    expression: Option<&Expression>,
     sources: Vec<Source<'_>>,
     stop: &mut dyn FnMut() -> Result<Option<bool>>,
     opener: Opener<'_>,
 ) -> Result<Exit> {
-    let mut replay = Replay::new(options, opener);
+    let mut replay = Replay::new(options, expression, opener);
     let mut interrupted = false;
     'files: for source in sources {
         let mut frames = Frames::new(source.input).context("starting zstd")?;
@@ -112,6 +125,7 @@ pub fn replay(
 
 struct Replay<'a> {
     options: &'a Options,
+    expression: Option<&'a Expression>,
     opener: Opener<'a>,
     report: Option<Box<dyn Report + Send>>,
     /// The filter without causes, which goes before scope and noise.
@@ -144,9 +158,10 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(options: &'a Options, opener: Opener<'a>) -> Self {
+    fn new(options: &'a Options, expression: Option<&'a Expression>, opener: Opener<'a>) -> Self {
         Self {
             options,
+            expression,
             opener,
             report: None,
             coarse: Filter {
@@ -420,7 +435,9 @@ impl<'a> Replay<'a> {
     /// As the pipeline decides, in the same order.
     fn fate(&self, drop: &mut Drop) -> Fate {
         let bridge_of = |name: &str| self.bridges.get(name).cloned();
-        if !self.coarse.admits(drop, &bridge_of) {
+        // The kernel half's part comes first.
+        let is_accepted = |expression: &Expression| expression.accepts_drop(drop);
+        if !self.expression.is_none_or(is_accepted) || !self.coarse.admits(drop, &bridge_of) {
             return Fate::Filtered;
         }
         if !includes(self.options.scope, drop.reach) {
@@ -433,7 +450,8 @@ impl<'a> Replay<'a> {
     }
 
     fn finding(&mut self, mut finding: Drop) -> Result<()> {
-        if !includes(self.options.scope, finding.reach) {
+        // There is no packet that an expression could accept.
+        if self.expression.is_some() || !includes(self.options.scope, finding.reach) {
             return Ok(());
         }
         let bridges = &self.bridges;
@@ -453,7 +471,11 @@ impl<'a> Replay<'a> {
         }
         let bridges = &self.bridges;
         let bridge_of = |name: &str| bridges.get(name).cloned();
-        if self.is_over() || !wanted(transition, self.options, &bridge_of) {
+        let is_accepted = |expression: &Expression| accepted(transition, expression);
+        if self.is_over()
+            || !self.expression.is_none_or(is_accepted)
+            || !wanted(transition, self.options, &bridge_of)
+        {
             self.sums.nat.hidden += 1;
             return Ok(());
         }

@@ -86,6 +86,7 @@ fn shown(bytes: &[u8], arguments: &[&str]) -> (String, String, Exit) {
     let (to, notes) = (out.clone(), err.clone());
     let exit = replay(
         &options,
+        None,
         vec![source],
         &mut || Ok(None),
         &move |options, since| {
@@ -321,7 +322,7 @@ fn what_is_not_there_is_said() {
             input: Box::new(bytes),
         };
         let opener = |_: &Options, _| Ok(text(&Shared::default(), &Shared::default(), None));
-        let error = replay(&options, vec![source], &mut || Ok(None), &opener).unwrap_err();
+        let error = replay(&options, None, vec![source], &mut || Ok(None), &opener).unwrap_err();
         cli::error::sentence(&error)
     };
     assert!(refused(&bytes, &["--reason", "NETFILTER_DROPP"]).contains("NETFILTER_DROP"));

@@ -9,6 +9,7 @@ mod machine;
 mod marks;
 mod packets;
 mod programs;
+mod recorded;
 mod tcpdump;
 
 use super::{classic::Instruction, *};

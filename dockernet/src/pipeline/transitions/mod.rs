@@ -16,14 +16,13 @@ use dockernet_common::{
 };
 use jiff::Timestamp;
 
-pub(crate) use self::wanted::wanted;
+pub(crate) use self::wanted::{accepted, wanted};
 use self::{
     asked::Askable,
     build::Flow,
     old::Old,
     open::Open,
     proxy::{Carried, Carrier},
-    wanted::accepted,
 };
 use super::watch;
 use crate::{

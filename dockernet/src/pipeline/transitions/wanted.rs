@@ -22,7 +22,7 @@ pub(crate) fn wanted(
 }
 
 /// Whether `--filter` accepts the flow's opening packet, before or after NAT.
-pub(super) fn accepted(transition: &Transition, expression: &Expression) -> bool {
+pub(crate) fn accepted(transition: &Transition, expression: &Expression) -> bool {
     [transition.original.as_ref(), Some(&transition.translated)]
         .into_iter()
         .flatten()
