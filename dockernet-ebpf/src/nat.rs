@@ -244,7 +244,8 @@ fn untracked(skb: *const u8) {
     let Some(flow) = Skb::<Probe>::new(skb).flow() else {
         return;
     };
-    if flow.protocol != TCP {
+    // What stands there may be a later fragment's data.
+    if flow.protocol != TCP || flow.src_port != port {
         return;
     }
     let served = from_packet(&flow);

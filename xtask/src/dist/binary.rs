@@ -77,7 +77,7 @@ fn flags(libc: &Libc) -> Vec<String> {
         flags.push(format!("-Clink-arg=-B{}", folder.display()));
         flags.push(format!("-Clink-arg=-L{}", folder.display()));
     }
-    // Where it was built is nobody's business, and would make two builds differ.
+    // Where it was built is nobody's business, and would make two builds differ. (The kernel half's line numbers still tell.)
     let home = env::var_os("CARGO_HOME").map_or_else(
         || {
             env::home_dir()

@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, PerCpuArray, RingBuf},
+    programs::{TestRun as _, TestRunOptions},
 };
 use dockernet_common::{
     count::PortKey,
@@ -112,6 +113,20 @@ impl NatTracer {
             .iter()
             .map(|problem| format!("not watched for NAT: {problem}"));
         Ok(removed.chain(problems).collect())
+    }
+
+    /// Runs the program once on a frame, without a device (`BPF_PROG_TEST_RUN`), and gives its verdict; for tests, before it is attached.
+    #[doc(hidden)]
+    pub fn verdict(&mut self, frame: &[u8]) -> Result<i32> {
+        let ebpf = self.ebpf.as_mut().context("attached already")?;
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            ..TestRunOptions::new()
+        };
+        let result = attach::program(ebpf)?
+            .test_run(options)
+            .context("BPF_PROG_TEST_RUN")?;
+        Ok(result.return_value.cast_signed())
     }
 
     /// `nat:tcx` or `nat:clsact`, as `ready.programs` names it.

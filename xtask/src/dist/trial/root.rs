@@ -85,13 +85,13 @@ impl Root {
         &self.folder
     }
 
-    /// Puts a file into its /tmp and gives its path there.
+    /// Puts a file into its /root (a boot empties /tmp) and gives its path there.
     pub(super) fn take(&self, file: &Path) -> Result<String> {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let bytes =
             fs::read(file).with_context(|| format!("{} could not be read", file.display()))?;
-        self.put(&bytes, &format!("tmp/{name}"))?;
-        Ok(format!("/tmp/{name}"))
+        self.put(&bytes, &format!("root/{name}"))?;
+        Ok(format!("/root/{name}"))
     }
 
     /// Writes a file in it. Its folders belong to root, who may not be us.

@@ -25,6 +25,7 @@ stty -F /dev/ttyS1 raw -echo; stty -F /dev/ttyS2 raw -echo; systemctl poweroff -
 
 /// What is tried. Lines that begin with `= ` are told. The first command that fails ends it.
 const SCRIPT: &str = r#"
+set -o pipefail
 unit=dockernet-trace.service
 pid() { systemctl show --property=MainPID --value $unit; }
 metrics() {
@@ -45,17 +46,21 @@ echo "= installed: not enabled, not started"
 
 start=$(date +%s%N)
 systemctl enable --now $unit
-echo "= ready after $(( ($(date +%s%N) - start) / 1000000 )) ms, $(( $(systemctl show --property=MemoryCurrent --value $unit) / 1024 )) KiB"
+echo "= ready after $(( ($(date +%s%N) - start) / 1000000 )) ms, $(awk '/VmRSS/ { print $2, $3 }' /proc/$(pid)/status) resident"
 running
 systemd-analyze security --no-pager $unit | tail -n 1 | sed 's/^[^O]*/= /'
 
 before=$(pid)
 echo 'of_tomorrow = 1' >> /etc/dockernet-trace.toml
 systemctl reload $unit
-sleep 2
+for second in $(seq 30); do
+    journalctl --no-pager --unit=$unit > /tmp/journal
+    grep -q of_tomorrow /tmp/journal && break
+    sleep 1
+done
+grep of_tomorrow /tmp/journal
 running
 test "$(pid)" = "$before"
-journalctl --no-pager --unit=$unit | grep -q of_tomorrow
 echo "= reloaded: the same process, and the unknown setting is told of"
 
 dpkg --install "$new"
@@ -78,12 +83,13 @@ systemctl start $unit
 running
 dpkg --remove dockernet-trace 2>&1 | tee /tmp/removed
 test -z "$(grep 'detach failed' /tmp/removed)"
-test -z "$(ls -l /proc/[0-9]*/fd 2>/dev/null | grep bpf-prog)"
+# Not systemd itself, process 1, which has programs of its own.
+test -z "$(ls -l /proc/[0-9][0-9]*/fd 2>/dev/null | grep bpf-prog)"
 test "$(systemctl is-active $unit || true)" = inactive
 test -f /var/lib/dockernet-trace/counters.json
-echo "= removed: stopped, no program is left in the kernel, counters are kept"
+echo "= removed: stopped, no process holds a program in the kernel, counters are kept"
 dpkg --purge dockernet-trace
-test -z "$(find / -xdev -name '*dockernet*' -not -path '/tmp/*')"
+test -z "$(find / -xdev -name '*dockernet*' -not -path '/root/*')"
 echo "= purged: no file is left"
 "#;
 
