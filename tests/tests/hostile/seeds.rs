@@ -36,6 +36,11 @@ pub(crate) fn of(parser: &str) -> Vec<Vec<u8>> {
         "btf" => vec![btf()],
         "conntrack" => vec![conntrack()],
         "docker" => DOCKER.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        "ebtables" => dumps("txt")
+            .into_iter()
+            .filter(|file| file.file_stem().is_some_and(|name| name == "ebtables"))
+            .map(read)
+            .collect(),
         "iptables" => {
             let four = dumps("save").into_iter().map(|file| behind(0, read(file)));
             let six = dumps("save6").into_iter().map(|file| behind(1, read(file)));

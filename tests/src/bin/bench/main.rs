@@ -4,6 +4,7 @@ mod drops;
 mod nat;
 mod path;
 mod programs;
+mod replay;
 mod section;
 mod start;
 mod wire;
@@ -19,6 +20,7 @@ const BENCHES: &[Bench] = &[
     ("drops", drops::run),
     ("nat", nat::run),
     ("path", path::run),
+    ("replay", replay::run),
     ("start", start::run),
 ];
 

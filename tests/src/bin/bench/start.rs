@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use dockernet_tests::{Engine, Lab, LabOptions, Place, Run, Tracer, traffic};
 
-use crate::section::{machine, median};
+use crate::section::{machine, median, memory};
 
 const CONTAINERS: usize = 100;
 const STARTS: usize = 7;
@@ -101,16 +101,6 @@ fn cpu_seconds(pid: u32) -> Result<f64> {
         .sum();
     // USER_HZ is 100 on every architecture that Docker runs on.
     Ok(ticks / 100.0)
-}
-
-/// MiB.
-fn memory(pid: u32, which: &str) -> Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    text.lines()
-        .find_map(|line| line.strip_prefix(which)?.strip_prefix(':'))
-        .and_then(|value| value.split_whitespace().next()?.parse::<f64>().ok())
-        .map(|kib| kib / 1024.0)
-        .with_context(|| format!("{which} of process {pid}"))
 }
 
 /// Milliseconds from each new device's link event until it is watched.
