@@ -50,6 +50,11 @@ impl Merge {
     /// The next transition that is not after `time`.
     pub(super) fn next_until(&mut self, time: Timestamp) -> Option<Transition> {
         let is_next = self.transitions.front()?.time <= time;
-        is_next.then(|| self.transitions.pop_front()).flatten()
+        let next = is_next.then(|| self.transitions.pop_front()).flatten();
+        if self.transitions.is_empty() {
+            // What a flood of new flows took is given back.
+            self.transitions = VecDeque::new();
+        }
+        next
     }
 }

@@ -50,6 +50,29 @@ impl Waiting {
             }
             !go
         });
+        if self.queue.is_empty() {
+            // A crowd is megabytes, and may not come again for months.
+            self.queue = VecDeque::new();
+        }
         ready
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_is_bounded_and_its_room_goes_with_it() {
+        let mut waiting = Waiting::default();
+        let record = crate::cause::tests::record();
+        let mut gone = 0;
+        for _ in 0..CROWD + 100 {
+            gone += usize::from(waiting.push(record).is_some());
+        }
+        assert_eq!((waiting.queue.len(), gone), (CROWD, 100));
+        assert!(waiting.take(false, |_| false).is_empty());
+        assert_eq!(waiting.take(false, |_| true).len(), CROWD);
+        assert!(waiting.is_empty() && waiting.queue.capacity() == 0);
     }
 }

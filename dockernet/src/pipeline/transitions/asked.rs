@@ -69,6 +69,10 @@ impl Askable {
             while queue.front().is_some_and(|asked| all || asked.due <= now) {
                 due.extend(queue.pop_front());
             }
+            if queue.is_empty() {
+                // What a crowd took is given back.
+                *queue = VecDeque::new();
+            }
         }
         due.retain(|asked| {
             let record = &asked.record;
