@@ -2,38 +2,37 @@
 //!
 //! Nothing is run, and the kernel half is not built: its code is the same for all machines of one byte order.
 
-use std::{env, process::Command};
+use std::process::Command;
 
 use anyhow::Result;
 
 use crate::{process, project, setup};
 
-/// Rust's and the C compiler's name of the architecture that this machine is not.
-fn other() -> (&'static str, &'static str) {
-    if env::consts::ARCH == "aarch64" {
-        ("x86_64-unknown-linux-gnu", "x86_64-linux-gnu-gcc")
+/// The architecture that this machine is not: Rust's name of it, its C compiler, and the Debian packages that have that.
+const fn other() -> (&'static str, &'static str, [&'static str; 2]) {
+    if cfg!(target_arch = "aarch64") {
+        (
+            "x86_64-unknown-linux-gnu",
+            "x86_64-linux-gnu-gcc",
+            ["gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"],
+        )
     } else {
-        ("aarch64-unknown-linux-gnu", "aarch64-linux-gnu-gcc")
+        (
+            "aarch64-unknown-linux-gnu",
+            "aarch64-linux-gnu-gcc",
+            ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+        )
     }
 }
 
 /// `cargo check` for it. The kernel half's toolchain builds Rust's own libraries for it, as no other need have them: some minutes the first
 /// time, seconds from then on.
 pub(crate) fn check() -> Result<()> {
-    let (target, compiler) = other();
+    let (target, compiler, packages) = other();
     setup::toolchain()?;
     if process::find(compiler).is_none() {
-        let package = compiler.replace('_', "-");
-        let architecture = if target.starts_with("aarch64") {
-            "arm64"
-        } else {
-            "amd64"
-        };
         setup::apt::install(
-            &[
-                &format!("gcc-{}", package.trim_end_matches("-gcc")),
-                &format!("libc6-dev-{architecture}-cross"),
-            ],
+            &packages,
             "C code of dependencies is compiled for the other architecture",
         )?;
     }
