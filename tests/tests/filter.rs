@@ -5,8 +5,9 @@ use std::{net::SocketAddr, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use dockernet_tests::{
-    Cmd, Engine, Finished, Lab, LabOptions, Place, Run, Tracer, can_run, engines_of_run, group,
-    tool_path, traffic::Probe,
+    Cmd, Engine, Finished, HOST_IP6, Lab, LabOptions, Place, Run, Tracer, can_run, engines_of_run,
+    group, tool_path,
+    traffic::{FrameSender, Probe},
 };
 
 /// Both drop UDP: `one` what is for port 7001 (published as 10001), `two` what is for 7002 (10002).
@@ -58,6 +59,7 @@ fn on(engine: &Engine) -> Result<()> {
             ("packets that the host sends", sent),
             ("packets behind DNAT", translated),
             ("the Ethernet header, where there is one", ethernet),
+            ("IPv6 behind NAT, and VLAN tags", six_and_tags),
             ("with the classic tracepoint", classic),
             ("beside other filters", beside),
             ("expressions of every kind load", loads),
@@ -188,6 +190,82 @@ fn ethernet(lab: &mut Lab) -> Result<()> {
             ("vlan and udp", 0),
         ],
     )
+}
+
+/// A datagram of IPv6 that goes to another port, and one whose tag the device has taken out. Neither has to do with a container.
+fn six_and_tags(lab: &mut Lab) -> Result<()> {
+    /// `seven` drops before conntrack has seen the packet, `six` behind it.
+    const RULES: &str = "nft -f - <<END
+table ip6 guard {
+    chain before {
+        type nat hook prerouting priority -100;
+        udp dport 10061 redirect to :7061
+    }
+    chain in {
+        type filter hook input priority 10;
+        udp dport 7061 drop
+    }
+}
+table netdev guard {
+    chain in {
+        type filter hook ingress device eth0 priority 0;
+        vlan id 7 drop
+    }
+}
+END";
+    let output = lab.shell(&Place::Host, RULES)?;
+    ensure!(output.success(), "{output:?}");
+    for (expression, expected) in [
+        ("ip6 and udp dst port 10061", EACH),
+        ("ip6 dst host 2001:db8:1::10 and dst port 7061", EACH),
+        ("ip and udp dst port 7061", 0),
+        ("vlan 7 and udp dst port 7007", EACH),
+        ("vlan 8 and udp", 0),
+        // As in tcpdump: behind a tag lies no IP header where it is looked for.
+        ("udp dst port 7007", 0),
+    ] {
+        let arguments = ["--drops", "--scope", "all", "--all", "--filter", expression];
+        let tracer = Tracer::start(lab, &arguments)?;
+        send(lab, &Place::Outside, HOST_IP6, [10061, 7062])?;
+        lab.outside().within(|| {
+            let sender = FrameSender::open("eth0")?;
+            for port in [7007, 7008] {
+                for _ in 0..EACH {
+                    sender.send(&tagged(port))?;
+                }
+            }
+            Ok(())
+        })?;
+        thread::sleep(Duration::from_millis(300));
+        let done = tracer.stop()?;
+        done.check_balance()?;
+        let shown = done.count("shown")?;
+        ensure!(
+            shown == u64::from(expected),
+            "{expression}: {shown} packets are shown, not {expected}"
+        );
+        // All of them died: those for 7062 by nobody listening there.
+        ensure!(
+            done.count("observed")? >= u64::from(4 * EACH),
+            "{expression}: {}",
+            done.ledger()?
+        );
+    }
+    let mend = "nft delete table ip6 guard; nft delete table netdev guard";
+    let output = lab.shell(&Place::Host, mend)?;
+    ensure!(output.success(), "{output:?}");
+    Ok(())
+}
+
+/// A datagram to a port of 203.0.113.10's, in VLAN 7. The receiver's kernel takes the tag out.
+fn tagged(port: u16) -> Vec<u8> {
+    let mut frame = vec![0xff; 6];
+    frame.extend([2, 0, 0, 0, 0, 7, 0x81, 0, 0, 7, 8, 0]);
+    frame.extend([0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0, 0]);
+    frame.extend([203, 0, 113, 20, 203, 0, 113, 10, 0x9c, 0x40]);
+    frame.extend(port.to_be_bytes());
+    frame.extend([0, 12, 0, 0, b't', b'a', b'g', b's']);
+    frame
 }
 
 fn classic(lab: &mut Lab) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod dns;
 mod flood;
+mod frame;
 mod icmp;
 mod raw;
 mod tcp;
@@ -20,6 +21,7 @@ use crate::netns::Netns;
 
 pub use dns::{answer as dns_answer, query as dns_query};
 pub use flood::{Flood, flood};
+pub use frame::FrameSender;
 pub use raw::checksum;
 
 /// What is sent.

@@ -5,11 +5,7 @@
 
 mod frames;
 
-use std::{
-    collections::HashMap,
-    io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-};
+use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, ensure};
 use dockernet::{
@@ -20,7 +16,7 @@ use dockernet::{
     host::netns::NetnsHandle,
 };
 use dockernet_common::{count::PortKey, nat::what};
-use dockernet_tests::{Netns, can_run, progress, seed};
+use dockernet_tests::{Netns, can_run, progress, seed, traffic::FrameSender};
 
 use self::frames::{Frames, PORT};
 
@@ -87,7 +83,7 @@ fn every_frame_leaves() -> Result<()> {
         let mut told = 0;
         let mut foreign = 0;
         netns.within(|| {
-            let sender = Sender::open("leaves")?;
+            let sender = FrameSender::open("leaves")?;
             let before = sent("leaves")?;
             let mut frames = Frames::new(seed);
             for number in 0..FRAMES {
@@ -161,46 +157,6 @@ fn sent(device: &str) -> Result<u64> {
         .with_context(|| format!("no device {device}"))?;
     let packets = line.split_whitespace().nth(9).context("a short line")?;
     Ok(packets.parse()?)
-}
-
-/// Sends frames by one device.
-struct Sender {
-    socket: OwnedFd,
-    address: libc::sockaddr_ll,
-}
-
-impl Sender {
-    fn open(device: &str) -> Result<Self> {
-        // SAFETY: socket() takes no pointer.
-        let socket =
-            unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        ensure!(socket >= 0, io::Error::last_os_error());
-        // SAFETY: the descriptor is new and owned by nobody else.
-        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-        // SAFETY: zeroes are a valid address.
-        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        address.sll_family = u16::try_from(libc::AF_PACKET)?;
-        address.sll_ifindex = i32::try_from(nix::net::if_::if_nametoindex(device)?)?;
-        Ok(Self { socket, address })
-    }
-
-    fn send(&self, frame: &[u8]) -> io::Result<()> {
-        // SAFETY: both pointers are to memory of the sizes given.
-        let sent = unsafe {
-            libc::sendto(
-                self.socket.as_raw_fd(),
-                frame.as_ptr().cast(),
-                frame.len(),
-                0,
-                (&raw const self.address).cast(),
-                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-            )
-        };
-        if sent < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
-    }
 }
 
 /// `BPF_PROG_TEST_RUN` itself refuses a frame that ends within the IP header which its type promises (net/bpf/test_run.c, EINVAL): zeroes
