@@ -77,6 +77,20 @@ pub fn can_run() -> anyhow::Result<bool> {
     Ok(false)
 }
 
+/// Whether the running kernel is of this release or a later one.
+///
+/// # Errors
+/// Its release does not begin with two numbers.
+pub fn kernel_since(major: u32, minor: u32) -> anyhow::Result<bool> {
+    let uname = nix::sys::utsname::uname()?;
+    let release = uname.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(first)), Some(Ok(second))) => Ok((first, second) >= (major, minor)),
+        _ => anyhow::bail!("no kernel release: {release}"),
+    }
+}
+
 /// A named part of a group.
 pub type Part<'a, T> = (&'a str, fn(&mut T) -> anyhow::Result<()>);
 

@@ -135,8 +135,7 @@ fn on(engine: &Engine) -> Result<()> {
     flown(&flights, keeper, service)
 }
 
-/// The flight recorder's files: of a run that is shorter than its time one, with everything; of a service one for each fault
-/// that began after the file before was over.
+/// The flight recorder's files: of a run that is shorter than its time one, with everything; of a service those of what began.
 fn flown(flights: &[PathBuf; 2], keeper: Tracer, service: Tracer) -> Result<()> {
     let kept = keeper.stop()?;
     let [file] = written(&flights[0])?
@@ -146,8 +145,23 @@ fn flown(flights: &[PathBuf; 2], keeper: Tracer, service: Tracer) -> Result<()> 
     service.signal(Signal::SIGINT)?;
     let told = service.wait(Duration::from_secs(10))?;
     let files = written(&flights[1])?;
-    ensure!(!files.is_empty(), "{told:?}");
+    // The name is that of the cause that began it.
+    let about = |cause: &str| {
+        let name = format!("-{cause}-web.pcapng");
+        let mut names = files.iter().map(|file| file.to_string_lossy());
+        names.any(|file| file.ends_with(&name))
+    };
+    ensure!(
+        about("no-listener") || about("interface-forwarding-disabled"),
+        "{files:?}"
+    );
     for file in files {
+        let read = Cmd::new("tshark").arg("-r").arg(&file).output()?;
+        ensure!(
+            read.success() && !read.stdout.trim().is_empty(),
+            "{}: {read:?}",
+            file.display()
+        );
         let start = format!("wrote {}: ", file.display());
         let is_told = |line: &Value| {
             let text = line["text"].as_str();

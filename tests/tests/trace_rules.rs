@@ -4,8 +4,8 @@ use std::{net::SocketAddr, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use dockernet_tests::{
-    Cmd, Engine, Lab, LabOptions, Place, Run, Tracer, can_run, engines, group, tool_path,
-    traffic::Probe, wait_until,
+    Cmd, Engine, Lab, LabOptions, Place, Run, Tracer, can_run, engines, group, kernel_since,
+    tool_path, traffic::Probe, wait_until,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -209,7 +209,7 @@ fn bridged(lab: &mut Lab) -> Result<()> {
 /// A killed run leaves the ruleset as it was: the table goes with its owner, or where tables have none (before 5.12) it is
 /// removed by whoever comes next.
 fn sigkill(lab: &mut Lab) -> Result<()> {
-    if has_owners()? {
+    if kernel_since(5, 12)? {
         return killed(lab, |_| Ok(()));
     }
     killed(lab, |lab| {
@@ -224,16 +224,6 @@ fn sigkill(lab: &mut Lab) -> Result<()> {
     })
 }
 
-fn has_owners() -> Result<bool> {
-    let uname = nix::sys::utsname::uname()?;
-    let release = uname.release().to_string_lossy().into_owned();
-    let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor) >= (5, 12)),
-        _ => anyhow::bail!("no kernel release: {release}"),
-    }
-}
-
 fn killed(lab: &mut Lab, next: impl Fn(&Lab) -> Result<()>) -> Result<()> {
     let before = ruleset(lab)?;
     let tracer = Tracer::start(lab, &["--trace-rules"])?;
@@ -242,7 +232,8 @@ fn killed(lab: &mut Lab, next: impl Fn(&Lab) -> Result<()>) -> Result<()> {
     probe.timeout = Duration::from_millis(100);
     probe.send(&lab.netns(&container())?)?;
     await_table(lab, true)?;
-    if has_owners()? {
+    // Before, no table has an owner.
+    if kernel_since(5, 12)? {
         // Only its owner can write it.
         let theirs = lab.shell(&Place::Host, &format!("nft delete table inet {TABLE}"))?;
         ensure!(!theirs.success(), "the table has no owner: {theirs:?}");

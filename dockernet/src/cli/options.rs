@@ -226,10 +226,10 @@ impl Options {
                 .to_owned(),
             ));
         }
-        check_flight(&job, &flight)?;
         // The default view; asking whether anything was dropped needs it too.
         let drops =
             drops || !nat && !follows || expect_no_drops || monitors || every_view || is_screen;
+        check_flight(&job, &flight, drops)?;
         if trace_rules && !drops && !follows {
             return Err(Usage(
                 "--trace-rules names the rules behind drops; add --drops".to_owned(),
@@ -350,10 +350,12 @@ pub fn explainable<'a, C: AsRef<str>, R: AsRef<str>>(
     )))
 }
 
-/// Packets are what drops have: other jobs and views write text or JSON.
 /// Whether there are drops that are told as they come.
-fn check_flight(job: &Option<JobArgs>, flight: &FlightArgs) -> Result<(), Usage> {
+fn check_flight(job: &Option<JobArgs>, flight: &FlightArgs, drops: bool) -> Result<(), Usage> {
     match job {
+        None if !drops && *flight != FlightArgs::default() => Err(Usage(
+            "the flight recorder keeps dropped packets; add --drops".to_owned(),
+        )),
         // Its file may name the directory.
         Some(JobArgs::Monitor(_)) => Ok(()),
         None | Some(JobArgs::Top) => flight.over(None).map(|_| ()),
@@ -368,6 +370,7 @@ fn check_flight(job: &Option<JobArgs>, flight: &FlightArgs) -> Result<(), Usage>
     }
 }
 
+/// Packets are what drops have: other jobs and views write text or JSON.
 fn check_packets(job: &Option<JobArgs>, pcapng: bool, nat: bool) -> Result<(), Usage> {
     let is_for_wireshark = match job {
         None | Some(JobArgs::Replay { .. }) => pcapng,

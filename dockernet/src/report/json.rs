@@ -120,6 +120,10 @@ impl<W: Write> Report for Json<W> {
         self.ledger(ledger)
     }
 
+    fn note(&mut self, text: &str) {
+        let _ = writeln!(std::io::stderr(), "dockernet-trace: {}", clean::line(text));
+    }
+
     fn warning(&mut self, text: &str) {
         let _ = writeln!(
             std::io::stderr(),

@@ -58,6 +58,8 @@ pub struct Top {
     summary: Summary,
     started: Instant,
     warnings: Vec<String>,
+    /// What was written meanwhile.
+    notes: Vec<String>,
 }
 
 impl Top {
@@ -82,6 +84,7 @@ impl Top {
             summary: Summary::default(),
             started: Instant::now(),
             warnings: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -141,6 +144,11 @@ impl Report for Top {
             line.push(Role::Warning, "warning: ").plain(warning);
             self.print(&line)?;
         }
+        for note in &self.notes {
+            let mut line = Line::hanging(3);
+            line.plain(note);
+            self.print(&line)?;
+        }
         self.print(&ledger_line(ledger, self.setting.outside))?;
         for line in self.summary.lines() {
             self.print(&line)?;
@@ -155,6 +163,15 @@ impl Report for Top {
             state.ready.containers = counted.inventory.containers().count();
             let engine = counted.inventory.engine_status().version();
             state.ready.docker = engine.map(str::to_owned);
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        if self.notes.len() < WARNINGS {
+            self.notes.push(text.to_owned());
+        }
+        if let Some(screen) = &self.screen {
+            screen.shared.change().note(text);
         }
     }
 

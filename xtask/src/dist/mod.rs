@@ -16,6 +16,7 @@ mod trial;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use nix::sys::stat::{Mode, umask};
 
 pub(crate) use self::trial::Where;
 use self::{binary::Binary, pieces::Pieces, release::Release};
@@ -31,6 +32,8 @@ struct Made {
 
 /// Builds the program and every package of it; then tries them where it is told to.
 pub(crate) fn verb(places: Where) -> Result<()> {
+    // Whoever builds them, packages have the same folders and files.
+    umask(Mode::from_bits_truncate(0o022));
     let release = Release::of_workspace()?;
     setup::toolchain()?;
     cross::check()?;

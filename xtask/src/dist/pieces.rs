@@ -217,11 +217,9 @@ pub(super) fn template(path: &str, words: &[(&str, &str)]) -> Result<String> {
     for (name, value) in words {
         text = text.replace(&format!("@{name}@"), value);
     }
-    if let Some(left) = text
-        .split('@')
-        .nth(1)
-        .filter(|word| !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
-    {
+    let is_name =
+        |word: &&str| !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    if let Some(left) = text.split('@').skip(1).find(is_name) {
         anyhow::bail!("{path} asks for @{left}@, which nobody gives");
     }
     Ok(text)

@@ -36,7 +36,7 @@ pub(super) fn update(outcome: &Outcome) -> Result<()> {
     let old = fs::read_to_string(&file).unwrap_or_default();
     let mut rows: Vec<(Vec<u64>, String)> = old
         .lines()
-        .filter_map(|line| Some((series_of(line)?, line.to_owned())))
+        .filter_map(|line| Some((series_of(line)?, padded(line))))
         .collect();
     let line = row(outcome);
     if let Some(series) = series_of(&line) {
@@ -48,6 +48,17 @@ pub(super) fn update(outcome: &Outcome) -> Result<()> {
     fs::create_dir_all(project::root().join("docs"))
         .and_then(|()| fs::write(&file, format!("{HEAD}{body}{TAIL}")))
         .with_context(|| format!("{} could not be written", file.display()))
+}
+
+/// A row of an older table, which had fewer columns.
+fn padded(row: &str) -> String {
+    let bars = |line: &str| line.matches('|').count();
+    let columns = HEAD
+        .lines()
+        .find(|line| line.starts_with("|---"))
+        .map_or(0, bars);
+    let missing = columns.saturating_sub(bars(row));
+    format!("{row}{}", " not run |".repeat(missing))
 }
 
 /// First two numbers of a row's kernel.
@@ -117,6 +128,20 @@ fn tested(outcome: &Outcome, step: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn older_rows_get_the_new_columns() {
+        let bars = |line: &str| line.matches('|').count();
+        let old = "| 6.1.0-56-cloud-amd64 | tp_btf |";
+        let new = padded(old);
+        assert!(
+            new.starts_with(old) && new.ends_with("| not run |"),
+            "{new}"
+        );
+        let head = HEAD.lines().find(|line| line.starts_with("|---"));
+        assert_eq!(Some(bars(&new)), head.map(bars));
+        assert_eq!(padded(&new), new);
+    }
 
     #[test]
     fn rows_know_their_kernel() {

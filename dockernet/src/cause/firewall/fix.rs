@@ -56,12 +56,19 @@ pub(crate) fn accept(
 }
 
 /// The command that lets "fragmentation needed" and "packet too big" pass before the base chain of a drop comes to it.
-pub(super) fn pass_size_errors(found: &Attribution) -> String {
+pub(super) fn pass_size_errors(found: &Attribution, ipv6: bool) -> String {
     let dropped = &found.dropped;
     let first = dropped.path.first();
     let chain = first.map_or(dropped.chain.as_str(), |step| step.chain.as_str());
-    let ipv6 = dropped.family == Family::Ip6;
     match dropped.backend {
+        Backend::EbtablesLegacy if ipv6 => format!(
+            "{} -I {chain} -p IPv6 --ip6-proto ipv6-icmp --ip6-icmp-type packet-too-big -j ACCEPT",
+            tables(found)
+        ),
+        Backend::EbtablesLegacy => format!(
+            "{} -I {chain} -p IPv4 --ip-proto icmp --ip-icmp-type fragmentation-needed -j ACCEPT",
+            tables(found)
+        ),
         Backend::Nft => format!(
             "nft insert rule {} {} {chain} {} accept",
             dropped.family.name(),

@@ -53,7 +53,7 @@ pub(super) fn about_size(case: &Case<'_>, found: &Attribution, certain: bool) ->
     Some(
         verdict
             .run(
-                case.command(&pass_size_errors(found)),
+                case.command(&pass_size_errors(found, case.is_ipv6())),
                 case.place(),
                 Some("the firewall's own configuration: never drop this message".into()),
                 Impact::OpensFirewall,

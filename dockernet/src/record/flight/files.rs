@@ -67,7 +67,7 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Removes the oldest files so that with a new one there are `keep`. What is not named as ours is left alone.
+/// Removes the oldest files beyond `keep`. What is not named as ours is left alone.
 pub(super) fn make_room(directory: &Path, keep: u32) {
     let Ok(entries) = fs::read_dir(directory) else {
         return;
@@ -79,7 +79,7 @@ pub(super) fn make_room(directory: &Path, keep: u32) {
         .map(|entry| entry.path())
         .collect();
     ours.sort();
-    let spare = (ours.len() + 1).saturating_sub(keep as usize);
+    let spare = ours.len().saturating_sub(keep as usize);
     for path in ours.into_iter().take(spare) {
         if let Err(error) = fs::remove_file(&path) {
             log::warn!("flight recorder: removing {}: {error}", path.display());

@@ -1,9 +1,11 @@
 //! Where a packet's headers end.
+//!
+//! Where that cannot be told nothing is cut: what is neither IP nor a VLAN tag, damaged headers, and packets without a link
+//! header that are no IP.
 
 use crate::model::{Capture, LinkType};
 
-/// Bytes up to the end of the transport header; all of them where that cannot be told (ARP, damaged headers), and in ICMP,
-/// whose errors quote headers.
+/// Bytes up to the end of the transport header; all of them in ICMP, whose errors quote headers.
 pub(super) fn length(capture: &Capture) -> usize {
     let bytes = &capture.bytes;
     let end = match capture.link {

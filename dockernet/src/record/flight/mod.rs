@@ -95,14 +95,13 @@ impl FlightRecorder {
         let Some(frame) = frame else {
             return;
         };
-        match &mut self.writing {
-            Some(writing) => {
-                if let Err(error) = writing.write(&frame) {
-                    self.writing = None;
-                    self.failed(&error);
-                }
-            }
-            None => self.ring.push(frame),
+        let Some(mut writing) = self.writing.take() else {
+            self.ring.push(frame);
+            return;
+        };
+        match writing.write(&frame) {
+            Ok(()) => self.writing = Some(writing),
+            Err(error) => self.abandon(&writing, &error),
         }
     }
 
@@ -135,7 +134,6 @@ impl FlightRecorder {
             writing.causes.push(cause);
             return Ok(());
         }
-        files::make_room(&self.flight.directory, self.flight.keep);
         let (file, path) = files::create(&self.flight.directory, drop)?;
         let mut writing = Writing {
             packets: Packets::new(file),
@@ -147,25 +145,46 @@ impl FlightRecorder {
             is_full: false,
             causes: vec![cause],
         };
-        let _ = writing.packets.begin(&self.kernel)?;
-        for frame in self.ring.take() {
-            writing.write(&frame)?;
+        let begun = writing.packets.begin(&self.kernel).map(|_| ());
+        let written = begun.and_then(|()| {
+            let mut frames = self.ring.take().into_iter();
+            frames.try_for_each(|frame| writing.write(&frame))
+        });
+        match written {
+            Ok(()) => self.writing = Some(writing),
+            Err(error) => self.abandon(&writing, &error),
         }
-        self.writing = Some(writing);
         Ok(())
     }
 
-    fn end(&mut self) {
-        let Some(mut writing) = self.writing.take() else {
-            return;
-        };
-        match writing.packets.flush() {
-            Ok(_) => {
-                self.is_failing = false;
-                self.inner.note(&writing.sentence());
+    /// Puts on the disk what is there: whatever ends this process, the file has what was known up to then.
+    fn flush(&mut self) {
+        if let Some(mut writing) = self.writing.take() {
+            match writing.packets.flush() {
+                Ok(_) => self.writing = Some(writing),
+                Err(error) => self.abandon(&writing, &error),
             }
-            Err(error) => self.failed(&error),
         }
+    }
+
+    fn end(&mut self) {
+        self.flush();
+        if let Some(writing) = self.writing.take() {
+            self.is_failing = false;
+            self.inner.note(&writing.sentence());
+            // Only now: a file that could not be written is no reason to lose an old one.
+            files::make_room(&self.flight.directory, self.flight.keep);
+        }
+    }
+
+    /// Removes a file that cannot be written to its end: it would take the place of a whole one.
+    fn abandon(&mut self, writing: &Writing, error: &anyhow::Error) {
+        let path = writing.path.display();
+        let left = match std::fs::remove_file(&writing.path) {
+            Ok(()) => String::new(),
+            Err(error) => format!("; removing it: {error}"),
+        };
+        self.failed(&anyhow::anyhow!("{path}: {error:#}{left}"));
     }
 
     fn failed(&mut self, error: &anyhow::Error) {
@@ -212,6 +231,13 @@ impl Writing {
     }
 }
 
+impl std::ops::Drop for FlightRecorder {
+    /// A run whose reader has gone (`| head`) is not finished.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 impl Report for FlightRecorder {
     fn ready(&mut self, ready: &Ready, after: Duration) -> Result<Stream> {
         self.kernel.clone_from(&ready.kernel);
@@ -240,12 +266,15 @@ impl Report for FlightRecorder {
     }
 
     fn tick(&mut self, now: Timestamp) -> Result<Stream> {
+        // What follows a full file is kept for the next.
         let is_over = self
             .writing
             .as_ref()
-            .is_some_and(|writing| Instant::now() >= writing.until);
+            .is_some_and(|writing| writing.is_full || Instant::now() >= writing.until);
         if is_over {
             self.end();
+        } else {
+            self.flush();
         }
         self.ring.forget(now);
         self.inner.tick(now)

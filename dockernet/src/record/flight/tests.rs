@@ -117,8 +117,12 @@ fn what_came_before_and_after_is_in_one_file() {
     // Another cause that begins meanwhile, and one without bytes.
     recorder.accounted(Fate::Shown, &packet(mystery()), 60);
     recorder.accounted(Fate::Shown, &incident(), 60);
-    let _ = recorder.finish(&ledger(), false).unwrap();
+    // On the disk already: the process may be killed.
+    let _ = recorder.tick(Timestamp::now()).unwrap();
     let found = files(directory.path());
+    assert_eq!(found[0].1, 6);
+    let _ = recorder.finish(&ledger(), false).unwrap();
+    assert_eq!(files(directory.path()), found);
     let [(name, 6)] = found.as_slice() else {
         unreachable!("{found:?}")
     };
@@ -177,6 +181,69 @@ fn a_cause_that_goes_on_is_written_once() {
     }
     assert_eq!(told.lines().len(), 1);
     assert_eq!(files(directory.path()).len(), 1);
+}
+
+#[test]
+fn files_and_their_directory_are_their_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let below = directory.path().join("flight");
+    let (mut recorder, _) = recorder(&below, Duration::from_secs(60), Duration::from_secs(60));
+    recorder.accounted(Fate::Shown, &packet(incident()), 60);
+    let (name, _) = files(&below).pop().unwrap();
+    for (path, expected) in [(below.clone(), 0o700), (below.join(name), 0o600)] {
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, expected, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_takes_no_ones_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut recorder, told) = recorder(directory.path(), Duration::from_millis(1), Duration::ZERO);
+    for _ in 0..3 {
+        recorder.accounted(Fate::Shown, &packet(incident()), 60);
+        std::thread::sleep(Duration::from_millis(3));
+        let _ = recorder.tick(Timestamp::now()).unwrap();
+    }
+    let whole = files(directory.path());
+    for _ in 0..3 {
+        recorder.accounted(Fate::Shown, &packet(incident()), 60);
+        // Writing fails as on a full disk.
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        *recorder.writing.as_mut().unwrap().packets.out_mut() = full;
+        let _ = recorder.tick(Timestamp::now()).unwrap();
+    }
+    assert_eq!(files(directory.path()), whole);
+    let lines = told.lines();
+    // Said once.
+    assert_eq!(lines.len(), 4);
+    assert!(
+        lines[3]
+            .contains("interface-forwarding-disabled-web.pcapng: writing packets: No space left"),
+        "{}",
+        lines[3]
+    );
+}
+
+#[test]
+fn what_follows_a_full_file_is_kept_for_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut recorder, told) = recorder(
+        directory.path(),
+        Duration::from_secs(60),
+        Duration::from_secs(60),
+    );
+    recorder.accounted(Fate::Shown, &packet(incident()), 60);
+    recorder.writing.as_mut().unwrap().size = FILE_SIZE;
+    recorder.accounted(Fate::Shown, &packet(incident()), 60);
+    let _ = recorder.tick(Timestamp::now()).unwrap();
+    assert!(
+        told.lines()[0]
+            .ends_with("1 packet around interface-forwarding-disabled (web); it is full")
+    );
+    recorder.accounted(Fate::Shown, &packet(mystery()), 60);
+    assert!(recorder.writing.is_some());
 }
 
 #[test]

@@ -109,6 +109,10 @@ impl<W: Write> Report for Pcapng<W> {
         Ok(stream)
     }
 
+    fn note(&mut self, text: &str) {
+        self.notes.note(text);
+    }
+
     fn warning(&mut self, text: &str) {
         self.notes.warning(text);
     }
