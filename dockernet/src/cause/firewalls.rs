@@ -19,8 +19,10 @@ use crate::{
 const FRESH: Duration = Duration::from_secs(1);
 /// How long it is kept to compare counters with. What moved in a longer time has many causes.
 const KEPT: Duration = Duration::from_secs(300);
-/// Namespaces whose rules are kept, at most: a ruleset may have thousands of rules.
+/// Namespaces whose rules are kept longer than they are fresh: a ruleset may have thousands of rules.
 const NAMESPACES: usize = 16;
+/// Namespaces whose rules are kept at all. Those that drop in turn are not read again and again.
+const MOST: usize = 64;
 
 /// Rulesets by namespace.
 #[derive(Default)]
@@ -78,9 +80,13 @@ impl FirewallCache {
         let earlier = all.remove(&key);
         while all.len() >= NAMESPACES {
             let oldest = all.iter().min_by_key(|(_, reads)| reads.at);
-            let Some(oldest) = oldest.map(|(key, _)| *key) else {
+            let Some((oldest, reads)) = oldest else {
                 break;
             };
+            if is_fresh(&reads) && all.len() < MOST {
+                break;
+            }
+            let oldest = *oldest;
             all.remove(&oldest);
         }
         let began = (
@@ -156,6 +162,25 @@ mod tests {
     }
 
     #[test]
+    fn namespaces_that_drop_in_turn_are_read_once_a_second() {
+        let cache = FirewallCache::default();
+        let start = Instant::now();
+        let mut reads = 0;
+        for (second, turns) in [(0, 3), (1, 3)] {
+            for _ in 0..turns {
+                for key in 0..MOST as u64 {
+                    let at = start + Duration::from_secs(second);
+                    cache.get_or_read(NetnsKey(key), Timestamp::now(), at, || {
+                        reads += 1;
+                        Firewall::default()
+                    });
+                }
+            }
+        }
+        assert_eq!(reads, 2 * MOST);
+    }
+
+    #[test]
     fn rulesets_of_namespaces_that_come_and_go_are_let_go() {
         let cache = FirewallCache::default();
         let start = Instant::now();
@@ -171,9 +196,11 @@ mod tests {
         for key in 0..1000 {
             get(key, 0);
         }
-        assert_eq!(cache.read.borrow().len(), NAMESPACES);
+        assert_eq!(cache.read.borrow().len(), MOST);
         // The host's, in a storm: once a second, each with the one before it.
         reads.set(0);
+        get(1, 1);
+        assert_eq!(cache.read.borrow().len(), NAMESPACES);
         for tenth in 10..110 {
             get(1, tenth / 10);
             cache.sweep(at(tenth / 10));

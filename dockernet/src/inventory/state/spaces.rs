@@ -180,13 +180,19 @@ impl State {
             match self.containers.get(&id) {
                 Some(record) => {
                     let container = &record.container;
-                    if container.ended.is_none()
+                    // Nobody but its namespaces tells of it: with a new one it has been started again.
+                    let is_back = !record.described && container.ended.is_some();
+                    if (container.ended.is_none() || is_back)
                         && (container.netns != Some(key) || container.pid.is_none())
                         && container.mode != NetworkMode::Host
                     {
                         self.edit(&id, |container| {
                             container.netns = Some(key);
                             container.pid.get_or_insert(pid);
+                            if is_back {
+                                container.state = Run::Running;
+                                container.ended = None;
+                            }
                         });
                     }
                 }

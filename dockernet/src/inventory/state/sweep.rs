@@ -232,6 +232,28 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_nobody_describes_is_back_with_its_next_namespace() {
+        let mut state = state();
+        let id = "a".repeat(64);
+        let live = |state: &mut State, key: u64| {
+            let mut live = space(2, "/proc/self/ns/net");
+            live.members = vec![(id.clone(), nix::unistd::getpid().as_raw())];
+            state.spaces.insert(NetnsKey(key), live);
+            state.settle();
+            let container = &state.containers[&id].container;
+            (container.netns, container.state, container.ended.is_some())
+        };
+        let running = |key| (Some(NetnsKey(key)), Run::Running, false);
+        assert_eq!(live(&mut state, 11), running(11));
+        if let Some(space) = state.spaces.get_mut(&NetnsKey(11)) {
+            space.ended = Some(Instant::now());
+        }
+        state.sweep(Instant::now());
+        assert!(state.containers[&id].container.ended.is_some());
+        assert_eq!(live(&mut state, 12), running(12));
+    }
+
+    #[test]
     fn links_and_folders_that_are_gone_are_forgotten() {
         let mut state = state();
         let link = |ifindex: u32| Link {
