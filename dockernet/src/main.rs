@@ -105,7 +105,11 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
     }
     let plan = Plan::new(options)?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(1).enable_all();
+    // Looks at the machine come one at a time; a thread that has nothing to do stays for 10 s, so that many would gather.
+    builder
+        .worker_threads(1)
+        .max_blocking_threads(2)
+        .enable_all();
     let is_service = service.is_some();
     if is_service {
         // Its threads load nothing.
