@@ -3,12 +3,17 @@
 use std::{collections::HashMap, hash::Hash};
 
 use anyhow::Result;
-use aya::{Pod, maps::MapData};
+use aya::{
+    Pod,
+    maps::{MapData, MapError},
+};
 
 /// A map of the kernel half's that user space alone writes: changes cost a system call each, the rest nothing.
 pub(super) struct Mirror<K, V> {
     map: aya::maps::HashMap<MapData, K, V>,
     present: HashMap<K, V>,
+    /// That it is full was told.
+    is_full: bool,
 }
 
 impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Mirror<K, V> {
@@ -16,20 +21,65 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Mirror<K, V> {
         Self {
             map,
             present: HashMap::new(),
+            is_full: false,
         }
     }
 
-    /// Makes the map hold exactly this.
-    pub(super) fn set(&mut self, wanted: HashMap<K, V>) -> Result<()> {
+    /// Makes the map hold exactly this, or as much of it as there is room for.
+    pub(super) fn set(&mut self, mut wanted: HashMap<K, V>) -> Result<()> {
         for key in self.present.keys().filter(|key| !wanted.contains_key(*key)) {
             self.map.remove(key)?;
         }
+        let mut refused = Vec::new();
         for (key, value) in &wanted {
-            if self.present.get(key) != Some(value) {
-                self.map.insert(*key, *value, 0)?;
+            if self.present.get(key) == Some(value) {
+                continue;
             }
+            match self.map.insert(*key, *value, 0) {
+                Err(error) if is_full(&error) => refused.push(*key),
+                inserted => inserted?,
+            }
+        }
+        if !refused.is_empty() && !self.is_full {
+            // What it says of the others still holds: no reason to end.
+            log::warn!(
+                "{} addresses, ports or namespaces are more than the kernel half has room for: drops and flows of {} are not told apart from others'",
+                wanted.len(),
+                refused.len()
+            );
+        }
+        self.is_full = !refused.is_empty();
+        for key in refused {
+            wanted.remove(&key);
         }
         self.present = wanted;
         Ok(())
+    }
+}
+
+/// The kernel's answer to one entry too many (`E2BIG`, kernel/bpf/hashtab.c).
+fn is_full(error: &MapError) -> bool {
+    matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::E2BIG))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    /// A real map; without the right to make one (not root) there is nothing to test.
+    #[test]
+    fn a_full_map_keeps_what_it_has_and_takes_more_when_there_is_room() {
+        let Ok(map) = aya::maps::HashMap::create(4, 0) else {
+            assert!(!nix::unistd::geteuid().is_root());
+            return;
+        };
+        let mut mirror: Mirror<u32, u32> = Mirror::new(map);
+        let numbers = |range: std::ops::Range<u32>| range.map(|n| (n, n)).collect();
+        mirror.set(numbers(0..6)).unwrap();
+        assert_eq!((mirror.present.len(), mirror.map.keys().count()), (4, 4));
+        mirror.set(numbers(4..6)).unwrap();
+        assert_eq!((mirror.present.len(), mirror.map.keys().count()), (2, 2));
     }
 }
