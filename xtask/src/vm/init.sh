@@ -15,7 +15,8 @@ $bb --install -s /vm/applets
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs -o nosuid,nodev tmpfs /run
-mount -t tmpfs -o nosuid,nodev tmpfs /tmp
+# A source tree, with the tests' scenarios, may lie there.
+[ -n "$(ls -A /tmp)" ] || mount -t tmpfs -o nosuid,nodev tmpfs /tmp
 mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
 mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
 mount -t bpf bpf /sys/fs/bpf 2>/dev/null
