@@ -42,6 +42,17 @@ impl Tuple {
         })
     }
 
+    /// The other way round.
+    #[must_use]
+    pub(crate) fn turned(&self) -> Self {
+        Self {
+            src: self.dst,
+            src_port: self.dst_port,
+            dst: self.src,
+            dst_port: self.src_port,
+        }
+    }
+
     /// As conntrack holds it, an ICMP one as that of an echo request. None without ports, or with two families.
     pub(crate) fn raw(&self, protocol: u8) -> Option<RawTuple> {
         let family = match (self.src, self.dst) {

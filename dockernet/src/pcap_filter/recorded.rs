@@ -54,15 +54,9 @@ fn forms(drop: &Drop, packet: &Packet) -> Vec<Tuple> {
     let (Some(nat), Some(own)) = (&drop.nat, ends(packet)) else {
         return Vec::new();
     };
-    let turned = |tuple: &Tuple| Tuple {
-        src: tuple.dst,
-        src_port: tuple.dst_port,
-        dst: tuple.src,
-        dst_port: tuple.src_port,
-    };
     [
-        [nat.original.clone(), turned(&nat.reply)],
-        [nat.reply.clone(), turned(&nat.original)],
+        [nat.original.clone(), nat.reply.turned()],
+        [nat.reply.clone(), nat.original.turned()],
     ]
     .into_iter()
     .filter(|[before, after]| {

@@ -101,12 +101,7 @@ fn head(journey: &Journey) -> Line {
     let forward = match (&journey.nat, journey.way) {
         (Some(nat), _) => Some(nat.original.clone()),
         (None, Way::Forward) => own,
-        (None, Way::Back) => own.map(|tuple| Tuple {
-            src: tuple.dst,
-            src_port: tuple.dst_port,
-            dst: tuple.src,
-            dst_port: tuple.src_port,
-        }),
+        (None, Way::Back) => own.map(|tuple| tuple.turned()),
     };
     let echo = packet.icmp.is_some();
     let end = |address, port: Option<u16>| endpoint::address((address, port.filter(|_| !echo)));

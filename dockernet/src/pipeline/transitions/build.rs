@@ -50,12 +50,7 @@ pub(super) fn transition(
         (false, true) => NatKind::Dnat,
         (false, false) => NatKind::Proxy,
     };
-    let translated = Tuple {
-        src: reply.dst,
-        src_port: reply.dst_port,
-        dst: reply.src,
-        dst_port: reply.src_port,
-    };
+    let translated = reply.turned();
     let protocol = protocol_name(number);
     let client = address(flow.original.family, flow.original.src)?;
     let server = address(flow.reply.family, flow.reply.src)?;

@@ -3,7 +3,7 @@
 use crate::{
     cli::options::{Options, Scope},
     evidence::unexplained,
-    model::{Drop, Endpoint, Nat, Netns, NetnsOwner, Packet, Reach, Transition, Tuple},
+    model::{Drop, Endpoint, Nat, Netns, NetnsOwner, Packet, Reach, Transition},
     pcap_filter::Expression,
 };
 
@@ -57,12 +57,7 @@ fn as_drop(transition: &Transition) -> Drop {
         nat: Some(Nat {
             kind: transition.kind,
             original: original.clone(),
-            reply: Tuple {
-                src: translated.dst,
-                src_port: translated.dst_port,
-                dst: translated.src,
-                dst_port: translated.src_port,
-            },
+            reply: translated.turned(),
         }),
         source: transition.source.clone(),
         destination: transition.destination.clone(),

@@ -35,9 +35,7 @@ pub(crate) struct Frame {
 impl Frame {
     /// None for a drop that was only counted.
     pub(crate) fn of(drop: &Drop) -> Option<Self> {
-        drop.capture
-            .as_ref()
-            .map(|capture| Self::with(drop, capture, capture.bytes.len()))
+        Self::cut(drop, |capture| capture.bytes.len())
     }
 
     /// The same with the first bytes alone.
