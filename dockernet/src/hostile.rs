@@ -14,7 +14,7 @@ use crate::{
         conntrack, docker::convert, engine_files, firewall, freezer, hosts, listeners, proxies,
         queue, resolver::Resolv, sysctl,
     },
-    record,
+    monitor, record,
     report::{Json, Look, Pcapng, Report, Text, TextOptions, Width},
 };
 
@@ -24,6 +24,7 @@ pub type Parser = fn(&[u8]);
 /// Parsers by name.
 pub const PARSERS: &[(&str, Parser)] = &[
     ("btf", btf),
+    ("config", config),
     ("conntrack", conntrack),
     ("docker", docker),
     ("ebtables", ebtables),
@@ -81,6 +82,12 @@ pub fn btf(bytes: &[u8]) {
     if let Ok(split) = Btf::parse(bytes.to_vec(), Some(base)) {
         let _ = split.field("nf_conn", "tuplehash");
     }
+}
+
+/// The settings of `monitor`, a zero byte, the counters that it was handed.
+pub fn config(bytes: &[u8]) {
+    let (settings, counters) = halves(bytes);
+    monitor::hostile(&settings, &counters);
 }
 
 /// `nft -j list ruleset`, a zero byte, `nft -a list ruleset`.

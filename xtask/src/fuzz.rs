@@ -11,6 +11,7 @@ use crate::{process, project};
 
 const TARGETS: &[&str] = &[
     "btf",
+    "config",
     "conntrack",
     "docker",
     "ebtables",

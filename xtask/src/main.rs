@@ -96,7 +96,7 @@ enum Verb {
     },
     /// Runs the fuzz targets of tests/fuzz with libFuzzer; the first build takes ten minutes
     Fuzz {
-        /// Which (btf, conntrack, docker, iptables, nft, packet, proc); all, if none is named
+        /// Which (btf, config, conntrack, docker, ebtables, iptables, nft, packet, proc, recording); all, if none is named
         names: Vec<String>,
         /// Minutes for each
         #[arg(long, default_value_t = 10)]

@@ -12,7 +12,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{metrics::Saved, textfile};
+use super::{
+    metrics::{Format, Saved, Values},
+    textfile,
+};
 
 /// The way the file is written; another one is not read.
 const FORMAT: u32 = 1;
@@ -88,17 +91,34 @@ pub(super) fn take(path: &Path) -> Result<Option<(Saved, Taken)>, String> {
 
 fn read(path: &Path) -> Result<Option<Saved>, String> {
     let text = fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let file = parse(&text)?;
+    let boot_id = boot_id().map_err(|error| format!("is of an unknown boot: {error}"))?;
+    Ok((file.boot_id == boot_id).then_some(file.counters))
+}
+
+fn parse(text: &str) -> Result<File, String> {
     let no_file = |error: serde_json::Error| format!("is no file of counters: {error}");
-    let value: Value = serde_json::from_str(&text).map_err(no_file)?;
+    let value: Value = serde_json::from_str(text).map_err(no_file)?;
     if value["format"] != FORMAT {
         return Err(format!("has format {}, not {FORMAT}", value["format"]));
     }
     if !is_sane(&value) {
         return Err("holds numbers that are no counters".to_owned());
     }
-    let file: File = serde_json::from_value(value).map_err(no_file)?;
-    let boot_id = boot_id().map_err(|error| format!("is of an unknown boot: {error}"))?;
-    Ok((file.boot_id == boot_id).then_some(file.counters))
+    serde_json::from_value(value).map_err(no_file)
+}
+
+/// A file of any content, and the page of metrics that begins with it. See [`crate::hostile`].
+pub(super) fn hostile(text: &str) {
+    let Ok(file) = parse(text) else {
+        return;
+    };
+    let mut values = Values::default();
+    values.restore(file.counters);
+    for format in [Format::Text, Format::OpenMetrics] {
+        let _ = values.page(format, None);
+    }
+    let _ = values.save();
 }
 
 /// Whether all numbers are small enough to be added to.

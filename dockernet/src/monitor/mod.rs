@@ -168,3 +168,9 @@ impl Monitor {
         (Box::new(sink), self.commands)
     }
 }
+
+/// The settings and the counters that were kept, of any content. See [`crate::hostile`].
+pub(crate) fn hostile(settings: &str, counters: &str) {
+    config::hostile(settings);
+    handover::hostile(counters);
+}

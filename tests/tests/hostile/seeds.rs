@@ -34,6 +34,7 @@ fn joined(first: Vec<u8>, second: &[u8]) -> Vec<u8> {
 pub(crate) fn of(parser: &str) -> Vec<Vec<u8>> {
     match parser {
         "btf" => vec![btf()],
+        "config" => vec![joined(settings().into_bytes(), COUNTERS.as_bytes())],
         "conntrack" => vec![conntrack()],
         "docker" => DOCKER.iter().map(|text| text.as_bytes().to_vec()).collect(),
         "ebtables" => dumps("txt")
@@ -72,6 +73,11 @@ const RECORDING: &[&str] = &[
     r#"{"type":"tick","time":"2026-11-20T04:01:04Z"}"#,
     r#"{"type":"ledger","final":true,"seconds":1.0,"observed":3,"shown":3,"filtered":0,"out_of_scope":0,"benign":0,"expected":0,"lost":0,"missed":0,"nat":{"seen":1,"shown":1,"hidden":0,"lost":0}}"#,
 ];
+
+/// What `monitor` hands over at a restart.
+const COUNTERS: &str = r#"{"format":1,"boot_id":"x","counters":{"drops":[["docker-user-drop","web","bridge",3,180]],"removed":1,"capped":2,
+    "benign":{"multicast":4},"expected":[["docker-user-drop","db",5]],"last":{"docker-user-drop":1700000000.5},"diagnoses":{"docker-user-drop":1},
+    "findings":[["container-paused","web",6]],"nat":{"dnat":7},"sums":{"observed":9,"lost":1,"missed":2,"bpf_seconds":0.25,"reasons":{"NETFILTER_DROP":3}}}}"#;
 
 const FILES: &[&str] = &[
     "/proc/net/tcp",
@@ -115,6 +121,20 @@ const PACKET: &[u8] = &[
     0, 64, 6, 0, 0, 192, 0, 2, 2, 198, 51, 100, 2, 0x9c, 0x40, 0, 80, 0, 0, 3, 0xe8, 0, 0, 0, 0,
     0x50, 2, 32, 0, 0, 0, 0, 0,
 ];
+
+/// The file that is shipped, with all that it holds as a comment in force.
+fn settings() -> String {
+    let file = read(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../dist/dockernet-trace.toml"
+    ));
+    let text = String::from_utf8_lossy(&file).into_owned();
+    let lines = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(option) if option.starts_with(|c: char| c.is_ascii_lowercase()) => option,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
 
 /// One entry of a dump: `nlmsghdr`, `nfgenmsg`, both tuples, the status; then the end.
 fn conntrack() -> Vec<u8> {

@@ -208,3 +208,8 @@ impl Config {
             .collect()
     }
 }
+
+/// A file of any content. See [`crate::hostile`].
+pub(super) fn hostile(text: &str) {
+    let _ = read::text_of(Path::new(DEFAULT_FILE), text, &["docker-user-drop"]);
+}

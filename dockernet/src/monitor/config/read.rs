@@ -23,10 +23,18 @@ use crate::cli::{
 pub(super) fn file(path: &Path, causes: &[&str]) -> Result<(Config, Vec<String>)> {
     let content =
         fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    text_of(path, &content, causes)
+}
+
+pub(super) fn text_of(
+    path: &Path,
+    content: &str,
+    causes: &[&str],
+) -> Result<(Config, Vec<String>)> {
     let bad = |problem: String| Usage(format!("{}: {problem}", path.display()));
     let table: Table = content
         .parse()
-        .map_err(|error: toml::de::Error| bad(syntax(&error, &content)))?;
+        .map_err(|error: toml::de::Error| bad(syntax(&error, content)))?;
     let (config, warnings) = config(table, causes).map_err(bad)?;
     let config = Config {
         file: Some(path.to_owned()),
