@@ -101,6 +101,9 @@ enum Verb {
         /// Minutes for each
         #[arg(long, default_value_t = 10)]
         minutes: u32,
+        /// Then keeps the inputs that reach all that was reached, in tests/fuzz/corpus
+        #[arg(long)]
+        keep: bool,
     },
     /// Builds the program as people install it, small and for old systems, and its packages: target/packages
     Dist {
@@ -143,7 +146,11 @@ fn main() -> ExitCode {
         Verb::Docs => docs::verb(),
         Verb::Bench { names } => bench::verb(&names),
         Verb::Soak { minutes } => soak::verb(minutes),
-        Verb::Fuzz { names, minutes } => fuzz::verb(&names, minutes),
+        Verb::Fuzz {
+            names,
+            minutes,
+            keep,
+        } => fuzz::verb(&names, minutes, keep),
         Verb::Dist { trial, trial_vm } => dist::verb(dist::Where {
             folder: trial,
             machine: trial_vm,
