@@ -2,8 +2,9 @@
 //! [`dockernet::pipeline`].
 
 use std::{
+    ffi::OsStr,
     io::{self, IsTerminal as _, Write as _},
-    process::ExitCode,
+    process::{Child, ExitCode},
     time::{Duration, Instant},
 };
 
@@ -24,7 +25,11 @@ use dockernet::{
         options::{self, Explainable, Job, MonitorArgs, Options, Output, explainable},
     },
     detach, doctor, explain,
-    host::{netns::NetnsHandle, privileges},
+    host::{
+        helper,
+        netns::NetnsHandle,
+        privileges::{self, Process},
+    },
     inventory::{Inventory, InventoryService, Options as InventoryOptions},
     map, memory,
     model::Ready,
@@ -42,6 +47,16 @@ const CLEAR_AFTER: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let started = Instant::now();
+    // Not an option: nobody but the service starts it.
+    if std::env::args_os().nth(1).as_deref() == Some(OsStr::new(helper::ARGUMENT)) {
+        let verbose = std::env::args().nth(2);
+        log_to_stderr(verbose.and_then(|level| level.parse().ok()).unwrap_or(0));
+        memory::prefer_small();
+        return match helper::serve() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => cli::error::report(&error).into(),
+        };
+    }
     let options = match cli::parse(std::env::args_os(), catalogue::IDS) {
         Ok(options) => options,
         Err(refusal) => return refusal.report().into(),
@@ -111,10 +126,19 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
         .max_blocking_threads(2)
         .enable_all();
     let is_service = service.is_some();
-    if is_service {
-        // Its threads load nothing.
-        builder.on_thread_start(give_up_privileges);
+    // A probe is sent from a container's namespace, by this process itself.
+    let is_path = matches!(plan.options.job, Job::Path(_));
+    let is_modest = is_service || is_modest() && !is_path;
+    let _helper = is_modest.then(|| Assistant::start(plan.options.verbose));
+    if is_modest {
+        privileges::plan(if helper::pid().is_some() {
+            Process::Service
+        } else {
+            Process::Alone
+        });
     }
+    // Its threads load nothing.
+    builder.on_thread_start(privileges::give_up);
     let runtime = builder.build().context("starting the runtime")?;
     let flight = match &service {
         Some(service) => service
@@ -138,6 +162,11 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
             )
         })
         .transpose()?;
+    if is_modest {
+        // With `netns` in its file the host is elsewhere, and none of the threads to come may go there by itself. What serves metrics and
+        // talks to the engine and to systemd is open already, or on the runtime's own thread: it stays where the service was started.
+        plan.host.enter_for_good()?;
+    }
     let service = runtime.block_on(InventoryService::start(InventoryOptions {
         host_netns: plan.host.clone(),
         docker_host: plan.options.docker_host.clone(),
@@ -262,8 +291,8 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
     memory::free_unused();
     if is_service {
         memory::unmap_code();
-        give_up_privileges();
     }
+    privileges::give_up();
     let exit = Pipeline {
         drops,
         nat,
@@ -338,10 +367,32 @@ fn follow(
     })
 }
 
-/// A service works with more than it needs rather than not at all.
-fn give_up_privileges() {
-    if let Err(error) = privileges::reduce() {
-        log::warn!("privileges that are no longer needed stay: {error:#}");
+/// `DOCKERNET_HELPER=1` has tracing views give up its privileges as the service does: for tests of what is left.
+fn is_modest() -> bool {
+    std::env::var_os("DOCKERNET_HELPER").is_some_and(|value| value == "1")
+}
+
+/// The helper's process, for as long as the service lives.
+struct Assistant(Option<Child>);
+
+impl Assistant {
+    /// A service works with more privileges than it needs rather than not at all.
+    fn start(verbose: u8) -> Self {
+        Self(
+            helper::start(verbose)
+                .inspect_err(|error| log::warn!("privileges that are not needed stay: {error:#}"))
+                .ok(),
+        )
+    }
+}
+
+impl Drop for Assistant {
+    fn drop(&mut self) {
+        // Its socket is closed with this process at the latest; a question may still be on its way.
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

@@ -60,7 +60,20 @@ pub(crate) fn verb(full: bool, filter: &[OsString]) -> Result<()> {
     process::step("unit tests", "they need no rights");
     let unit_passed = tests(&mut unit, filter, &mut sum)?;
     process::step("lab tests", "a real Docker host in namespaces of its own");
-    let lab_passed = tests(&mut lab, filter, &mut sum)?;
+    let mut lab_passed = tests(&mut lab, filter, &mut sum)?;
+    if full && filter.is_empty() {
+        process::step("faults", "with the privileges that a service keeps");
+        let mut few = lab_cargo(full)?;
+        few.env("DOCKERNET_HELPER", "1").args([
+            "test",
+            "--locked",
+            "--package",
+            "dockernet-tests",
+            "--test",
+            "faults",
+        ]);
+        lab_passed &= tests(&mut few, filter, &mut sum)?;
+    }
 
     println!(
         "{} passed, {} failed, {} skipped",

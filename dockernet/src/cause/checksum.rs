@@ -1,7 +1,7 @@
 //! Checksums that do not add up.
 
 use super::{Case, Verdict};
-use crate::host::netns::NetnsHandle;
+use crate::host::{inside, netns::NetnsHandle};
 
 /// Row 70.
 pub(super) fn bad_checksum(case: &Case<'_>) -> Option<Verdict> {
@@ -59,14 +59,14 @@ pub(super) fn counter(netns: &NetnsHandle, table: &str, wanted: &str, ipv6: bool
     netns
         .run(|| {
             if ipv6 {
-                let text = std::fs::read_to_string("/proc/thread-self/net/snmp6").ok()?;
+                let text = inside::read("/proc/thread-self/net/snmp6").ok()?;
                 let name = format!("{table}6{wanted}");
                 let line = text
                     .lines()
                     .find(|line| line.split_whitespace().next() == Some(&name))?;
                 return line.split_whitespace().nth(1)?.parse().ok();
             }
-            let text = std::fs::read_to_string("/proc/thread-self/net/snmp").ok()?;
+            let text = inside::read("/proc/thread-self/net/snmp").ok()?;
             let mut rows = text
                 .lines()
                 .filter(|line| line.split(':').next() == Some(table));

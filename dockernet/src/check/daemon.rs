@@ -38,6 +38,7 @@ impl Daemon {
         let mut pid = None;
         let mut proxies = Vec::new();
         let here = scan::processes()
+            .unwrap_or_default()
             .into_iter()
             .filter(|(_, inum)| *inum == host.inum());
         for (process, _) in here {

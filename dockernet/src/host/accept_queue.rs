@@ -11,14 +11,15 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nix::sys::{
-    socket::{
-        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket,
-        sockopt::ReceiveTimeout,
-    },
+    socket::{MsgFlags, recv, send, setsockopt, sockopt::ReceiveTimeout},
     time::TimeVal,
 };
 
-use super::{kernel_code, netns::NetnsHandle};
+use super::{
+    inside::{self, Kind},
+    kernel_code,
+    netns::NetnsHandle,
+};
 
 /// `SOCK_DIAG_BY_FAMILY` (include/uapi/linux/sock_diag.h).
 const BY_FAMILY: u16 = 20;
@@ -79,12 +80,7 @@ pub fn accept_queues(netns: &NetnsHandle) -> Result<Option<Vec<AcceptQueue>>> {
 }
 
 fn dump(family: u8, all: &mut Vec<AcceptQueue>) -> io::Result<()> {
-    let socket = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkSockDiag,
-    )?;
+    let socket = inside::socket(Kind::Diagnosis)?;
     setsockopt(&socket, ReceiveTimeout, &TimeVal::new(2, 0))?;
     send(socket.as_raw_fd(), &request(family), MsgFlags::empty())?;
     let mut buffer = vec![0; 64 * 1024];

@@ -12,12 +12,13 @@ use netlink_packet_route::{
     link::{LinkAttribute, LinkMessage, LinkXdp},
     tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
 };
+use serde::{Deserialize, Serialize};
 
-pub use self::cgroup::on_process;
-use super::{netlink, netns::NetnsHandle};
+pub(super) use self::cgroup::on_process_here;
+use super::{helper, inside, netlink, netns::NetnsHandle};
 
 /// Where something hangs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum At {
     /// TCX, packets coming in (6.6+).
     TcxIngress,
@@ -50,7 +51,7 @@ impl fmt::Display for At {
 }
 
 /// A program, or a filter of another kind.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Attached {
     /// Where.
     pub at: At,
@@ -83,29 +84,48 @@ impl fmt::Display for Attached {
 /// # Errors
 /// The namespace cannot be entered, or it has no such device.
 pub fn on_device(netns: &NetnsHandle, device: &str) -> Result<Vec<Attached>> {
-    let found: Result<Vec<Attached>> = netns.run(|| {
-        let index = nix::net::if_::if_nametoindex(device)?;
-        let mut found = Vec::new();
-        // BPF_TCX_INGRESS and _EGRESS (enum bpf_attach_type, include/uapi/linux/bpf.h).
-        for (kind, at) in [(46, At::TcxIngress), (47, At::TcxEgress)] {
-            let programs = query::at_device(index, kind).unwrap_or_default();
-            found.extend(programs.into_iter().map(|(id, link)| Attached {
-                link: Some(link).filter(|&link| link != 0),
-                ..named(at, id)
-            }));
-        }
-        for (minor, at) in [
-            (TcHandle::MIN_INGRESS, At::TcIngress),
-            (TcHandle::MIN_EGRESS, At::TcEgress),
-        ] {
-            found.extend(filters(index, minor, at).unwrap_or_default());
-        }
-        found.extend(xdp(index)?.into_iter().map(|id| named(At::Xdp, id)));
-        Ok(found)
-    })?;
+    let found = if helper::is_there() {
+        helper::on_device(netns, device)
+    } else {
+        netns.run(|| at_device_here(device))?
+    };
     let mut found = found.with_context(|| format!("asking what is attached to {device}"))?;
     found.retain(|one| !one.name.starts_with(OURS));
     Ok(found)
+}
+
+/// Everything at a device of the calling thread's namespace.
+pub(super) fn at_device_here(device: &str) -> Result<Vec<Attached>> {
+    let index = inside::device_index(device)?;
+    let mut found = Vec::new();
+    // BPF_TCX_INGRESS and _EGRESS (enum bpf_attach_type, include/uapi/linux/bpf.h).
+    for (kind, at) in [(46, At::TcxIngress), (47, At::TcxEgress)] {
+        let programs = query::at_device(index, kind).unwrap_or_default();
+        found.extend(programs.into_iter().map(|(id, link)| Attached {
+            link: Some(link).filter(|&link| link != 0),
+            ..named(at, id)
+        }));
+    }
+    for (minor, at) in [
+        (TcHandle::MIN_INGRESS, At::TcIngress),
+        (TcHandle::MIN_EGRESS, At::TcEgress),
+    ] {
+        found.extend(filters(index, minor, at).unwrap_or_default());
+    }
+    found.extend(xdp(index)?.into_iter().map(|id| named(At::Xdp, id)));
+    Ok(found)
+}
+
+/// Programs that apply to a process' cgroup, its parents' included.
+///
+/// # Errors
+/// There is no cgroup v2, the process is gone, or the kernel does not tell.
+pub fn on_process(pid: u32) -> Result<Vec<Attached>> {
+    if helper::is_there() {
+        helper::on_process(pid)
+    } else {
+        on_process_here(pid)
+    }
 }
 
 /// What this tool itself attaches watches and never drops.

@@ -3,7 +3,6 @@
 //! From /proc/thread-self/net/{tcp,tcp6}, where half-open ones stand too (since 4.4, net/ipv4/tcp_ipv4.c `get_openreq4`).
 
 use std::{
-    fs::File,
     io::{self, BufReader, Read as _},
     net::SocketAddr,
 };
@@ -11,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
+    inside,
     listeners::{LIMIT, Transport, parse},
     netns::NetnsHandle,
 };
@@ -57,7 +57,7 @@ pub fn connections(netns: &NetnsHandle) -> Result<Vec<Connection>> {
         .run(|| {
             let mut all = Vec::new();
             for name in ["tcp", "tcp6"] {
-                match File::open(format!("/proc/thread-self/net/{name}")) {
+                match inside::open(&format!("/proc/thread-self/net/{name}")) {
                     Ok(file) => read(BufReader::new(file.take(LIMIT)), &mut all)?,
                     // A kernel without IPv6 has no such file.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}

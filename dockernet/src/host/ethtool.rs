@@ -2,8 +2,10 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
 };
+
+use super::inside::{self, Kind};
 
 /// `SIOCETHTOOL` (include/uapi/linux/sockios.h).
 const SIOCETHTOOL: u32 = 0x8946;
@@ -25,7 +27,7 @@ pub(super) struct Ethtool {
 }
 
 impl Ethtool {
-    /// Opens one in the calling thread's network namespace.
+    /// Opens one in the network namespace that the calling thread works in.
     ///
     /// # Errors
     /// No socket is to be had, or the name is longer than a device's can be.
@@ -42,14 +44,7 @@ impl Ethtool {
             // Signed on x86_64, unsigned on aarch64.
             *to = libc::c_char::from_ne_bytes([*from]);
         }
-        // SAFETY: socket() takes no pointer.
-        let socket =
-            unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-        if socket < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is new and owned by nobody else.
-        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        let socket = inside::socket(Kind::Device)?;
         Ok(Self { socket, name })
     }
 

@@ -1,6 +1,6 @@
 //! A container's hosts file.
 
-use std::{net::IpAddr, path::Path};
+use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 
@@ -20,9 +20,8 @@ pub struct HostsEntry {
 /// # Errors
 /// The file cannot be read.
 pub fn of_process(pid: u32) -> Result<Vec<HostsEntry>> {
-    let root = format!("/proc/{pid}/root");
-    let text = rooted::read(Path::new(&root), "etc/hosts")
-        .with_context(|| format!("reading {root}/etc/hosts"))?;
+    let text = rooted::read_of(pid, "etc/hosts")
+        .with_context(|| format!("reading /proc/{pid}/root/etc/hosts"))?;
     Ok(parse(&text))
 }
 

@@ -3,11 +3,11 @@
 //! From /proc/thread-self/net/ip_vs (net/netfilter/ipvs/ip_vs_ctl.c, `ip_vs_info_seq_show`), which only root may read
 //! and which is there once the module ip_vs is loaded.
 
-use std::{fs, io, net::IpAddr};
+use std::{io, net::IpAddr};
 
 use anyhow::{Context as _, Result};
 
-use super::netns::NetnsHandle;
+use super::{inside, netns::NetnsHandle};
 
 /// How a virtual service is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Service {
 /// # Errors
 /// The kernel's list cannot be read.
 pub fn services(netns: &NetnsHandle) -> Result<Vec<Service>> {
-    match netns.run(|| fs::read_to_string("/proc/thread-self/net/ip_vs"))? {
+    match netns.run(|| inside::read("/proc/thread-self/net/ip_vs"))? {
         Ok(text) => Ok(parse(&text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error).context("reading the kernel's IPVS services (/proc/net/ip_vs)"),

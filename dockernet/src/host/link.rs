@@ -18,10 +18,10 @@ use netlink_packet_route::{
 };
 use rtnetlink::{
     packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
-    sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
+    sys::{Socket, SocketAddr},
 };
 
-use super::netns::NetnsHandle;
+use super::{inside, netns::NetnsHandle};
 use crate::model::Link;
 
 pub use listen::LinkListener;
@@ -33,7 +33,7 @@ pub fn dump(netns: &NetnsHandle) -> Result<Vec<Link>> {
     netns.run(dump_here)?
 }
 
-/// All links of the calling thread's namespace with their addresses.
+/// All links of the namespace that the calling thread works in, with their addresses.
 ///
 /// Blocking: meant for a thread of its own, such as those of [`NetnsHandle::run`].
 pub fn dump_here() -> Result<Vec<Link>> {
@@ -77,9 +77,9 @@ pub struct RouteSocket {
 }
 
 impl RouteSocket {
-    /// Opens a socket in the calling thread's namespace.
+    /// Opens a socket in the namespace that the calling thread works in.
     pub fn open() -> Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE).context("opening a netlink socket")?;
+        let mut socket = inside::route_socket().context("opening a netlink socket")?;
         socket.bind_auto().context("binding a netlink socket")?;
         socket
             .connect(&SocketAddr::new(0, 0))

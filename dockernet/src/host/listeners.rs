@@ -5,7 +5,6 @@
 
 use std::{
     fmt,
-    fs::File,
     io::{self, BufRead, BufReader, Read as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     str::SplitAsciiWhitespace,
@@ -13,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::netns::NetnsHandle;
+use super::{inside, netns::NetnsHandle};
 
 /// `TCP_LISTEN` (include/net/tcp_states.h).
 const LISTEN: u8 = 10;
@@ -124,7 +123,7 @@ pub fn listeners(netns: &NetnsHandle) -> Result<Vec<Listener>> {
                 ("udp", Transport::Udp),
                 ("udp6", Transport::Udp),
             ] {
-                match File::open(format!("/proc/thread-self/net/{name}")) {
+                match inside::open(&format!("/proc/thread-self/net/{name}")) {
                     Ok(file) => read(BufReader::new(file.take(LIMIT)), transport, &mut all)?,
                     // A kernel without IPv6 has no such file.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -137,10 +137,11 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+    use crate::host::inside;
 
     #[test]
     fn loopback_has_lost_nothing() {
-        let index = nix::net::if_::if_nametoindex("lo").unwrap();
+        let index = inside::device_index("lo").unwrap();
         assert_eq!(here(index, "lo").unwrap(), Loss::default());
         assert!(here(u32::MAX >> 1, "nothing").is_err());
         assert!(xdp_drops("a-name-that-is-too-long").is_err());

@@ -1,4 +1,4 @@
-//! One bounded, blocking question over netlink (rtnetlink above all), asked in the calling thread's network namespace.
+//! One bounded, blocking question over netlink (rtnetlink above all), asked in the network namespace that the calling thread works in.
 //!
 //! `rtnetlink` is made for an event loop; a question from a [`super::netns::NetnsHandle::run`] thread needs a socket
 //! and two calls, so only its message types are used here.
@@ -14,15 +14,14 @@ use netlink_packet_route::{
     link::{LinkAttribute, LinkExtentMask, LinkMessage},
 };
 use nix::sys::{
-    socket::{
-        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket,
-        sockopt::ReceiveTimeout,
-    },
+    socket::{MsgFlags, recv, send, setsockopt, sockopt::ReceiveTimeout},
     time::TimeVal,
 };
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NetlinkPayload,
 };
+
+use super::inside::{self, Kind};
 
 /// A whole answer is given up on after this long: the kernel answers at once or not at all.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -86,7 +85,7 @@ pub(crate) fn dump<T>(
     Ok(picked)
 }
 
-/// Every link of the calling thread's namespace, without statistics.
+/// Every link of the namespace that the calling thread works in, without statistics.
 pub(crate) fn links<T>(
     mut pick: impl FnMut(LinkMessage) -> Option<T>,
 ) -> Result<Vec<T>, NetlinkError> {
@@ -140,12 +139,7 @@ fn talk(
     request: &[u8],
     decode: &mut dyn FnMut(&[u8]) -> Result<bool, NetlinkError>,
 ) -> Result<(), NetlinkError> {
-    let socket = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
-    )?;
+    let socket = inside::socket(Kind::Route).map_err(NetlinkError::Transport)?;
     setsockopt(&socket, ReceiveTimeout, &TimeVal::new(1, 0))?;
     // An unbound socket is bound by its first send, and its default peer is the kernel.
     send(socket.as_raw_fd(), request, MsgFlags::empty())?;
@@ -214,12 +208,9 @@ fn decode(
     Ok(false)
 }
 
-/// Name of an interface of the calling thread's namespace; `if7` where it is gone.
+/// Name of an interface of the namespace that the calling thread works in; `if7` where it is gone.
 pub(crate) fn interface_name(index: u32) -> String {
-    nix::net::if_::if_indextoname(index).map_or_else(
-        |_| format!("if{index}"),
-        |name| name.to_string_lossy().into_owned(),
-    )
+    inside::device_name(index).unwrap_or_else(|_| format!("if{index}"))
 }
 
 #[cfg(test)]

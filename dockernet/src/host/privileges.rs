@@ -1,6 +1,6 @@
 //! What this process may do.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::OnceLock};
 
 use anyhow::{Context as _, Result, bail};
 use caps::{CapSet, Capability};
@@ -15,13 +15,31 @@ const NEEDED: &[(Capability, &str)] = &[
     (Capability::CAP_SYSLOG, "kernel symbols"),
 ];
 
-/// What a service needs once everything is attached, and what for. The rest of [`NEEDED`] is for loading programs and reading
-/// symbols.
-const KEPT: &[(Capability, &str)] = &[
+/// Who keeps what, once everything is attached. The rest of [`NEEDED`] is for loading programs and reading symbols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Process {
+    /// A service with a helper for namespaces.
+    Service,
+    /// That helper.
+    Helper,
+    /// A service that could not start a helper: it does all itself.
+    Alone,
+}
+
+/// What a service needs itself, and what for.
+const OF_SERVICE: &[(Capability, &str)] = &[
     (Capability::CAP_BPF, "reading and writing the maps"),
     (
         Capability::CAP_NET_ADMIN,
         "asking for firewall rules and conntrack entries; with `nat`, watching new interfaces",
+    ),
+];
+
+/// What its helper needs, and what for.
+const OF_HELPER: &[(Capability, &str)] = &[
+    (
+        Capability::CAP_NET_ADMIN,
+        "sockets that ask for conntrack entries; programs that list firewall rules",
     ),
     (
         Capability::CAP_NET_RAW,
@@ -29,7 +47,7 @@ const KEPT: &[(Capability, &str)] = &[
     ),
     (
         Capability::CAP_SYS_ADMIN,
-        "entering the network namespaces of new containers; the kernel's BPF statistics",
+        "entering the network namespaces of new containers; programs of others at their devices; the kernel's BPF statistics",
     ),
     (
         Capability::CAP_SYS_PTRACE,
@@ -37,17 +55,45 @@ const KEPT: &[(Capability, &str)] = &[
     ),
     (
         Capability::CAP_DAC_READ_SEARCH,
-        "reading the engine's files while it is down",
+        "reading the files of an engine that is not root's while it is down",
     ),
 ];
 
-/// Gives up, for the calling thread and those that it starts, everything that a service does not need once it is attached, for
-/// good: what is executed later gets no more either.
+/// What this process is to become, once each of its threads has done what needs more. Unset: it keeps what it has.
+static PLAN: OnceLock<Process> = OnceLock::new();
+
+/// Says at the start what [`give_up`] shall leave.
+pub fn plan(process: Process) {
+    // Said twice, the first one counts.
+    let _ = PLAN.set(process);
+}
+
+/// The same as [`reduce`], if there is a plan. A service works with more than it needs rather than not at all.
+pub fn give_up() {
+    let Some(process) = PLAN.get() else {
+        return;
+    };
+    if let Err(error) = reduce(*process) {
+        log::warn!("privileges that are no longer needed stay: {error:#}");
+    }
+}
+
+/// Gives up, for the calling thread and those that it starts, everything that the process does not need any more, for good: what is
+/// executed later gets no more either.
 ///
 /// # Errors
 /// The kernel refuses, which it does not.
-pub fn reduce() -> Result<()> {
-    let kept: HashSet<Capability> = KEPT.iter().map(|(capability, _)| *capability).collect();
+pub fn reduce(process: Process) -> Result<()> {
+    let lists: &[_] = match process {
+        Process::Service => &[OF_SERVICE],
+        Process::Helper => &[OF_HELPER],
+        Process::Alone => &[OF_SERVICE, OF_HELPER],
+    };
+    let kept: HashSet<Capability> = lists
+        .iter()
+        .flat_map(|list| list.iter())
+        .map(|(capability, _)| *capability)
+        .collect();
     let held = caps::read(None, CapSet::Permitted).context("reading this thread's capabilities")?;
     // Without CAP_SETPCAP (as a unit may have it) the bounding set stays as whoever started us made it.
     if held.contains(&Capability::CAP_SETPCAP) {

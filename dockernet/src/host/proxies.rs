@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::netns::scan;
+
 /// Between two looks at all processes.
 const GAP: Duration = Duration::from_millis(200);
 
@@ -89,11 +91,9 @@ impl Proxies {
     }
 }
 
-/// Inode number of a process's network namespace (`net:[4026531840]`).
+/// Inode number of a process' network namespace.
 fn netns_of(pid: u32) -> Option<u32> {
-    let target = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
-    let number = target.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?;
-    number.parse().ok()
+    scan::inum_of(i32::try_from(pid).ok()?).ok()
 }
 
 fn read(pid: u32) -> Option<Proxy> {
@@ -148,14 +148,9 @@ fn owns(pid: u32, protocol: &str, local: SocketAddr, remote: SocketAddr) -> bool
     }) else {
         return false;
     };
-    let wanted = format!("socket:[{inode}]");
-    fs::read_dir(format!("/proc/{pid}/fd"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|fd| {
-            fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str())
-        })
+    inode
+        .parse()
+        .is_ok_and(|inode| scan::owns_socket(pid, inode))
 }
 
 /// An end as /proc/net/tcp shows it: words of the address in host byte order.

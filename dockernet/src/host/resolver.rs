@@ -131,8 +131,9 @@ fn address(word: &str) -> Option<IpAddr> {
 
 /// What a process sees, through `/proc/PID/root`.
 pub fn of_process(pid: u32) -> Result<Resolv> {
-    let root = format!("/proc/{pid}/root");
-    read(Path::new(&root)).with_context(|| format!("reading {root}/etc/resolv.conf"))
+    let text = rooted::read_of(pid, "etc/resolv.conf")
+        .with_context(|| format!("reading /proc/{pid}/root/etc/resolv.conf"))?;
+    Ok(Resolv::parse(&text))
 }
 
 /// What the host sees.

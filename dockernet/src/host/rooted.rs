@@ -11,8 +11,27 @@ use nix::{
     sys::stat::Mode,
 };
 
+use super::helper;
+
 /// Such files are a few lines; the container writes them, so more is not read.
 const LIMIT: u64 = 64 * 1024;
+
+/// Reads a file as a process sees it (`/proc/PID/root`).
+///
+/// # Errors
+/// There is no such process or file, or it is none that can be read without waiting.
+pub(crate) fn read_of(pid: u32, file: &str) -> io::Result<String> {
+    if helper::is_there() {
+        helper::in_root(pid, file)
+    } else {
+        read_here(pid, file)
+    }
+}
+
+/// The same, with what this process may do.
+pub(super) fn read_here(pid: u32, file: &str) -> io::Result<String> {
+    read(Path::new(&format!("/proc/{pid}/root")), file)
+}
 
 /// Reads a file below `root` (`/proc/PID/root`), and never follows a link out of it. What is no UTF-8 is replaced.
 ///

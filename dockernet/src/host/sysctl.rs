@@ -4,11 +4,11 @@
 
 pub mod files;
 
-use std::{fs, io, path::Path};
+use std::io;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::netns::NetnsHandle;
+use super::{inside, netns::NetnsHandle};
 
 /// Reads a setting such as `net/ipv4/conf/eth0/forwarding` in a namespace, without the newline.
 ///
@@ -30,9 +30,8 @@ pub fn read_many(netns: &NetnsHandle, keys: &[&str]) -> Result<Vec<Option<String
         }
     }
     netns.run(|| {
-        let root = Path::new("/proc/sys");
         keys.iter()
-            .map(|key| match fs::read_to_string(root.join(key)) {
+            .map(|key| match inside::read(&format!("/proc/sys/{key}")) {
                 Ok(text) => Ok(Some(text.trim_end().to_owned())),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(error).with_context(|| format!("reading the sysctl {key}")),

@@ -14,6 +14,7 @@ use crate::{
     host::{
         docker::{About, Action, EngineApi, EngineError, Event},
         engine_files,
+        netns::scan,
     },
     model::{Container, Network, State},
 };
@@ -287,7 +288,7 @@ fn processes_elsewhere(containers: &[Container]) -> Option<String> {
     running.peek()?;
     let here = running.any(|(container, pid)| {
         engine_files::of_process(pid).is_some_and(|found| found.id == container.id)
-            || std::fs::exists(format!("/proc/{pid}/ns/net")).unwrap_or(false)
+            || scan::lives(pid)
     });
     (!here).then(|| {
         "none of the engine's containers is a process of this machine (Docker Desktop, or a container without \

@@ -12,6 +12,7 @@ use crate::{
         engine_files::{self, CgroupContainer, Daemon, Manager},
         link::{self, RouteSocket},
         netns::{NetnsHandle, cookie_here, scan},
+        rooted,
     },
     model::{Container, Link, LinkKind, NetnsKey},
 };
@@ -88,7 +89,9 @@ pub(super) fn observe(host: &NetnsHandle, known: &Known, extent: &Extent) -> Res
             .iter()
             .filter_map(|pid| Some((*pid, scan::inum_of(*pid).ok()?)))
             .collect(),
-        Extent::All { .. } | Extent::New => scan::processes(),
+        Extent::All { .. } | Extent::New => {
+            scan::processes().context("looking at the machine's processes")?
+        }
     };
     let daemons: Vec<Daemon> = match extent {
         Extent::Processes(_) => Vec::new(),
@@ -223,7 +226,7 @@ fn group(
 
 /// A pod's name is its host name.
 fn pod_name(pid: i32) -> Option<String> {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/root/etc/hostname")).ok()?;
+    let name = rooted::read_of(u32::try_from(pid).ok()?, "etc/hostname").ok()?;
     let name = name.trim();
     (!name.is_empty()).then(|| format!("pod {name}"))
 }

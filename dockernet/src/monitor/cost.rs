@@ -1,18 +1,21 @@
 //! What the service costs: its process from /proc, its kernel half from the kernel's BPF statistics.
 
 use std::{
-    fs,
+    fs, io,
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result};
 
-/// The process as /proc shows it.
+use crate::host::helper;
+
+/// The service as /proc shows it, its helper for namespaces included.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Process {
-    /// CPU time of all threads, seconds.
+    /// CPU time of all threads, and of programs that ran for it (`nft`), seconds.
     pub cpu_seconds: f64,
-    /// Resident memory, bytes.
+    /// Resident memory, bytes; of the helper's what it does not share with the service.
     pub resident_bytes: u64,
     /// Open file descriptors.
     pub open_fds: usize,
@@ -37,27 +40,53 @@ impl Process {
     /// Reads it; what cannot be read is 0.
     #[must_use]
     pub fn read() -> Self {
-        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        let (cpu_seconds, since_boot) = times(&stat).unwrap_or_default();
-        let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-        let pages: u64 = statm
-            .split(' ')
-            .nth(1)
-            .and_then(|pages| pages.parse().ok())
-            .unwrap_or(0);
+        let own = used("self");
+        let helper = helper::pid().map(|pid| used(&pid.to_string()));
+        let of_helper = helper.unwrap_or_default();
         let max_fds = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
             .map_or(0, |(soft, _)| soft);
         Self {
-            cpu_seconds,
-            resident_bytes: pages * page_size(),
+            cpu_seconds: own.cpu_seconds + of_helper.cpu_seconds,
+            resident_bytes: (own.resident + of_helper.resident - of_helper.shared) * page_size(),
             open_fds: fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
             max_fds,
-            started: boot_time() + since_boot,
+            started: boot_time() + own.since_boot,
         }
     }
 }
 
-/// CPU time (utime, stime), and start since boot (starttime), seconds; the fields after the name, which may hold spaces.
+/// What a process has used.
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    cpu_seconds: f64,
+    /// Pages, and those of them that are a file's.
+    resident: u64,
+    shared: u64,
+    /// When it was started, seconds.
+    since_boot: f64,
+}
+
+/// What cannot be read is 0.
+fn used(process: &str) -> Used {
+    let folder = Path::new("/proc").join(process);
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+    let (cpu_seconds, since_boot) = times(&read("stat")).unwrap_or_default();
+    let statm = read("statm");
+    let mut pages = statm
+        .split(' ')
+        .skip(1)
+        .map(|pages| pages.parse().unwrap_or(0));
+    let resident = pages.next().unwrap_or(0);
+    Used {
+        cpu_seconds,
+        resident,
+        shared: pages.next().unwrap_or(0).min(resident),
+        since_boot,
+    }
+}
+
+/// CPU time (utime, stime; cutime and cstime of children that have ended), and start since boot (starttime), seconds; the fields after
+/// the name, which may hold spaces.
 fn times(stat: &str) -> Option<(f64, f64)> {
     let (_, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
@@ -65,7 +94,7 @@ fn times(stat: &str) -> Option<(f64, f64)> {
     let ticks = |field: usize| -> Option<f64> { fields.get(field - 3)?.parse().ok() };
     let per_second = clock_ticks();
     Some((
-        (ticks(14)? + ticks(15)?) / per_second,
+        (14..=17).filter_map(ticks).sum::<f64>() / per_second,
         ticks(22)? / per_second,
     ))
 }
@@ -116,8 +145,8 @@ impl Kernel {
                 continue;
             }
             let fd = entry.file_name();
-            let info = fs::read_to_string(std::path::Path::new("/proc/self/fdinfo").join(fd))
-                .unwrap_or_default();
+            let info =
+                fs::read_to_string(Path::new("/proc/self/fdinfo").join(fd)).unwrap_or_default();
             let field = |name: &str| -> u64 {
                 info.lines()
                     .find_map(|line| {
@@ -167,7 +196,12 @@ fn mapped(maps: &str) -> u64 {
 /// stamps per run, so it should not live long. `None`: the kernel refuses (before 5.8).
 #[must_use]
 pub fn statistics() -> Option<std::os::fd::OwnedFd> {
-    aya::sys::enable_stats(aya::sys::Stats::RunTime)
+    let switched = if helper::is_there() {
+        helper::statistics()
+    } else {
+        aya::sys::enable_stats(aya::sys::Stats::RunTime).map_err(io::Error::other)
+    };
+    switched
         .map_err(|error| log::debug!("no BPF statistics: {error}"))
         .ok()
 }
@@ -180,9 +214,9 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_fields() {
-        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 1 0 300 0 0";
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 7 3 20 0 1 0 300 0 0";
         let ticks = clock_ticks();
-        assert_eq!(times(stat).unwrap(), (200.0 / ticks, 300.0 / ticks));
+        assert_eq!(times(stat).unwrap(), (210.0 / ticks, 300.0 / ticks));
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct Monitor {
     lines: Arc<Lines>,
     address: Option<String>,
     taken: Option<Taken>,
+    /// Made where the service was started: systemd's socket may be known there only.
+    notify: Notify,
     commands: mpsc::Receiver<Command>,
 }
 
@@ -140,6 +142,7 @@ impl Monitor {
             sender.clone(),
         ));
         runtime.spawn(tasks::textfile(Arc::clone(&shared), Arc::clone(&lines)));
+        runtime.spawn(tasks::helper(sender.clone()));
         runtime.spawn(tasks::budget(
             Arc::clone(&shared),
             Arc::clone(&lines),
@@ -151,6 +154,7 @@ impl Monitor {
             lines,
             address,
             taken,
+            notify: Notify::from_environment(),
             commands,
         })
     }
@@ -161,7 +165,7 @@ impl Monitor {
         let sink = Sink::new(
             self.shared,
             self.lines,
-            Notify::from_environment(),
+            self.notify,
             self.address,
             self.taken,
         );

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     cause::catalogue,
     cli::options::{MonitorArgs, Options},
+    host::helper,
     memory,
     pipeline::Command,
 };
@@ -106,6 +107,17 @@ pub(super) async fn reload(
         }
         notify.send("READY=1");
     }
+}
+
+/// Ends the service when its helper has ended: without it containers that come have no names, and it has no right to start another.
+pub(super) async fn helper(commands: mpsc::Sender<Command>) {
+    if let Err(error) = helper::has_ended().await {
+        log::warn!("whether the helper for namespaces lives is not known: {error}");
+        return;
+    }
+    let why = "the helper for namespaces has ended; systemd starts the service again, by hand: start it again";
+    // The pipeline is ending, if nobody takes it.
+    let _ = commands.send(Command::End(why.to_owned()));
 }
 
 /// Measures what the service costs, and keeps it within its budget.
@@ -200,7 +212,8 @@ impl Meter {
     }
 
     async fn measure(&mut self) {
-        let Some(statistics) = cost::statistics() else {
+        // A helper is asked: that may wait.
+        let Ok(Some(statistics)) = tokio::task::spawn_blocking(cost::statistics).await else {
             return;
         };
         let (Ok(before), start) = (Kernel::read(), Instant::now()) else {

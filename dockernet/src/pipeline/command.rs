@@ -10,4 +10,6 @@ pub enum Command {
     /// Whether packets are looked at in detail; without it they are counted, and only the first of each kind on each CPU is
     /// looked at.
     Detail(bool),
+    /// To end in order, as a failure: why.
+    End(String),
 }

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::{Notify, watch::Receiver};
@@ -150,6 +150,7 @@ impl Pipeline {
         let mut retiring: Option<(Instant, u32)> = None;
         let mut interrupted = false;
         let mut busy = false;
+        let mut failure = None;
         // Known before the first drop is read.
         self.inventory.mark_changed();
         self.follow_inventory(&mut state)?;
@@ -160,7 +161,10 @@ impl Pipeline {
                 break;
             }
             self.follow_inventory(&mut state)?;
-            self.obey()?;
+            if let Some(why) = self.obey()? {
+                failure = Some(why);
+                break;
+            }
             let hops = self.hops();
             state.clock = Clock::now();
             let seen =
@@ -195,7 +199,11 @@ impl Pipeline {
                 std::thread::sleep(BATCH);
             }
         }
-        self.finish(state, interrupted)
+        let exit = self.finish(state, interrupted)?;
+        match failure {
+            Some(why) => bail!(why),
+            None => Ok(exit),
+        }
     }
 
     /// Detaches first: from then on nothing changes, and every number is exact.
@@ -305,10 +313,10 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Does what the service around it wants changed.
-    fn obey(&mut self) -> Result<()> {
+    /// Does what the service around it wants changed. Whether it wants the end: why.
+    fn obey(&mut self) -> Result<Option<String>> {
         let Some(commands) = &self.commands else {
-            return Ok(());
+            return Ok(None);
         };
         while let Ok(command) = commands.try_recv() {
             match command {
@@ -318,9 +326,10 @@ impl Pipeline {
                         tracer.set_detail(is_wanted)?;
                     }
                 }
+                Command::End(why) => return Ok(Some(why)),
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::{
     errno::Errno,
-    sys::socket::{MsgFlags, SockProtocol, recv},
+    sys::socket::{MsgFlags, recv},
 };
 
 pub use self::table::remove_leftovers;
@@ -29,6 +29,7 @@ use crate::{
     host::{
         changes,
         firewall::{Backend, Firewall, Traced},
+        inside::Kind,
         netns::NetnsHandle,
     },
     model::{NetnsOwner, Rule},
@@ -92,7 +93,7 @@ impl RuleTracer {
             );
         }
         let events = netns
-            .run(|| changes::listen(SockProtocol::NetlinkNetFilter, GROUPS))?
+            .run(|| changes::listen(Kind::Netfilter, GROUPS))?
             .context("opening a netlink socket for nftables' traces")?;
         Ok(Self {
             table: Table::open(netns)?,

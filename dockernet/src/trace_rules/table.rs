@@ -9,10 +9,7 @@ use anyhow::{Context as _, Result};
 use nix::{
     errno::Errno,
     sys::{
-        socket::{
-            AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt,
-            socket, sockopt::ReceiveTimeout,
-        },
+        socket::{MsgFlags, recv, send, setsockopt, sockopt::ReceiveTimeout},
         time::TimeVal,
     },
 };
@@ -21,7 +18,12 @@ use super::{
     encode::{Batch, OWNER},
     flow::Flow,
 };
-use crate::host::{firewall::OWN_TABLE, kernel_code, netns::NetnsHandle};
+use crate::host::{
+    firewall::OWN_TABLE,
+    inside::{self, Kind},
+    kernel_code,
+    netns::NetnsHandle,
+};
 
 /// The table's name, in each of [`FAMILIES`].
 pub(super) const NAME: &str = OWN_TABLE;
@@ -181,12 +183,7 @@ fn rules(family: u8, flags: u32, flows: &[&Flow]) -> Vec<u8> {
 }
 
 fn open() -> io::Result<OwnedFd> {
-    let socket = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkNetFilter,
-    )?;
+    let socket = inside::socket(Kind::Netfilter)?;
     setsockopt(&socket, ReceiveTimeout, &TimeVal::new(1, 0))?;
     Ok(socket)
 }

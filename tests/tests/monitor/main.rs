@@ -61,6 +61,7 @@ fn a_service_for_months() -> Result<()> {
             ("a stuck loop is told to systemd", service::notify),
             ("journald gets fields", service::journal),
             ("privileges are given up", service::privileges),
+            ("a helper that dies ends the service", service::helper),
             ("NAT on a network that comes later", service::nat),
             ("the unit's capabilities are enough", service::unit),
             ("the number of series is bounded", bounds::churn),

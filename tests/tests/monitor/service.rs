@@ -1,12 +1,11 @@
 //! What systemd and journald see of it, and what it may still do.
 
 use std::{
-    collections::BTreeSet,
     os::unix::net::UnixDatagram,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use dockernet_tests::{
     Cmd, HOST_IP, Lab, Netns, Place, Run,
     monitor::{Monitor, sum},
@@ -15,7 +14,7 @@ use dockernet_tests::{
     traffic::Probe,
     wait_until,
 };
-use nix::sys::signal::Signal;
+use nix::{sys::signal::Signal, unistd::Pid};
 
 use super::{CAUSE, knock, with_fault};
 
@@ -160,37 +159,20 @@ fn journal_within(lab: &mut Lab, journald: u32) -> Result<()> {
     Ok(())
 }
 
-/// Every thread has what it needs and no more, for good.
+/// Every thread of the service and of its helper has what it needs and no more, for good.
 pub(crate) fn privileges(lab: &mut Lab) -> Result<()> {
-    let monitor = Monitor::start(lab, &[])?;
+    let monitor = Monitor::start(lab, &["--nat"])?;
     std::thread::sleep(Duration::from_millis(300));
     let pid = monitor.tracer.pid();
-    let mut seen = BTreeSet::new();
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let status = std::fs::read_to_string(thread?.path().join("status"))?;
-        let field = |name: &str| {
-            status
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"))
-                .map(str::to_owned)
-        };
-        let number = |name: &str| -> Result<u64> {
-            let text = field(name).with_context(|| format!("no {name}"))?;
-            Ok(u64::from_str_radix(&text, 16)?)
-        };
-        // include/uapi/linux/capability.h: DAC_READ_SEARCH, NET_ADMIN, NET_RAW, SYS_PTRACE, SYS_ADMIN, BPF
-        let kept: u64 = [2, 12, 13, 19, 21, 39].iter().map(|bit| 1 << bit).sum();
-        for set in ["CapEff", "CapPrm", "CapBnd"] {
-            let held = number(set)?;
-            ensure!(
-                held & !kept == 0,
-                "{set} {held:x} has more than {kept:x}: {status}"
-            );
-        }
-        ensure!(field("NoNewPrivs").as_deref() == Some("1"), "{status}");
-        seen.insert(field("Name"));
-    }
-    ensure!(seen.len() > 1, "one thread only: {seen:?}");
+    let helper = helper_of(pid)?;
+    // include/uapi/linux/capability.h: NET_ADMIN, BPF
+    let threads = has_no_more_than(&pid.to_string(), &[12, 39])?;
+    ensure!(
+        threads > 4,
+        "{threads} threads: NAT's and the runtime's are missing"
+    );
+    // DAC_READ_SEARCH, NET_ADMIN, NET_RAW, SYS_PTRACE, SYS_ADMIN
+    has_no_more_than(&helper, &[2, 12, 13, 19, 21])?;
     // What is left is enough for a container that comes now.
     lab.run(&Run::new("late", "httpd -f -p 80 -h /www").wait_port("80/tcp"))?;
     let to = std::net::SocketAddr::new(lab.container_ip("late", None)?, 81);
@@ -204,7 +186,68 @@ pub(crate) fn privileges(lab: &mut Lab) -> Result<()> {
     })?;
     lab.docker(["rm", "-f", "late"])?;
     monitor.stop()?;
+    ensure!(
+        !std::fs::exists(format!("/proc/{helper}"))?,
+        "the helper is still there"
+    );
     Ok(())
+}
+
+/// The one process that a service started.
+fn helper_of(pid: u32) -> Result<String> {
+    let mut children = Vec::new();
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = std::fs::read_to_string(thread?.path().join("children"))?;
+        children.extend(text.split_whitespace().map(str::to_owned));
+    }
+    match children.as_slice() {
+        [helper] => Ok(helper.clone()),
+        _ => bail!("processes of the service: {children:?}"),
+    }
+}
+
+/// A service without its helper would name no container that comes: it ends, in order and as a failure, and systemd starts it again.
+pub(crate) fn helper(lab: &mut Lab) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let state = folder.path().join("counters.json");
+    let monitor = Monitor::start(lab, &["--state", &state.to_string_lossy()])?;
+    let helper = helper_of(monitor.tracer.pid())?;
+    let helper = Pid::from_raw(helper.parse()?);
+    nix::sys::signal::kill(helper, Signal::SIGKILL)?;
+    let finished = monitor.tracer.wait(Duration::from_secs(10))?;
+    ensure!(
+        finished.status == Some(1) && finished.stderr.contains("helper for namespaces has ended"),
+        "{:?}: {}",
+        finished.status,
+        finished.stderr
+    );
+    finished.check_balance()?;
+    ensure!(state.is_file(), "its counters are lost");
+    Ok(())
+}
+
+/// Every thread of a process has these capabilities at most, and can get no others. Gives how many there are.
+fn has_no_more_than(pid: &str, kept: &[u32]) -> Result<u32> {
+    let kept: u64 = kept.iter().map(|bit| 1 << bit).sum();
+    let mut threads = 0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let status = std::fs::read_to_string(thread?.path().join("status"))?;
+        let field = |name: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"))
+        };
+        for set in ["CapEff", "CapPrm", "CapBnd"] {
+            let held = u64::from_str_radix(field(set).context("no capabilities")?, 16)?;
+            ensure!(
+                held & !kept == 0,
+                "{set} {held:x} has more than {kept:x}: {status}"
+            );
+        }
+        ensure!(field("NoNewPrivs") == Some("1"), "{status}");
+        threads += 1;
+    }
+    Ok(threads)
 }
 
 /// A network that comes after privileges were given up is watched like those before.

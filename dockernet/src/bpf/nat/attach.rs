@@ -13,7 +13,10 @@ use aya::{
 use dockernet_common::names;
 
 use super::stale;
-use crate::{bpf::tc, host::netlink::interface_name};
+use crate::{
+    bpf::tc,
+    host::{inside, netlink::interface_name},
+};
 
 /// How the program hangs on devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,12 +113,11 @@ impl Attacher {
 
     fn link(&mut self, index: u32, options: TcAttachOptions, made_qdisc: bool) -> Result<()> {
         // Names can move to another device at any time: the index is asked for before and after.
-        let name = nix::net::if_::if_indextoname(index).context("it is gone")?;
-        let name = name.to_string_lossy().into_owned();
+        let name = inside::device_name(index).context("it is gone")?;
         let link = program(&mut self.ebpf)?
             .attach_with_options(&name, TcAttachType::Egress, options)
             .context("attaching to its egress")?;
-        if nix::net::if_::if_nametoindex(name.as_str()) != Ok(index) {
+        if inside::device_index(&name).ok() != Some(index) {
             program(&mut self.ebpf)?.detach(link)?;
             return Err(anyhow!("it was renamed meanwhile"));
         }

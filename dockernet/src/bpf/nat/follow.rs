@@ -26,6 +26,7 @@ use crate::host::{
     link::{self, Change, LinkListener},
     netlink::interface_name,
     netns::NetnsHandle,
+    privileges,
 };
 
 /// What the first look found.
@@ -71,6 +72,8 @@ impl Follower {
                     };
                     Ok((listener, attacher, start))
                 });
+                // What comes later is attached with less.
+                privileges::give_up();
                 let (listener, attacher) = match begun {
                     Ok((listener, attacher, start)) => {
                         let _nobody_waits = first.send(Ok(start));

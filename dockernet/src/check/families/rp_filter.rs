@@ -1,12 +1,11 @@
 //! The reverse path filter: strict, and answers that would leave by another interface.
 
-use std::fs;
-
 use super::forwarding::whole;
 use crate::{
     cause::Verdict,
     check::{Finding, Grade, Sight, Subject, sight::Uplink, space::Space},
     host::{
+        inside,
         route::{Family, RouteKind, fib::FibMatch, lookup::RouteQuery},
         sysctl::{display_key, interface_key},
     },
@@ -39,7 +38,7 @@ fn facts(verdict: Verdict, device: &str, (own, all): (i64, i64)) -> Verdict {
 fn refused(space: &Space) -> u64 {
     let text = space
         .handle
-        .run(|| fs::read_to_string("/proc/thread-self/net/netstat"));
+        .run(|| inside::read("/proc/thread-self/net/netstat"));
     let Ok(Ok(text)) = text else { return 0 };
     let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
     let (Some(names), Some(values)) = (lines.next(), lines.next()) else {

@@ -1,6 +1,6 @@
 //! Connection tracking: its capacity, and entries that outlived what they lead to.
 
-use std::{fs, net::IpAddr};
+use std::net::IpAddr;
 
 use crate::{
     cause::Verdict,
@@ -8,6 +8,7 @@ use crate::{
         Finding, Grade, Sight, Subject, finding::Affected, gather::Gather, sight::has_been_given,
         space::Space,
     },
+    host::inside,
     inventory::Inventory,
     model::{Container, Impact, Published, State},
 };
@@ -152,7 +153,7 @@ fn stale(sight: &Sight<'_>) -> Vec<Finding> {
     let text = sight
         .host
         .handle
-        .run(|| fs::read_to_string("/proc/thread-self/net/nf_conntrack"));
+        .run(|| inside::read("/proc/thread-self/net/nf_conntrack"));
     let text = match text {
         Ok(Ok(text)) => text,
         Ok(Err(error)) => {

@@ -10,11 +10,8 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{At, Attached, named, query};
 
-/// Programs that apply to a process' cgroup, its parents' included.
-///
-/// # Errors
-/// There is no cgroup v2, the process is gone, or the kernel does not tell.
-pub fn on_process(pid: u32) -> Result<Vec<Attached>> {
+/// Programs that apply to a process' cgroup, its parents' included, asked with what this process may do.
+pub(in crate::host) fn on_process_here(pid: u32) -> Result<Vec<Attached>> {
     let folder = folder(pid)?;
     let cgroup =
         File::open(&folder).with_context(|| format!("opening the cgroup {}", folder.display()))?;

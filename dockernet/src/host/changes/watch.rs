@@ -11,15 +11,16 @@ use netlink_packet_route::RouteNetlinkMessage;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{
-        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv,
-        setsockopt, socket, sockopt::RcvBufForce,
-    },
+    sys::socket::{MsgFlags, NetlinkAddr, bind, recv, setsockopt, sockopt::RcvBufForce},
 };
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 
 use super::{Changes, firewall, netconf, rtnl::Known};
-use crate::host::{link, netns::NetnsHandle};
+use crate::host::{
+    inside::{self, Kind},
+    link,
+    netns::NetnsHandle,
+};
 
 /// `RTNLGRP_*` (include/uapi/linux/rtnetlink.h): link, addresses, routes and rules of both families, and settings.
 const GROUPS: &[u32] = &[1, 5, 7, 8, 9, 11, 19, 24, 25];
@@ -37,8 +38,8 @@ const DATAGRAM: usize = 64 << 10;
 pub fn start(netns: &NetnsHandle) -> Result<Changes> {
     let (rtnl, nft) = netns
         .run(|| -> io::Result<_> {
-            let rtnl = listen(SockProtocol::NetlinkRoute, GROUPS)?;
-            let nft = listen(SockProtocol::NetlinkNetFilter, &[NFTABLES])
+            let rtnl = listen(Kind::Route, GROUPS)?;
+            let nft = listen(Kind::Netfilter, &[NFTABLES])
                 .inspect_err(|error| log::debug!("changes of the firewall are not heard: {error}"));
             Ok((rtnl, nft.ok()))
         })?
@@ -57,14 +58,9 @@ pub fn start(netns: &NetnsHandle) -> Result<Changes> {
     Ok(changes)
 }
 
-/// A socket that hears these groups in the calling thread's namespace; reading from it does not wait.
-pub(crate) fn listen(protocol: SockProtocol, groups: &[u32]) -> io::Result<OwnedFd> {
-    let socket = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-        protocol,
-    )?;
+/// A socket that hears these groups in the namespace that the calling thread works in.
+pub(crate) fn listen(kind: Kind, groups: &[u32]) -> io::Result<OwnedFd> {
+    let socket = inside::socket(kind)?;
     if let Err(error) = setsockopt(&socket, RcvBufForce, &ROOM) {
         log::debug!("the buffer for changes stays small: {error}");
     }

@@ -1,10 +1,10 @@
 //! Counters of a network namespace's connection table.
 
-use std::{fs, io};
+use std::io;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::host::netns::NetnsHandle;
+use crate::host::{inside, netns::NetnsHandle};
 
 /// Counters of the table (`/proc/net/stat/nf_conntrack`), summed over all CPUs, since the namespace was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Counters {
 /// # Errors
 /// The namespace cannot be entered, or the kernel has no such file (no conntrack, or none of its files in /proc).
 pub fn counters(netns: &NetnsHandle) -> Result<Counters> {
-    let text = netns.run(|| fs::read_to_string("/proc/thread-self/net/stat/nf_conntrack"))?;
+    let text = netns.run(|| inside::read("/proc/thread-self/net/stat/nf_conntrack"))?;
     let text = match text {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             bail!("the kernel shows no conntrack counters (/proc/net/stat/nf_conntrack)")

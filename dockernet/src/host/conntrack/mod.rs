@@ -6,7 +6,7 @@ pub(crate) mod message;
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader},
     os::fd::{AsRawFd as _, OwnedFd},
     path::Path,
     sync::OnceLock,
@@ -18,10 +18,7 @@ use dockernet_common::conntrack::RawTuple;
 use nix::{
     errno::Errno,
     sys::{
-        socket::{
-            AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt,
-            socket, sockopt::ReceiveTimeout,
-        },
+        socket::{MsgFlags, recv, send, setsockopt, sockopt::ReceiveTimeout},
         time::TimeVal,
     },
 };
@@ -31,6 +28,8 @@ pub use self::{
     counters::{Counters, counters},
     flow::{Flow, find, flows, flows_where},
 };
+
+use super::inside::{self, Kind};
 
 /// A table that takes longer than this to read is taken as far as it came.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -78,7 +77,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Opens one in the calling thread's namespace.
+    /// Opens one in the namespace that the calling thread works in.
     ///
     /// # Errors
     /// ctnetlink is not loaded (a question would load it), or there is no socket to be had.
@@ -86,13 +85,8 @@ impl Table {
         if !is_loaded() {
             bail!("nf_conntrack_netlink is not loaded");
         }
-        let open = || -> nix::Result<OwnedFd> {
-            let socket = socket(
-                AddressFamily::Netlink,
-                SockType::Raw,
-                SockFlag::SOCK_CLOEXEC,
-                SockProtocol::NetlinkNetFilter,
-            )?;
+        let open = || -> io::Result<OwnedFd> {
+            let socket = inside::socket(Kind::Netfilter)?;
             setsockopt(&socket, ReceiveTimeout, &TimeVal::new(1, 0))?;
             Ok(socket)
         };

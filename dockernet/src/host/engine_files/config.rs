@@ -1,12 +1,20 @@
 //! `config.v2.json` and `hostconfig.json`, as Docker writes them for every container (since 1.10).
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
 
 use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::{
-    host::docker::{Binding, Inspect, Place},
+    host::{
+        docker::{Binding, Inspect, Place},
+        helper,
+    },
     model::{Container, Link, LinkKind, Network, Subnet},
 };
 
@@ -60,21 +68,44 @@ struct HostFile {
 /// Its state is what the engine wrote last, which may be long ago: look at the process before believing it.
 #[must_use]
 pub fn read_container(folder: &Path) -> Option<Container> {
-    let config = fs::read(folder.join("config.v2.json")).ok()?;
-    let host = fs::read(folder.join("hostconfig.json")).unwrap_or_default();
+    let config = content(&folder.join("config.v2.json")).ok()?;
+    let host = content(&folder.join("hostconfig.json")).unwrap_or_default();
     parse(&config, &host)
 }
 
 /// All containers below a data-root.
 #[must_use]
 pub fn read_containers(data_root: &Path) -> Vec<Container> {
-    let Ok(entries) = fs::read_dir(data_root.join("containers")) else {
-        return Vec::new();
+    let folders: Vec<PathBuf> = match fs::read_dir(data_root.join("containers")) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(error) if is_forbidden(&error) => helper::engine_folder(data_root).unwrap_or_default(),
+        Err(_) => Vec::new(),
     };
-    entries
-        .filter_map(Result::ok)
-        .filter_map(|entry| read_container(&entry.path()))
+    folders
+        .iter()
+        .filter_map(|folder| read_container(folder))
         .collect()
+}
+
+/// Much longer than such a file is.
+const LONGEST: u64 = 16 << 20;
+
+/// Files of an engine that is not root's are the helper's to open, if there is one.
+fn content(path: &Path) -> io::Result<Vec<u8>> {
+    match fs::read(path) {
+        Err(error) if is_forbidden(&error) => {
+            let mut bytes = Vec::new();
+            helper::engine_file(path)?
+                .take(LONGEST)
+                .read_to_end(&mut bytes)?;
+            Ok(bytes)
+        }
+        other => other,
+    }
+}
+
+fn is_forbidden(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && helper::is_there()
 }
 
 pub(crate) fn parse(config: &[u8], host: &[u8]) -> Option<Container> {

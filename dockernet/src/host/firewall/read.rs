@@ -8,7 +8,7 @@ use super::{
     nft_text::Texts,
     run::output,
 };
-use crate::host::{kernel_code, netns::NetnsHandle};
+use crate::host::{inside, kernel_code, netns::NetnsHandle};
 
 impl Firewall {
     /// Reads all rules of a namespace with the host's `nft` and `iptables-save`.
@@ -236,7 +236,7 @@ fn save(
 
 /// Whether legacy tables exist in this namespace: `/proc/net/ip_tables_names` is there only with the module loaded.
 fn lists_tables(names: &str) -> bool {
-    std::fs::read_to_string(format!("/proc/thread-self/net/{names}"))
+    inside::read(&format!("/proc/thread-self/net/{names}"))
         .is_ok_and(|names| !names.trim().is_empty())
 }
 

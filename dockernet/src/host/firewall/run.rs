@@ -8,14 +8,31 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::host::{helper, inside, netns::NetnsHandle};
+
 /// How long a listing may take.
 const LIMIT: Duration = Duration::from_secs(5);
 /// How much of a listing is read.
 const LENGTH: u64 = 64 << 20;
 
-/// Runs a program in the calling thread's network namespace and returns what it printed, or a sentence on why not.
-/// A program that is not installed is `Ok(None)`.
+/// Runs a program in the network namespace that the calling thread works in and returns what it printed, or a sentence on why
+/// not. A program that is not installed is `Ok(None)`. Where there is a helper, it runs the program, and only such as list rules.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<Option<String>, String> {
+    if !helper::is_there() {
+        return output_here(program, arguments);
+    }
+    let netns = match inside::current() {
+        Some(netns) => netns,
+        None => NetnsHandle::current().map_err(|error| format!("running {program}: {error}"))?,
+    };
+    helper::output(&netns, program, arguments)
+}
+
+/// The same in the calling thread's namespace, with what this process may do.
+pub(in crate::host) fn output_here(
+    program: &str,
+    arguments: &[&str],
+) -> Result<Option<String>, String> {
     let started = Instant::now();
     let mut child = match command(program).args(arguments).spawn() {
         Ok(child) => child,
@@ -65,9 +82,13 @@ pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<Option<String>
 fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     let path = std::env::var("PATH").unwrap_or_default();
+    // A user's PATH often lacks the folders where firewall programs are.
+    let folders = path
+        .split(':')
+        .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"]);
+    let folders: Vec<&str> = folders.filter(|folder| !folder.is_empty()).collect();
     command
-        // A user's PATH often lacks the folders where firewall programs are.
-        .env("PATH", format!("{path}:/usr/sbin:/sbin:/usr/local/sbin"))
+        .env("PATH", folders.join(":"))
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

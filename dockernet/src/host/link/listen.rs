@@ -6,9 +6,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use rtnetlink::sys::{Socket, protocols::NETLINK_ROUTE};
+use rtnetlink::sys::Socket;
 
 use super::watch::{Change, RTNLGRP_LINK, force_receive_buffer, receive};
+use crate::host::inside;
 
 /// Listens for links that come, change and go in one namespace.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ impl LinkListener {
     /// There is no netlink socket to be had.
     pub fn open_here() -> Result<Self> {
         let open = || -> io::Result<Socket> {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            let mut socket = inside::route_socket()?;
             socket.bind_auto()?;
             socket.set_non_blocking(true)?;
             force_receive_buffer(&socket);

@@ -9,14 +9,14 @@ use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use rtnetlink::{
-    packet_core::NetlinkPayload,
-    sys::{Socket, protocols::NETLINK_ROUTE},
-};
+use rtnetlink::{packet_core::NetlinkPayload, sys::Socket};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Messages, message};
-use crate::{host::netns::NetnsHandle, model::Link};
+use crate::{
+    host::{inside, netns::NetnsHandle},
+    model::Link,
+};
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl LinkWatch {
     /// Namespaces wired to this one are heard too (`NETLINK_LISTEN_ALL_NSID`, 4.2+), if we may.
     pub fn open(netns: &NetnsHandle) -> Result<Self> {
         let socket = netns.run(|| -> io::Result<Socket> {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            let mut socket = inside::route_socket()?;
             socket.bind_auto()?;
             socket.set_non_blocking(true)?;
             // More than the limit of net.core.rmem_max is refused silently: notices may then be lost, which is told.

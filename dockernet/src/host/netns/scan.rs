@@ -8,18 +8,31 @@ use std::{
 
 use nix::sys::statfs::{NSFS_MAGIC, statfs};
 
+use crate::host::helper;
+
 /// Pid and namespace inode number of every process that may be looked at, lowest pid first.
 ///
 /// About 3 µs a process.
-#[must_use]
-pub fn processes() -> Vec<(i32, u32)> {
+///
+/// # Errors
+/// There is a helper, and it does not answer.
+pub fn processes() -> io::Result<Vec<(i32, u32)>> {
+    if helper::is_there() {
+        helper::processes()
+    } else {
+        Ok(processes_here())
+    }
+}
+
+/// The same, with what this process may do.
+pub(in crate::host) fn processes_here() -> Vec<(i32, u32)> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
     let mut found: Vec<(i32, u32)> = entries
         .filter_map(Result::ok)
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| Some((pid, inum_of(pid).ok()?)))
+        .filter_map(|pid| Some((pid, inum_here(pid).ok()?)))
         .collect();
     found.sort_unstable();
     found
@@ -27,6 +40,15 @@ pub fn processes() -> Vec<(i32, u32)> {
 
 /// Namespace inode number of one process.
 pub fn inum_of(pid: i32) -> io::Result<u32> {
+    if helper::is_there() {
+        helper::netns_of(pid)
+    } else {
+        inum_here(pid)
+    }
+}
+
+/// The same, with what this process may do.
+pub(in crate::host) fn inum_here(pid: i32) -> io::Result<u32> {
     let inode = fs::metadata(netns_path(pid))?.ino();
     u32::try_from(inode).map_err(io::Error::other)
 }
@@ -55,6 +77,52 @@ pub fn kept_in(folder: &Path) -> Vec<(String, u32)> {
             Some((entry.file_name().into_string().ok()?, inum))
         })
         .collect()
+}
+
+/// Whether a namespace's file is gone. One that cannot be looked at is not.
+#[must_use]
+pub fn is_gone(path: &Path) -> bool {
+    let pid = || -> Option<i32> {
+        let inner = path.strip_prefix("/proc").ok()?.to_str()?;
+        inner.strip_suffix("/ns/net")?.parse().ok()
+    };
+    let found = match pid() {
+        Some(pid) => inum_of(pid).map(drop),
+        None => fs::metadata(path).map(drop),
+    };
+    found.is_err_and(|error| is_absence(&error))
+}
+
+/// Whether a process lives, as far as can be told.
+#[must_use]
+pub fn lives(pid: i32) -> bool {
+    !inum_of(pid).is_err_and(|error| is_absence(&error))
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+/// Whether a process holds the socket of that inode number.
+#[must_use]
+pub fn owns_socket(pid: u32, inode: u64) -> bool {
+    if helper::is_there() {
+        helper::owns_socket(pid, inode).unwrap_or(false)
+    } else {
+        owns_socket_here(pid, inode)
+    }
+}
+
+/// The same, with what this process may do.
+pub(in crate::host) fn owns_socket_here(pid: u32, inode: u64) -> bool {
+    let wanted = format!("socket:[{inode}]");
+    fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|fd| {
+            fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str())
+        })
 }
 
 /// `comm` of a process.

@@ -26,6 +26,7 @@ use rtnetlink::packet_core::DefaultNla;
 
 use super::{Family, Route, RouteKind, decode};
 use crate::host::{
+    inside,
     netlink::{self, NetlinkError},
     netns::NetnsHandle,
 };
@@ -184,7 +185,7 @@ pub fn lookup(netns: &NetnsHandle, query: &RouteQuery) -> Result<RouteAnswer> {
 }
 
 fn lookup_here(query: &RouteQuery) -> Result<RouteAnswer> {
-    let index = query.iif.as_deref().map(nix::net::if_::if_nametoindex);
+    let index = query.iif.as_deref().map(inside::device_index);
     let iif = index
         .transpose()
         .context("the incoming interface is not in that namespace")?;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{Space, State, engine::minimal};
 use crate::{
+    host::netns::scan,
     inventory::{
         EngineStatus,
         observe::{Observation, Seen, bridged},
@@ -228,7 +229,7 @@ impl State {
 }
 
 pub(super) fn alive(pid: i32) -> bool {
-    std::fs::exists(format!("/proc/{pid}/ns/net")).unwrap_or(false)
+    scan::lives(pid)
 }
 
 fn blank(seen: &Seen) -> Space {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{GRAVES, Record, State};
 use crate::{
+    host::netns::scan,
     inventory::{EngineStatus, TOMBSTONE},
     model::State as Run,
 };
@@ -85,7 +86,7 @@ impl State {
         }
         self.changed |= before != (self.spaces.len(), self.containers.len());
         self.live()
-            .any(|(key, space)| *key != self.host && !space.path.exists())
+            .any(|(key, space)| *key != self.host && scan::is_gone(&space.path))
     }
 
     /// A container that no engine described has ended with its namespace.

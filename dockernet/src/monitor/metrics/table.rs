@@ -104,9 +104,9 @@ families! {
     BUILD: Gauge "dockernet_build_info" ["version"]
         "Version of the service; always 1.";
     PROCESS_CPU: Counter "process_cpu_seconds_total" []
-        "CPU time of the service itself.";
+        "CPU time of the service, its helper for namespaces, and programs that ran for it.";
     PROCESS_RSS: Gauge "process_resident_memory_bytes" []
-        "Resident memory of the service.";
+        "Resident memory of the service and its helper for namespaces.";
     PROCESS_FDS: Gauge "process_open_fds" []
         "Open file descriptors of the service.";
     PROCESS_MAX_FDS: Gauge "process_max_fds" []
