@@ -100,7 +100,7 @@ impl NetnsHandle {
     /// Runs `work` inside the namespace: on this thread if it is there or a helper has to be asked, else on one of its own (a thread cannot
     /// be trusted to come back).
     ///
-    /// What `work` opens by [`super::inside`] is that namespace's. Where a helper has to be asked, that is all; elsewhere
+    /// What `work` opens by `inside` is that namespace's. Where a helper has to be asked, that is all; elsewhere
     /// `/proc/sys/net`, `/proc/thread-self/net`, sockets and child processes are, too.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         if self.is_here() {

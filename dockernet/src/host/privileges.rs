@@ -15,7 +15,7 @@ const NEEDED: &[(Capability, &str)] = &[
     (Capability::CAP_SYSLOG, "kernel symbols"),
 ];
 
-/// Who keeps what, once everything is attached. The rest of [`NEEDED`] is for loading programs and reading symbols.
+/// Who keeps what, once everything is attached. The rest of what is needed is for loading programs and reading symbols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Process {
     /// A service with a helper for namespaces.

@@ -1,7 +1,7 @@
 //! The process that may do what the rest of a service need not: enter network namespaces and look at other processes.
 //!
 //! A service gives up nearly all privileges once it is attached, but containers come and go for months. So before that it starts
-//! itself once more; this helper keeps the privileges and answers a fixed set of questions ([`request::Request`]), each with
+//! itself once more; this helper keeps the privileges and answers a fixed set of questions (`request.rs`), each with
 //! one descriptor or some data. It is given no code, and no path that it does not check.
 //!
 //! The service sends a question with the end of a socket pair that is made for it, so that a slow answer keeps no other waiting. The
