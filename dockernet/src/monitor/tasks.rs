@@ -115,7 +115,8 @@ pub(super) async fn helper(commands: mpsc::Sender<Command>) {
         log::warn!("whether the helper for namespaces lives is not known: {error}");
         return;
     }
-    let why = "the helper for namespaces has ended; systemd starts the service again, by hand: start it again";
+    let why = "the helper for namespaces has ended, and containers that come could not be named without it; systemd starts the service \
+               again, else start it by hand";
     // The pipeline is ending, if nobody takes it.
     let _ = commands.send(Command::End(why.to_owned()));
 }

@@ -156,6 +156,7 @@ fn environment(engines: &[setup::engines::Engine]) -> Vec<(String, String)> {
         "LINES",
         "COLUMNS",
         "DOCKERNET_TIER",
+        "DOCKERNET_HELPER",
         "DOCKERNET_TEST_SEED",
         "DOCKERNET_TEST_FULL",
     ] {
