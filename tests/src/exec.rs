@@ -228,7 +228,8 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> std::sync::mpsc::Receive
 }
 
 /// A limit on this machine: `DOCKERNET_TEST_PATIENCE=5` takes it times five, as emulated machines need.
-pub(crate) fn patient(limit: Duration) -> Duration {
+#[must_use]
+pub fn patient(limit: Duration) -> Duration {
     let factor = std::env::var("DOCKERNET_TEST_PATIENCE").ok();
     limit * factor.and_then(|text| text.parse().ok()).unwrap_or(1)
 }

@@ -39,7 +39,7 @@ pub use counted_drop::CountedDrop;
 pub use daemon::DaemonOptions;
 pub use engine::{Engine, engines};
 pub use evidence::Evidence;
-pub use exec::{Cmd, Output, wait_until};
+pub use exec::{Cmd, Output, patient, wait_until};
 pub use lab::{Lab, LabOptions};
 pub use netns::{Netns, Place};
 pub use policy::{Part, Refusal, can_run, group, kernel_since, missing_requirement, progress};

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use dockernet_tests::{
     Cmd, Engine, Lab, LabOptions, Place, Run, Tracer, can_run, engines, group, kernel_since,
-    tool_path, traffic::Probe, wait_until,
+    patient, tool_path, traffic::Probe, wait_until,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -108,13 +108,13 @@ fn container() -> Place {
     Place::Container("one".into())
 }
 
-/// A connection attempt, with SYNs at 0, 1 and 3 s.
+/// A connection attempt, with SYNs at 0, 1 and 3 s; where the tool takes seconds for the first one's rules, with more.
 fn knock(lab: &Lab, from: &Place, to: &str) -> Result<thread::JoinHandle<Result<()>>> {
     let from = lab.netns(from)?;
     let to: SocketAddr = to.parse()?;
     Ok(thread::spawn(move || {
         let mut probe = Probe::tcp(to);
-        probe.timeout = Duration::from_secs(4);
+        probe.timeout = patient(Duration::from_secs(4));
         probe.send(&from).map(drop)
     }))
 }

@@ -178,6 +178,9 @@ pub(super) fn observe(host: &NetnsHandle, known: &Known, extent: &Extent) -> Res
     })
 }
 
+/// Processes of a namespace of which the oldest is found.
+const COMPARED: usize = 16;
+
 /// Processes by namespace.
 fn group(
     host: &NetnsHandle,
@@ -185,6 +188,7 @@ fn group(
     pids: &HashMap<i32, String>,
 ) -> BTreeMap<u32, Seen> {
     let mut spaces: BTreeMap<u32, Seen> = BTreeMap::new();
+    let mut of_space: HashMap<u32, Vec<i32>> = HashMap::new();
     for (pid, inum) in processes {
         let space = spaces.entry(*inum).or_insert_with(|| Seen {
             inum: *inum,
@@ -198,6 +202,10 @@ fn group(
         // The host's processes are many and their containers (host mode) hold no address of their own.
         if *inum == host.inum() {
             continue;
+        }
+        let members = of_space.entry(*inum).or_default();
+        if members.len() < COMPARED {
+            members.push(*pid);
         }
         match engine_files::of_process(*pid) {
             Some(CgroupContainer {
@@ -219,6 +227,12 @@ fn group(
                 space.process = Some((*pid, name.unwrap_or_default()));
             }
             _ => {}
+        }
+    }
+    // By a health check's process, or one of `docker exec`, the namespace could soon not be found again.
+    for (inum, members) in of_space.iter().filter(|(_, members)| members.len() > 1) {
+        if let (Some(space), Some(pid)) = (spaces.get_mut(inum), scan::oldest(members)) {
+            space.path = scan::netns_path(pid);
         }
     }
     spaces

@@ -125,9 +125,59 @@ pub(in crate::host) fn owns_socket_here(pid: u32, inode: u64) -> bool {
         })
 }
 
+/// Which of these processes has lived longest. Numbers do not tell: they are given out anew when they have reached their end.
+#[must_use]
+pub fn oldest(pids: &[i32]) -> Option<i32> {
+    let started = |pid: &i32| -> Option<u64> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // proc_pid_stat(5): starttime is field 22, and the name before field 3 may hold anything.
+        let (_, rest) = stat.rsplit_once(')')?;
+        rest.split_whitespace().nth(22 - 3)?.parse().ok()
+    };
+    let times = pids.iter().filter_map(|pid| Some((started(pid)?, *pid)));
+    times.min().map(|(_, pid)| pid)
+}
+
 /// `comm` of a process.
 #[must_use]
 pub fn comm(pid: i32) -> Option<String> {
     let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some(comm.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn the_oldest_is_told_by_its_time() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        // Longer than the clock's tick, which is 10 ms.
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let young = i32::try_from(child.id()).unwrap();
+        let found = (oldest(&[own, young]), oldest(&[young, own]));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(found, (Some(own), Some(own)));
+        assert_eq!(oldest(&[i32::MAX]), None);
+    }
+
+    #[test]
+    fn a_namespace_is_gone_with_its_process_only() {
+        for (path, is_gone_there) in [
+            ("/proc/self/ns/net", false),
+            ("/proc/0/ns/net", true),
+            ("/run/netns/no-such-namespace", true),
+        ] {
+            assert_eq!(is_gone(Path::new(path)), is_gone_there, "{path}");
+        }
+        assert!(lives(i32::try_from(std::process::id()).unwrap()));
+        assert!(!lives(i32::MAX));
+    }
 }
