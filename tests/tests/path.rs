@@ -7,6 +7,7 @@ use dockernet_tests::{
     Cmd, Engine, Finished, HOST_IP, HOST_IP6, INTERNET_IP, Lab, LabOptions, OUTSIDE_IP, Place, Run,
     ServerKind, Tracer, can_run, engines, group,
     traffic::{Outcome, Probe, Proto},
+    wait_until,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -209,16 +210,13 @@ fn tcpdump_agrees(lab: &mut Lab) -> Result<()> {
     }
     std::thread::sleep(Duration::from_millis(1500));
     let finished = follow(lab, &["--to", "web:80"], SETTLED, |lab| connect(lab, 40))?;
-    for (child, _) in &mut captures {
-        child.kill().ok();
-        child.wait().ok();
-    }
     expect_exit(&finished, 0)?;
-    for ((_, device, _), (_, file)) in places.iter().zip(&captures) {
-        let captured = std::fs::read_to_string(file)?
-            .lines()
-            .filter(|line| line.contains("Flags ["))
-            .count() as u64;
+    for ((_, device, _), (child, file)) in places.iter().zip(&mut captures) {
+        let count = || -> Option<u64> {
+            let text = std::fs::read_to_string(&*file).ok()?;
+            let packets = text.lines().filter(|line| line.contains("Flags ["));
+            Some(packets.count() as u64)
+        };
         let place = if file.ends_with("hop3") {
             "web"
         } else {
@@ -232,6 +230,13 @@ fn tcpdump_agrees(lab: &mut Lab) -> Result<()> {
             .filter(|hop| hop["device"] == **device && hop["netns"] == place)
             .filter_map(|hop| hop["packets"].as_u64())
             .sum();
+        // On a busy machine tcpdump writes what it saw a moment later; that it is the same is said below.
+        let _ = wait_until("tcpdump has caught up", Duration::from_secs(10), || {
+            count().filter(|captured| *captured >= told)
+        });
+        let captured = count().context("tcpdump wrote nothing")?;
+        child.kill().ok();
+        child.wait().ok();
         ensure!(
             captured >= 200,
             "tcpdump saw {captured} packets on {device}"
