@@ -4,7 +4,7 @@
 use std::{
     ffi::OsStr,
     io::{self, IsTerminal as _, Write as _},
-    process::{Child, ExitCode},
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
@@ -129,14 +129,19 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
     // A probe is sent from a container's namespace, by this process itself.
     let is_path = matches!(plan.options.job, Job::Path(_));
     let is_modest = is_service || is_modest() && !is_path;
-    let _helper = is_modest.then(|| Assistant::start(plan.options.verbose));
-    if is_modest {
-        privileges::plan(if helper::pid().is_some() {
-            Process::Service
-        } else {
-            Process::Alone
+    let _helper = if is_modest {
+        // A service works with more privileges than it needs rather than not at all.
+        let helper = helper::start(plan.options.verbose)
+            .inspect_err(|error| log::warn!("privileges that are not needed stay: {error:#}"))
+            .ok();
+        privileges::plan(match helper {
+            Some(_) => Process::Service,
+            None => Process::Alone,
         });
-    }
+        helper
+    } else {
+        None
+    };
     // Its threads load nothing.
     builder.on_thread_start(privileges::give_up);
     let runtime = builder.build().context("starting the runtime")?;
@@ -370,30 +375,6 @@ fn follow(
 /// `DOCKERNET_HELPER=1` has tracing views give up its privileges as the service does: for tests of what is left.
 fn is_modest() -> bool {
     std::env::var_os("DOCKERNET_HELPER").is_some_and(|value| value == "1")
-}
-
-/// The helper's process, for as long as the service lives.
-struct Assistant(Option<Child>);
-
-impl Assistant {
-    /// A service works with more privileges than it needs rather than not at all.
-    fn start(verbose: u8) -> Self {
-        Self(
-            helper::start(verbose)
-                .inspect_err(|error| log::warn!("privileges that are not needed stay: {error:#}"))
-                .ok(),
-        )
-    }
-}
-
-impl Drop for Assistant {
-    fn drop(&mut self) {
-        // Its socket is closed with this process at the latest; a question may still be on its way.
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
 }
 
 fn explained(id: Option<&str>, output: Output) -> Result<String> {

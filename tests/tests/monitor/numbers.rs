@@ -62,13 +62,14 @@ pub(crate) fn storm(lab: &mut Lab) -> Result<()> {
     let page = folder.path().join("last.prom");
     let monitor = Monitor::start(lab, &["--textfile", &page.display().to_string()])?;
     send(lab, 600_000)?;
-    let truth = dropped(lab, rule)?;
-    // What is on its way comes; if not all of it does, that is said below.
+    // What is on its way comes, and is judged while the rule is there; if not all of it does, that is said below.
+    let sent = f64::from(u32::try_from(rule.packets(lab)?)?);
     let all = Duration::from_secs(10);
     let _ = monitor.wait("every drop is on the page", all, |samples| {
-        sum(samples, "dockernet_drops_total", "container=\"target\"") >= truth
+        sum(samples, "dockernet_drops_total", "container=\"target\"") >= sent
     });
     let scraped = monitor.sum("dockernet_drops_total", "container=\"target\"")?;
+    let truth = dropped(lab, rule)?;
     let samples = balance(monitor, &page)?;
     let told = sum(&samples, "dockernet_drops_total", "container=\"target\"");
     let lost = sum(&samples, "dockernet_unattributed_drops_total", "");

@@ -6,7 +6,10 @@ use super::forwarding::whole;
 use crate::{
     cause::Verdict,
     check::{Finding, Grade, Sight, Subject, finding::Affected},
-    host::listeners::{Listener, Transport, listening_on},
+    host::{
+        listeners::{Listener, Transport, listening_on},
+        netns::scan,
+    },
     model::{Container, Impact, Published, State},
 };
 
@@ -188,12 +191,9 @@ fn unserved(
     }
 }
 
-/// How long a process runs. `starttime` is in ticks since boot (proc_pid_stat(5)), 100 a second wherever Docker runs.
+/// How long a process runs.
 fn age(pid: i32) -> Option<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold anything, blanks and brackets included.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let ticks: u64 = rest.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    let ticks = scan::started(pid)?;
     let uptime = fs::read_to_string("/proc/uptime").ok()?;
     let uptime: f64 = uptime.split_ascii_whitespace().next()?.parse().ok()?;
     Duration::from_secs_f64(uptime.max(0.0)).checked_sub(Duration::from_millis(ticks * 10))

@@ -22,15 +22,9 @@ use serde::de::DeserializeOwned;
 
 use super::{
     HELPER, Helper, PATIENCE, ended,
-    request::{DATA, DESCRIPTOR, REFUSAL, Refusal, Request},
+    request::{Answer, DATA, DESCRIPTOR, REFUSAL, Refusal, Request},
 };
 use crate::host::{attached::Attached, inside::Kind, netns::NetnsHandle};
-
-/// What it answers with.
-pub(super) enum Answer {
-    Descriptor(OwnedFd),
-    Data(Vec<u8>),
-}
 
 /// Whether a helper answers at all.
 pub(super) fn alive(helper: &Helper) -> io::Result<()> {
@@ -85,7 +79,7 @@ pub(crate) fn engine_folder(data_root: &Path) -> io::Result<Vec<PathBuf>> {
     data(&Request::EngineFolder { data_root }, None)
 }
 
-/// What a program that lists rules prints, in the namespace that the calling thread works in.
+/// What a program that lists rules prints in a namespace.
 pub(crate) fn output(
     netns: &NetnsHandle,
     program: &str,
@@ -203,18 +197,16 @@ fn receive(from: &UnixStream) -> io::Result<Answer> {
     if length == 0 {
         return Err(io::Error::other("the helper for namespaces gave no answer"));
     }
-    let mut rest = Vec::new();
+    let rest = || -> io::Result<Vec<u8>> {
+        let (mut from, mut rest) = (from, Vec::new());
+        from.read_to_end(&mut rest)?;
+        Ok(rest)
+    };
     match (kind[0], handed) {
         (DESCRIPTOR, Some(descriptor)) => Ok(Answer::Descriptor(descriptor)),
-        (DATA, None) => {
-            let mut from = from;
-            from.read_to_end(&mut rest)?;
-            Ok(Answer::Data(rest))
-        }
+        (DATA, None) => Ok(Answer::Data(rest()?)),
         (REFUSAL, None) => {
-            let mut from = from;
-            from.read_to_end(&mut rest)?;
-            let refusal: Refusal = serde_json::from_slice(&rest)?;
+            let refusal: Refusal = serde_json::from_slice(&rest()?)?;
             Err(match refusal.errno {
                 Some(errno) => io::Error::from_raw_os_error(errno),
                 None => io::Error::other(refusal.why),

@@ -73,17 +73,11 @@ pub fn pid() -> Option<u32> {
 ///
 /// # Errors
 /// This program cannot be started once more, or the helper does not answer.
-pub fn start(verbose: u8) -> Result<Child> {
+pub fn start(verbose: u8) -> Result<Started> {
     if is_there() {
         bail!("there is a helper already");
     }
-    let (ours, theirs) = socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )
-    .context("making a pair of sockets")?;
+    let (ours, theirs) = pair().context("making a pair of sockets")?;
     // One that is stuck holds nobody up for ever.
     setsockopt(
         &ours,
@@ -119,7 +113,29 @@ pub fn start(verbose: u8) -> Result<Child> {
     }
     // No other thread could have set it: services start one, at their beginning.
     let _ = HELPER.set(helper);
-    Ok(child)
+    Ok(Started(child))
+}
+
+/// The helper's process: it ends when this is dropped.
+#[derive(Debug)]
+pub struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // Its socket is closed with the service at the latest; a question may still be on its way.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Both ends of what questions are asked by.
+fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
+    socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
 }
 
 /// The folders of a search path that do not depend on where one is.

@@ -1,6 +1,6 @@
 //! What can be asked, and how it is written.
 
-use std::path::PathBuf;
+use std::{os::fd::OwnedFd, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,13 @@ pub(super) const MOST: usize = 8192;
 pub(super) const DESCRIPTOR: u8 = b'd';
 pub(super) const DATA: u8 = b'j';
 pub(super) const REFUSAL: u8 = b'n';
+
+/// What a question is answered with.
+pub(super) enum Answer {
+    Descriptor(OwnedFd),
+    /// As JSON.
+    Data(Vec<u8>),
+}
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

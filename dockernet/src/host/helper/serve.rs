@@ -26,21 +26,16 @@ use serde::Serialize;
 use super::{
     PATIENCE,
     client::descriptors,
-    request::{DATA, DESCRIPTOR, ENGINE_FILES, IN_ROOT, LISTINGS, MOST, REFUSAL, Refusal, Request},
+    request::{
+        Answer, DATA, DESCRIPTOR, ENGINE_FILES, IN_ROOT, LISTINGS, MOST, REFUSAL, Refusal, Request,
+    },
 };
 use crate::host::{
-    attached, firewall,
-    inside::{self, Kind},
+    attached, firewall, inside,
     netns::{NetnsHandle, scan},
     privileges, rooted,
 };
 use crate::memory;
-
-/// What is answered with.
-enum Answer {
-    Descriptor(OwnedFd),
-    Data(Vec<u8>),
-}
 
 /// Answers on standard input until the service closes its end.
 ///
@@ -192,7 +187,7 @@ fn answer(request: Request, netns: Option<OwnedFd>) -> io::Result<Answer> {
         }
         Request::Socket { kind } => {
             enter(netns)?;
-            socket(kind)
+            inside::socket_here(kind).map(Answer::Descriptor)
         }
         Request::File { path } => {
             let path = of_network(&path)?;
@@ -238,10 +233,6 @@ fn answer(request: Request, netns: Option<OwnedFd>) -> io::Result<Answer> {
             .map(Answer::Descriptor)
             .map_err(|error| refuse(&error.to_string())),
     }
-}
-
-fn socket(kind: Kind) -> io::Result<Answer> {
-    inside::socket_here(kind).map(Answer::Descriptor)
 }
 
 fn data<T: Serialize>(value: &T) -> io::Result<Answer> {

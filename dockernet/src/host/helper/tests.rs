@@ -5,8 +5,8 @@
 use std::{fs::File, io::Read as _, path::PathBuf, thread};
 
 use super::{
-    client::{Answer, ask_of},
-    request::{MOST, Request},
+    client::ask_of,
+    request::{Answer, MOST, Request},
     serve::answer_all,
     *,
 };
@@ -17,13 +17,7 @@ use crate::host::{
 
 /// One that answers until it is dropped.
 fn helper() -> Helper {
-    let (ours, theirs) = socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )
-    .unwrap();
+    let (ours, theirs) = pair().unwrap();
     thread::spawn(move || answer_all(&theirs));
     Helper {
         questions: ours,
@@ -225,13 +219,7 @@ fn errors_keep_their_kind() {
 
 #[test]
 fn rubbish_and_an_end_are_errors() {
-    let (ours, theirs) = socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )
-    .unwrap();
+    let (ours, theirs) = pair().unwrap();
     let serving = thread::spawn(move || answer_all(&theirs));
     // Without anybody to answer to, and too long.
     nix::unistd::write(&ours, &vec![b'x'; MOST * 2]).unwrap();

@@ -128,14 +128,17 @@ pub(in crate::host) fn owns_socket_here(pid: u32, inode: u64) -> bool {
 /// Which of these processes has lived longest. Numbers do not tell: they are given out anew when they have reached their end.
 #[must_use]
 pub fn oldest(pids: &[i32]) -> Option<i32> {
-    let started = |pid: &i32| -> Option<u64> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // proc_pid_stat(5): starttime is field 22, and the name before field 3 may hold anything.
-        let (_, rest) = stat.rsplit_once(')')?;
-        rest.split_whitespace().nth(22 - 3)?.parse().ok()
-    };
-    let times = pids.iter().filter_map(|pid| Some((started(pid)?, *pid)));
+    let times = pids.iter().filter_map(|pid| Some((started(*pid)?, *pid)));
     times.min().map(|(_, pid)| pid)
+}
+
+/// When a process was started, in ticks since boot (`starttime`, proc_pid_stat(5)): 100 a second wherever Docker runs.
+#[must_use]
+pub fn started(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything, blanks and brackets included; field 3 is behind it.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
 }
 
 /// `comm` of a process.
