@@ -72,6 +72,10 @@ fn the_kernel_does_what_the_simulation_says() -> Result<()> {
         tally.unclear * 4 < tally.sent,
         "too many that cannot be told: {tally}"
     );
+    ensure!(
+        tally.left_open * 20 <= tally.attributed,
+        "too many that counters do not tell: {tally}"
+    );
     Ok(())
 }
 

@@ -124,14 +124,13 @@ impl From<&Attribution> for crate::model::Rule {
     }
 }
 
-/// A dead packet carries the mark that rules of this hook may have given it: what it had before them is then not known. One
-/// that has none was not marked.
+/// A dead packet carries the mark that rules of this hook may have given it: what it had before them is then not known.
 fn before_marks<'a>(
     firewall: &Firewall,
     packet: &'a FlowPacket,
     site: &Site,
 ) -> Cow<'a, FlowPacket> {
-    let marks = |table: &Table| {
+    let marks = |table: &Table, mark: u32| {
         let here = table.chains.iter().any(|chain| {
             let base = chain.base.as_ref();
             base.is_some_and(|base| base.hook == site.hook)
@@ -139,16 +138,27 @@ fn before_marks<'a>(
         let rules = table.chains.iter().flat_map(|chain| &chain.rules);
         here && rules
             .flat_map(|rule| &rule.targets)
-            .any(|target| matches!(target, Target::SetMark { .. } | Target::SetMarkUnknown))
+            .any(|target| gives(target, mark))
     };
-    if packet.mark.is_none_or(|mark| mark == 0) || !firewall.tables().any(|(_, table)| marks(table))
-    {
-        return Cow::Borrowed(packet);
+    match packet.mark {
+        Some(mark) if firewall.tables().any(|(_, table)| marks(table, mark)) => {
+            Cow::Owned(FlowPacket {
+                mark: None,
+                ..packet.clone()
+            })
+        }
+        _ => Cow::Borrowed(packet),
     }
-    Cow::Owned(FlowPacket {
-        mark: None,
-        ..packet.clone()
-    })
+}
+
+/// Whether a packet may have this mark from here. The last rule that changes a mark leaves its bits in it; one that is not
+/// known (`CONNMARK --restore-mark`) is taken to have left those without any mark alone.
+fn gives(target: &Target, carried: u32) -> bool {
+    match target {
+        Target::SetMark { mask, value } => carried & mask == value & mask,
+        Target::SetMarkUnknown => carried != 0,
+        _ => false,
+    }
 }
 
 /// Everything that may have dropped a packet which is known to have been dropped here: the certain one first, then those

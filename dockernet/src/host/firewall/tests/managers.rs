@@ -236,4 +236,6 @@ fn the_mark_of_a_dead_packet_may_come_from_the_hook_itself() {
         drop_candidates(&firewall, &packet(mark), &site, &host()).len()
     };
     assert_eq!((candidates(0), candidates(5)), (1, 2));
+    // What the hook's rules cannot have given it, it had before them.
+    assert_eq!((candidates(7), candidates(9)), (1, 1));
 }
