@@ -178,8 +178,31 @@ pub(super) fn observe(host: &NetnsHandle, known: &Known, extent: &Extent) -> Res
     })
 }
 
-/// Processes of a namespace of which the oldest is found.
-const COMPARED: usize = 16;
+/// The processes by which a namespace can be opened.
+#[derive(Debug, Default)]
+struct Openers {
+    /// First processes of containers, as the engine told them: a container lives as long as they do.
+    inits: Vec<i32>,
+    /// Processes of containers.
+    own: Vec<i32>,
+    /// Others: a sandbox's, a pod's, or visitors such as `nsenter`.
+    others: Vec<i32>,
+}
+
+impl Openers {
+    /// How many of a kind are compared.
+    const COMPARED: usize = 64;
+
+    /// The one that will be there longest, as far as can be told: by a visitor's, a health check's or `docker exec`'s process
+    /// the namespace could soon not be found again.
+    fn best(&self) -> Option<i32> {
+        let lists = [&self.inits, &self.own, &self.others];
+        match lists.into_iter().find(|list| !list.is_empty())?.as_slice() {
+            [only] => Some(*only),
+            all => scan::oldest(all.get(..Self::COMPARED).unwrap_or(all)),
+        }
+    }
+}
 
 /// Processes by namespace.
 fn group(
@@ -188,7 +211,7 @@ fn group(
     pids: &HashMap<i32, String>,
 ) -> BTreeMap<u32, Seen> {
     let mut spaces: BTreeMap<u32, Seen> = BTreeMap::new();
-    let mut of_space: HashMap<u32, Vec<i32>> = HashMap::new();
+    let mut openers: HashMap<u32, Openers> = HashMap::new();
     for (pid, inum) in processes {
         let space = spaces.entry(*inum).or_insert_with(|| Seen {
             inum: *inum,
@@ -203,35 +226,38 @@ fn group(
         if *inum == host.inum() {
             continue;
         }
-        let members = of_space.entry(*inum).or_default();
-        if members.len() < COMPARED {
-            members.push(*pid);
-        }
+        let openers = openers.entry(*inum).or_default();
         match engine_files::of_process(*pid) {
             Some(CgroupContainer {
                 id,
                 manager: Manager::Docker | Manager::Podman | Manager::Other,
             }) => {
+                openers.own.push(*pid);
+                if pids.get(pid) == Some(&id) {
+                    openers.inits.push(*pid);
+                }
                 let known = space.members.iter().any(|(known, _)| *known == id);
                 space.members.extend((!known).then_some((id, *pid)));
             }
             None if pids.contains_key(pid) => {
+                openers.inits.push(*pid);
                 space
                     .members
                     .extend(pids.get(pid).map(|id| (id.clone(), *pid)));
             }
-            pod if space.process.is_none() => {
-                let name = pod
-                    .and_then(|_| pod_name(*pid))
-                    .or_else(|| scan::comm(*pid));
-                space.process = Some((*pid, name.unwrap_or_default()));
+            pod => {
+                openers.others.push(*pid);
+                if space.process.is_none() {
+                    let name = pod
+                        .and_then(|_| pod_name(*pid))
+                        .or_else(|| scan::comm(*pid));
+                    space.process = Some((*pid, name.unwrap_or_default()));
+                }
             }
-            _ => {}
         }
     }
-    // By a health check's process, or one of `docker exec`, the namespace could soon not be found again.
-    for (inum, members) in of_space.iter().filter(|(_, members)| members.len() > 1) {
-        if let (Some(space), Some(pid)) = (spaces.get_mut(inum), scan::oldest(members)) {
+    for (inum, openers) in openers {
+        if let (Some(space), Some(pid)) = (spaces.get_mut(&inum), openers.best()) {
             space.path = scan::netns_path(pid);
         }
     }
@@ -374,4 +400,55 @@ pub(super) fn bridged(links: &[Link]) -> HashSet<i32> {
         .filter(|link| link.kind == LinkKind::Veth && link.master.is_some_and(is_bridge))
         .filter_map(|link| link.peer_netnsid)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::{
+        process::{Child, Command},
+        thread,
+        time::Duration,
+    };
+
+    use super::*;
+
+    fn sleeper() -> (Child, i32) {
+        // Longer than the clock's tick, which is 10 ms.
+        thread::sleep(Duration::from_millis(30));
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = child.id().try_into().unwrap();
+        (child, pid)
+    }
+
+    #[test]
+    fn a_namespace_is_opened_by_what_stays_longest() {
+        let (mut children, pids): (Vec<Child>, Vec<i32>) = (0..4).map(|_| sleeper()).unzip();
+        let openers = |inits: &[usize], own: &[usize], others: &[usize]| {
+            let list = |places: &[usize]| places.iter().map(|place| pids[*place]).collect();
+            let best = Openers {
+                inits: list(inits),
+                own: list(own),
+                others: list(others),
+            }
+            .best();
+            best.and_then(|best| pids.iter().position(|pid| *pid == best))
+        };
+        let found = [
+            // A visitor from before the container was joined to the namespace.
+            openers(&[], &[3, 2], &[0, 1]),
+            // What was moved into a container later may be older than its first process.
+            openers(&[2], &[1, 2], &[0]),
+            // Two containers share it: the first one's.
+            openers(&[3, 1], &[3, 2, 1], &[]),
+            openers(&[], &[], &[2, 1]),
+            openers(&[], &[], &[]),
+        ];
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert_eq!(found, [Some(2), Some(2), Some(1), Some(1), None]);
+    }
 }
