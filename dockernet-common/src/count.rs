@@ -98,6 +98,24 @@ pub struct Totals {
 
 const _: () = assert!(size_of::<Totals>() == 56);
 
+/// What the ends of a CPU's last flow were found to be. Drops come in bursts of one flow, and each end costs a look-up.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastFlow {
+    /// The flow, by [`FlowKey::words`](crate::packet::FlowKey::words).
+    pub flow: [u64; 5],
+    /// [`Control::names`](crate::control::Control::names) at that time: another one, and it does not hold.
+    pub names: u32,
+    /// Endpoint id of the source.
+    pub source: u32,
+    /// Endpoint id of the destination.
+    pub destination: u32,
+    /// Not 0 while it is looked at: a program that interrupts itself (until 6.1) keeps off.
+    pub busy: u32,
+}
+
+const _: () = assert!(size_of::<LastFlow>() == 56);
+
 /// A published port.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -109,4 +127,4 @@ pub struct PortKey {
 }
 
 const _: () = assert!(size_of::<PortKey>() == 4);
-crate::pod!(CountKey, CountRow, Totals, PortKey);
+crate::pod!(CountKey, CountRow, Totals, LastFlow, PortKey);

@@ -11,8 +11,8 @@ use dockernet_common::{
 use crate::{
     filter,
     maps::{
-        DOCKERNET_ADDR, DOCKERNET_CTRL, DOCKERNET_EVEN, DOCKERNET_FAR, DOCKERNET_ODD,
-        DOCKERNET_PORT, DOCKERNET_TOTAL, offsets,
+        DOCKERNET_ADDR, DOCKERNET_CTRL, DOCKERNET_EVEN, DOCKERNET_FAR, DOCKERNET_LAST,
+        DOCKERNET_ODD, DOCKERNET_PORT, DOCKERNET_TOTAL, offsets,
     },
     mem::Mem,
     sample,
@@ -67,6 +67,7 @@ pub(crate) fn drop<M: Mem>(freed: Freed) -> Outcome {
         totals.out_of_scope += 1;
         return outcome;
     }
+    let (source, destination) = ends(&flow);
     let netfilter = if offsets!(netfilter_drop) == ABSENT {
         in_hook_slow(freed.location)
     } else {
@@ -77,8 +78,8 @@ pub(crate) fn drop<M: Mem>(freed: Freed) -> Outcome {
         netns: place.cookie,
         reason: freed.reason,
         ifindex: place.ifindex,
-        source: endpoint(&flow.src),
-        destination: destination(&flow),
+        source,
+        destination,
         hook: if netfilter { skb.hook(&place) } else { 0 },
         nat: skb.nat(),
         protocol: flow.protocol,
@@ -160,6 +161,43 @@ fn row(key: &CountKey) -> Option<*mut CountRow> {
     // Another CPU may have been first: either way the row is there now, unless the map is full.
     let _exists_or_full = map.insert(key, FRESH, NOEXIST);
     map.get_ptr_mut(key)
+}
+
+/// Endpoint ids of source and destination: this CPU's last flow is remembered.
+#[inline(always)]
+fn ends(flow: &FlowKey) -> (u32, u32) {
+    let (Some(control), Some(last)) = (DOCKERNET_CTRL.get(0), DOCKERNET_LAST.get_ptr_mut(0)) else {
+        return (0, 0);
+    };
+    // SAFETY: in bounds of a per-CPU value. Kernels without the recursion guard may run this again in between; then it is busy.
+    unsafe {
+        if (&raw const (*last).busy).read_volatile() != 0 {
+            return (endpoint(&flow.src), destination(flow));
+        }
+        (&raw mut (*last).busy).write_volatile(1);
+        // Before the look-ups: what changes meanwhile makes them void.
+        let names = (&raw const control.names).read_volatile();
+        let words = flow.words();
+        if (*last).names != names || !same(&(*last).flow, &words) {
+            (*last).source = endpoint(&flow.src);
+            (*last).destination = destination(flow);
+            (*last).flow = words;
+            (*last).names = names;
+        }
+        let found = ((*last).source, (*last).destination);
+        (&raw mut (*last).busy).write_volatile(0);
+        found
+    }
+}
+
+#[inline(always)]
+fn same(left: &[u64; 5], right: &[u64; 5]) -> bool {
+    // A slice's `==` would call memcmp.
+    left[0] == right[0]
+        && left[1] == right[1]
+        && left[2] == right[2]
+        && left[3] == right[3]
+        && left[4] == right[4]
 }
 
 #[inline(always)]

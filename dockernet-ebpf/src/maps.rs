@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use dockernet_common::{
     control::Control,
-    count::{CountKey, CountRow, PortKey, Totals},
+    count::{CountKey, CountRow, LastFlow, PortKey, Totals},
     filter::Filter,
     frame::Frame,
     hop::{EndKey, HopTotals},
@@ -31,6 +31,8 @@ pub(crate) static DOCKERNET_CTRL: Array<Control> = Array::with_max_entries(1, 0)
 pub(crate) static DOCKERNET_ADDR: HashMap<[u8; 16], u32> = HashMap::with_max_entries(16384, 1);
 #[map]
 pub(crate) static DOCKERNET_PORT: HashMap<PortKey, u32> = HashMap::with_max_entries(4096, 1);
+#[map]
+pub(crate) static DOCKERNET_LAST: PerCpuArray<LastFlow> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
 pub(crate) static DOCKERNET_FAR: HashMap<u64, u8> = HashMap::with_max_entries(16384, 1);

@@ -68,4 +68,15 @@ impl ByteSource for Bytes {
         // SAFETY: the helper has written all of it.
         (status == 0).then(|| unsafe { bytes.assume_init() })
     }
+
+    /// Behind a packet's last byte lies its `skb_shared_info`, in the same allocation (include/linux/skbuff.h,
+    /// `skb_end_pointer`).
+    #[inline(always)]
+    fn start<const HEADER: usize, const BOTH: usize>(
+        &self,
+        offset: usize,
+    ) -> Option<([u8; HEADER], Option<[u8; 4]>)> {
+        let both: [u8; BOTH] = self.read(offset)?;
+        Some((*both.first_chunk()?, both.last_chunk().copied()))
+    }
 }

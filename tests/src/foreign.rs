@@ -81,8 +81,7 @@ impl Foreign {
     /// # Errors
     /// /proc does not tell.
     pub fn id(&self) -> Result<u32> {
-        let path = format!("/proc/self/fdinfo/{}", self.program.as_raw_fd());
-        program_id(&std::fs::read_to_string(path)?).context("no program id in fdinfo")
+        id_of(&self.program)
     }
 
     /// What it has counted.
@@ -148,7 +147,7 @@ fn bpf(command: libc::c_int, attributes: &mut [u8]) -> Result<RawFd> {
 /// An empty program at a raw tracepoint; gone when dropped.
 #[derive(Debug)]
 pub struct EmptyTracepoint {
-    _program: OwnedFd,
+    program: OwnedFd,
     _link: OwnedFd,
 }
 
@@ -178,9 +177,17 @@ impl EmptyTracepoint {
                 .with_context(|| format!("attaching to {tracepoint}"))?,
         );
         Ok(Self {
-            _program: program,
+            program,
             _link: link,
         })
+    }
+
+    /// The program's id.
+    ///
+    /// # Errors
+    /// /proc does not tell.
+    pub fn id(&self) -> Result<u32> {
+        id_of(&self.program)
     }
 }
 
@@ -207,6 +214,11 @@ pub fn tcx_programs(index: u32) -> Result<u32> {
     bpf(PROG_QUERY, &mut attributes).context("asking for tcx programs")?;
     let count = attributes.get(24..28).context("a short answer")?;
     Ok(u32::from_ne_bytes(count.try_into()?))
+}
+
+fn id_of(program: &OwnedFd) -> Result<u32> {
+    let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
+    program_id(&std::fs::read_to_string(path)?).context("no program id in fdinfo")
 }
 
 /// `prog_id` of an fdinfo file.

@@ -33,6 +33,26 @@ impl FlowKey {
         self.addr(self.src)
     }
 
+    /// The same as numbers, which are compared at less cost. No two flows have the same.
+    #[inline(always)]
+    pub fn words(&self) -> [u64; 5] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.src;
+        let source = [
+            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+        ];
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.dst;
+        let destination = [
+            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+        ];
+        let rest = u64::from(self.src_port) << 32
+            | u64::from(self.dst_port) << 16
+            | u64::from(self.family) << 8
+            | u64::from(self.protocol);
+        [source[0], source[1], destination[0], destination[1], rest]
+    }
+
     /// Destination address.
     pub fn dst_addr(&self) -> IpAddr {
         self.addr(self.dst)
@@ -73,18 +93,21 @@ fn ipv4<S: ByteSource + ?Sized>(source: &S, at: usize) -> Option<FlowKey> {
     const DST: usize = offset_of!(Ipv4Hdr, dst_addr);
     const FRAGS: usize = offset_of!(Ipv4Hdr, frags);
 
-    let header: [u8; Ipv4Hdr::LEN] = source.read(at)?;
+    let (header, next) = source.start::<{ Ipv4Hdr::LEN }, { Ipv4Hdr::LEN + 4 }>(at)?;
     if header[0] >> 4 != 4 {
         return None;
     }
     let header_len = usize::from(header[0] & 0x0f) << 2;
     let first_fragment = header[FRAGS] & 0x1f == 0 && header[FRAGS + 1] == 0;
     let protocol = header[offset_of!(Ipv4Hdr, proto)];
-    let [src_port, dst_port] = if first_fragment && header_len >= Ipv4Hdr::LEN {
-        ports(source, at.wrapping_add(header_len), protocol)
-    } else {
-        [0; 2]
-    };
+    let [src_port, dst_port] =
+        if !first_fragment || header_len < Ipv4Hdr::LEN || !has_ports(protocol) {
+            [0; 2]
+        } else if header_len == Ipv4Hdr::LEN {
+            pair(next)
+        } else {
+            pair(source.read(at.wrapping_add(header_len)))
+        };
     Some(FlowKey {
         src: mapped(
             header[SRC],
@@ -107,15 +130,18 @@ fn ipv4<S: ByteSource + ?Sized>(source: &S, at: usize) -> Option<FlowKey> {
 
 #[inline(always)]
 fn ipv6<S: ByteSource + ?Sized>(source: &S, at: usize) -> Option<FlowKey> {
-    // One read of all: in the kernel half each is a helper call.
-    let header: [u8; Ipv6Hdr::LEN] = source.read(at)?;
+    let (header, next) = source.start::<{ Ipv6Hdr::LEN }, { Ipv6Hdr::LEN + 4 }>(at)?;
     if header[0] >> 4 != 6 {
         return None;
     }
     let protocol = header[offset_of!(Ipv6Hdr, next_hdr)];
     let src = *header[offset_of!(Ipv6Hdr, src_addr)..].first_chunk()?;
     let dst = *header[offset_of!(Ipv6Hdr, dst_addr)..].first_chunk()?;
-    let [src_port, dst_port] = ports(source, at.wrapping_add(Ipv6Hdr::LEN), protocol);
+    let [src_port, dst_port] = if has_ports(protocol) {
+        pair(next)
+    } else {
+        [0; 2]
+    };
     Some(FlowKey {
         src,
         dst,
@@ -127,11 +153,8 @@ fn ipv6<S: ByteSource + ?Sized>(source: &S, at: usize) -> Option<FlowKey> {
 }
 
 #[inline(always)]
-fn ports<S: ByteSource + ?Sized>(source: &S, at: usize, protocol: u8) -> [u16; 2] {
-    if !has_ports(protocol) {
-        return [0; 2];
-    }
-    match source.read(at) {
+fn pair(bytes: Option<[u8; 4]>) -> [u16; 2] {
+    match bytes {
         Some([a, b, c, d]) => [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])],
         None => [0; 2],
     }
@@ -157,6 +180,39 @@ mod tests {
     #[test]
     fn no_padding() {
         assert_eq!(size_of::<FlowKey>(), 38);
+    }
+
+    #[test]
+    fn other_flows_have_other_words() {
+        let key = FlowKey {
+            src: [1; 16],
+            dst: [2; 16],
+            src_port: 0x304,
+            dst_port: 0x506,
+            family: 4,
+            protocol: 17,
+        };
+        let mut all = vec![key.words()];
+        for place in 0..16 {
+            let mut other = key;
+            other.src[place] = 9;
+            all.push(other.words());
+            let mut other = key;
+            other.dst[place] = 9;
+            all.push(other.words());
+        }
+        for bit in 0..16 {
+            let mut other = key;
+            other.src_port ^= 1 << bit;
+            all.push(other.words());
+            let mut other = key;
+            other.dst_port ^= 1 << bit;
+            all.push(other.words());
+        }
+        all.push(FlowKey { family: 6, ..key }.words());
+        all.push(FlowKey { protocol: 6, ..key }.words());
+        let distinct: std::collections::HashSet<[u64; 5]> = all.iter().copied().collect();
+        assert_eq!(distinct.len(), all.len());
     }
 
     #[test]

@@ -4,6 +4,16 @@
 pub trait ByteSource {
     /// Reads `N` bytes at `offset`; `None` if not all of them are there.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+
+    /// Reads a fixed header and the four bytes behind it, if those are there; `BOTH` is `HEADER + 4`. Where bytes may always be
+    /// read beyond a packet's end one read does for both.
+    #[inline(always)]
+    fn start<const HEADER: usize, const BOTH: usize>(
+        &self,
+        offset: usize,
+    ) -> Option<([u8; HEADER], Option<[u8; 4]>)> {
+        Some((self.read(offset)?, self.read(offset.wrapping_add(HEADER))))
+    }
 }
 
 impl ByteSource for [u8] {

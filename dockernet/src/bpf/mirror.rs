@@ -25,10 +25,12 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Mirror<K, V> {
         }
     }
 
-    /// Makes the map hold exactly this, or as much of it as there is room for.
-    pub(super) fn set(&mut self, mut wanted: HashMap<K, V>) -> Result<()> {
+    /// Makes the map hold exactly this, or as much of it as there is room for. True: something changed.
+    pub(super) fn set(&mut self, mut wanted: HashMap<K, V>) -> Result<bool> {
+        let mut is_changed = false;
         for key in self.present.keys().filter(|key| !wanted.contains_key(*key)) {
             self.map.remove(key)?;
+            is_changed = true;
         }
         let mut refused = Vec::new();
         for (key, value) in &wanted {
@@ -37,7 +39,10 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Mirror<K, V> {
             }
             match self.map.insert(*key, *value, 0) {
                 Err(error) if is_full(&error) => refused.push(*key),
-                inserted => inserted?,
+                inserted => {
+                    inserted?;
+                    is_changed = true;
+                }
             }
         }
         if !refused.is_empty() && !self.is_full {
@@ -53,7 +58,7 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Mirror<K, V> {
             wanted.remove(&key);
         }
         self.present = wanted;
-        Ok(())
+        Ok(is_changed)
     }
 }
 
@@ -77,9 +82,11 @@ mod tests {
         };
         let mut mirror: Mirror<u32, u32> = Mirror::new(map);
         let numbers = |range: std::ops::Range<u32>| range.map(|n| (n, n)).collect();
-        mirror.set(numbers(0..6)).unwrap();
+        assert!(mirror.set(numbers(0..6)).unwrap());
         assert_eq!((mirror.present.len(), mirror.map.keys().count()), (4, 4));
-        mirror.set(numbers(4..6)).unwrap();
+        assert!(mirror.set(numbers(4..6)).unwrap());
+        assert!(!mirror.set(numbers(4..6)).unwrap());
+        assert!(mirror.set(HashMap::from([(4, 4), (5, 6)])).unwrap());
         assert_eq!((mirror.present.len(), mirror.map.keys().count()), (2, 2));
     }
 }

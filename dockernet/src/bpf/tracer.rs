@@ -115,6 +115,7 @@ impl Tracer {
             control_map,
             control: Control {
                 epoch: 1,
+                names: 1,
                 key_burst: KEY_BURST,
                 cpu_burst: CPU_BURST,
                 ..Control::default()
@@ -298,16 +299,29 @@ impl Tracer {
         &mut self,
         wanted: std::collections::HashMap<[u8; 16], u32>,
     ) -> Result<()> {
-        self.endpoints
+        let is_changed = self
+            .endpoints
             .set(wanted)
-            .context("telling the kernel half the containers' addresses")
+            .context("telling the kernel half the containers' addresses")?;
+        self.names_changed(is_changed)
     }
 
     /// Tells the kernel half which published ports are whose.
     pub fn set_published(&mut self, wanted: std::collections::HashMap<PortKey, u32>) -> Result<()> {
-        self.published
+        let is_changed = self
+            .published
             .set(wanted)
-            .context("telling the kernel half the published ports")
+            .context("telling the kernel half the published ports")?;
+        self.names_changed(is_changed)
+    }
+
+    /// What the kernel half remembers of its last flow holds no longer.
+    fn names_changed(&mut self, is_changed: bool) -> Result<()> {
+        if is_changed {
+            self.control.names = self.control.names.wrapping_add(1).max(1);
+            self.write_control()?;
+        }
+        Ok(())
     }
 
     /// Tells the kernel half which namespaces are out of scope.

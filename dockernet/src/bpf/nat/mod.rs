@@ -151,7 +151,8 @@ impl NatTracer {
     ) -> Result<()> {
         self.containers
             .set(containers)
-            .and_then(|()| self.published.set(ports))
+            .and_then(|_| self.published.set(ports))
+            .map(drop)
             .context("telling the NAT program the published ports")
     }
 
