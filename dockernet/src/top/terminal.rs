@@ -115,3 +115,72 @@ pub(super) fn draw<T>(write: impl FnOnce() -> T) -> Option<T> {
     DRAWING.store(false, Ordering::SeqCst);
     written
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+    use std::{
+        io::Read as _,
+        os::fd::OwnedFd,
+        process::{Command, Stdio},
+    };
+
+    use nix::pty::openpty;
+
+    use super::*;
+
+    /// Set in the process that is to panic, to the thread that does.
+    const PANICS: &str = "DOCKERNET_TEST_PANICS_IN";
+
+    /// A process of its own in a terminal of its own takes the screen and panics.
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        if let Some(thread) = std::env::var_os(PANICS) {
+            enter().unwrap();
+            draw(|| print!("the screen")).unwrap();
+            if thread == "another" {
+                thread::spawn(|| panic!("as asked")).join().unwrap_err();
+            }
+            panic!("as asked");
+        }
+        for thread in ["this", "another"] {
+            let pty = openpty(None, None).unwrap();
+            let before = termios::tcgetattr(&pty.slave).unwrap();
+            let end = |fd: &OwnedFd| Stdio::from(fd.try_clone().unwrap());
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "--nocapture", "--test-threads=1"])
+                .arg("top::terminal::tests::a_panic_gives_the_terminal_back")
+                .env(PANICS, thread)
+                .env("RUST_BACKTRACE", "0")
+                .stdin(end(&pty.slave))
+                .stdout(end(&pty.slave))
+                .stderr(end(&pty.slave))
+                .spawn()
+                .unwrap();
+            assert!(!child.wait().unwrap().success());
+            let after = termios::tcgetattr(&pty.slave).unwrap();
+            assert_eq!(after, before, "{thread}");
+            // The last one to hold the terminal's other end: reading ends.
+            drop(pty.slave);
+            let mut bytes = Vec::new();
+            let ended = File::from(pty.master).read_to_end(&mut bytes);
+            assert_eq!(ended.unwrap_err().raw_os_error(), Some(libc::EIO));
+            let text = String::from_utf8_lossy(&bytes);
+            let at = |what: &str| {
+                text.find(what)
+                    .unwrap_or_else(|| panic!("no {what:?}: {text:?}"))
+            };
+            // Taken, drawn on, given back, the cursor shown: and only then is it told, where it stays to be read.
+            let order = [
+                "\x1b[?1049h",
+                "the screen",
+                "\x1b[?1049l",
+                "\x1b[?25h",
+                "as asked",
+            ];
+            assert!(order.map(at).is_sorted(), "{text:?}");
+            assert_eq!(text.matches("\x1b[?1049l").count(), 1, "{text:?}");
+        }
+    }
+}

@@ -74,6 +74,25 @@ running
 test "$(pid)" != "$before"
 echo "= downgraded: another process, and the unknown setting does not stop it"
 
+# Waiting less than the unit does, and less for what a stopped process cannot do: abort.
+mkdir -p /run/systemd/system/$unit.d
+printf '[Service]\nWatchdogSec=10\nTimeoutAbortSec=5\n' > /run/systemd/system/$unit.d/trial.conf
+systemctl daemon-reload
+systemctl restart $unit
+before=$(pid)
+kill -STOP "$before"
+for second in $(seq 120); do
+    test "$(pid)" != "$before" && test "$(systemctl is-active $unit || true)" = active && break
+    sleep 1
+done
+running
+test "$(pid)" != "$before"
+journalctl --no-pager --unit=$unit > /tmp/journal
+grep -i 'watchdog timeout' /tmp/journal
+rm -r /run/systemd/system/$unit.d
+systemctl daemon-reload
+echo "= stuck: ended by the watchdog, and started again"
+
 systemctl stop $unit
 dpkg --install "$new"
 test "$(systemctl is-active $unit || true)" = inactive
