@@ -5,6 +5,11 @@
 /// One direction of a conntrack entry, raw.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "user",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 pub struct RawTuple {
     /// Source address; IPv4 in the first four bytes.
     pub src: [u8; 16],

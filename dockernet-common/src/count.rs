@@ -3,6 +3,11 @@
 /// Drops are counted per this key. Endpoint ids come from user space; 0 is anybody else.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "user",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 pub struct CountKey {
     /// Address of the function that freed the packet.
     pub location: u64,
@@ -23,6 +28,7 @@ pub struct CountKey {
     /// IP protocol number, 0 if none.
     pub protocol: u8,
     /// Always zero.
+    #[cfg_attr(feature = "user", serde(skip))]
     pub pad: [u8; 5],
 }
 

@@ -28,12 +28,18 @@ pub mod flag {
 /// A conntrack entry.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "user",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 pub struct Conntrack {
     /// `nf_conn.status`.
     pub status: u32,
     /// `skb->_nfct & 7`.
     pub info: u8,
     /// Always zero.
+    #[cfg_attr(feature = "user", serde(skip))]
     pub pad: [u8; 3],
     /// Before NAT, direction of the first packet.
     pub original: RawTuple,
@@ -44,6 +50,11 @@ pub struct Conntrack {
 /// The settings that decide about a packet, as they were when it died. Each [`UNREAD`] where unknown.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "user",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 pub struct Settings {
     /// `net.ipv4.conf.DEV.forwarding`
     pub v4_forwarding: i32,
@@ -71,6 +82,12 @@ pub struct Settings {
     pub out_mtu: i32,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self::UNREAD
+    }
+}
+
 impl Settings {
     /// Nothing read.
     pub const UNREAD: Self = Self {
@@ -92,6 +109,11 @@ impl Settings {
 /// One sampled drop.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "user",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 pub struct DropRecord {
     /// `CLOCK_MONOTONIC`, ns.
     pub ktime_ns: u64,
@@ -132,6 +154,7 @@ pub struct DropRecord {
     /// Frames of `stack` that are filled.
     pub stack_depth: u8,
     /// Always zero.
+    #[cfg_attr(feature = "user", serde(skip))]
     pub pad: u8,
     /// `skb->dev`'s name, zero-padded.
     pub device: [u8; 16],
@@ -141,10 +164,50 @@ pub struct DropRecord {
     pub settings: Settings,
     /// The packet's conntrack entry.
     pub conntrack: Conntrack,
-    /// Return addresses, innermost first.
+    /// Return addresses, innermost first. Not in recordings: their line has the names.
+    #[cfg_attr(feature = "user", serde(skip))]
     pub stack: [u64; STACK_FRAMES],
-    /// From `skb->head` + the first of the offsets above.
+    /// From `skb->head` + the first of the offsets above. In recordings in another form.
+    #[cfg_attr(feature = "user", serde(skip, default = "no_headers"))]
     pub headers: [u8; HEADER_BYTES],
+}
+
+#[cfg(feature = "user")]
+const fn no_headers() -> [u8; HEADER_BYTES] {
+    [0; HEADER_BYTES]
+}
+
+impl Default for DropRecord {
+    fn default() -> Self {
+        Self {
+            ktime_ns: 0,
+            skb: 0,
+            key: crate::count::CountKey::default(),
+            netns_inum: 0,
+            iif: 0,
+            out_ifindex: 0,
+            len: 0,
+            mark: 0,
+            ethertype: 0,
+            vlan_proto: 0,
+            vlan_tci: 0,
+            sk_family: 0,
+            header_len: 0,
+            mac: UNSET,
+            network: UNSET,
+            transport: UNSET,
+            pkt_type: 0,
+            flags: 0,
+            stack_depth: 0,
+            pad: 0,
+            device: [0; 16],
+            out_device: [0; 16],
+            settings: Settings::UNREAD,
+            conntrack: Conntrack::default(),
+            stack: [0; STACK_FRAMES],
+            headers: [0; HEADER_BYTES],
+        }
+    }
 }
 
 const _: () = assert!(size_of::<Conntrack>() == 88);

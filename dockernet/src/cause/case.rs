@@ -126,7 +126,7 @@ impl<'a> Case<'a> {
         let dropped = self.evidence.drop.time;
         Some(
             self.firewalls
-                .get(self.evidence.netns, &self.netns()?, dropped),
+                .get(self.evidence.netns, &self.netns()?, self.state, dropped),
         )
     }
 
@@ -134,7 +134,7 @@ impl<'a> Case<'a> {
     pub(super) fn host_firewall(&self) -> Rc<Firewall> {
         let dropped = self.evidence.drop.time;
         let key = self.inventory.host_key();
-        self.firewalls.get(key, self.host, dropped).1
+        self.firewalls.get(key, self.host, self.state, dropped).1
     }
 
     /// Where a fix is to be run: `host`, a container's name, or what the namespace is called.

@@ -1,7 +1,6 @@
 //! Checksums that do not add up.
 
 use super::{Case, Verdict};
-use crate::host::{inside, netns::NetnsHandle};
 
 /// Row 70.
 pub(super) fn bad_checksum(case: &Case<'_>) -> Option<Verdict> {
@@ -24,8 +23,7 @@ pub(super) fn bad_checksum(case: &Case<'_>) -> Option<Verdict> {
         }
         _ => return None,
     };
-    let counted =
-        table.and_then(|table| counter(&case.netns()?, table, "InCsumErrors", case.is_ipv6()));
+    let counted = table.and_then(|table| counter(case, table, "InCsumErrors"));
     let header_wrong = (what == "IP header").then(|| header_sum(case)).flatten();
     let verdict = Verdict::when(
         counted.is_some_and(|count| count > 0) || header_wrong == Some(true),
@@ -54,30 +52,12 @@ fn sender(case: &Case<'_>) -> Option<(String, String)> {
     Some((case.command_in(netns.key, &command), container.name.clone()))
 }
 
-/// A counter of /proc/net/snmp (or snmp6) in a namespace, such as `InCsumErrors` of `Udp`.
-pub(super) fn counter(netns: &NetnsHandle, table: &str, wanted: &str, ipv6: bool) -> Option<u64> {
-    netns
-        .run(|| {
-            if ipv6 {
-                let text = inside::read("/proc/thread-self/net/snmp6").ok()?;
-                let name = format!("{table}6{wanted}");
-                let line = text
-                    .lines()
-                    .find(|line| line.split_whitespace().next() == Some(&name))?;
-                return line.split_whitespace().nth(1)?.parse().ok();
-            }
-            let text = inside::read("/proc/thread-self/net/snmp").ok()?;
-            let mut rows = text
-                .lines()
-                .filter(|line| line.split(':').next() == Some(table));
-            let column = rows
-                .next()?
-                .split_whitespace()
-                .position(|name| name == wanted)?;
-            rows.next()?.split_whitespace().nth(column)?.parse().ok()
-        })
-        .ok()
-        .flatten()
+/// A counter of the namespace that the packet died in.
+pub(super) fn counter(case: &Case<'_>, table: &str, name: &str) -> Option<u64> {
+    let counted = case
+        .state
+        .protocol_counter(&case.netns()?, table, name, case.is_ipv6());
+    counted.ok().flatten()
 }
 
 /// Whether the IPv4 header's one's-complement sum is wrong; `None` if it is not all there.

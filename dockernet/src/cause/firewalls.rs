@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    host::{firewall::Firewall, netns::NetnsHandle},
+    host::{firewall::Firewall, netns::NetnsHandle, state::HostState},
     model::NetnsKey,
 };
 
@@ -54,10 +54,11 @@ impl FirewallCache {
         &self,
         key: NetnsKey,
         netns: &NetnsHandle,
+        state: &dyn HostState,
         dropped: Timestamp,
     ) -> (Option<Rc<Firewall>>, Rc<Firewall>) {
         self.get_or_read(key, dropped, Instant::now(), || {
-            let now = Firewall::read(netns);
+            let now = state.firewall(netns);
             for note in &now.notes {
                 log::info!("firewall of namespace {}: {note}", netns.inum());
             }

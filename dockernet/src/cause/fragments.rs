@@ -18,8 +18,7 @@ pub(super) fn fragment_lost(case: &Case<'_>) -> Option<Verdict> {
     }
     let packet = case.packet()?;
     let (src, dst) = (packet.src?, packet.dst?);
-    let netns = case.netns()?;
-    let failed = counter(&netns, "Ip", "ReasmFails", case.is_ipv6());
+    let failed = counter(case, "Ip", "ReasmFails");
     let verdict = Verdict::when(
         failed.is_some_and(|count| count > 0),
         "fragment-lost",

@@ -27,12 +27,12 @@ use crate::{
             lookup::{Refusal, RouteAnswer, RouteQuery},
             rule::{PolicyRule, RuleVerdict},
         },
-        state::CannedState,
+        state::{CannedState, HostState, Notebook, NotedState, RecordedState},
     },
     inventory::{Inventory, Parts},
     model::{
         Attachment, Confidence, Container, Drop, Link, LinkKind, NetnsInfo, NetnsKey, NetnsOwner,
-        Network, NetworkMode, Owner, Published, State,
+        Network, NetworkMode, Owner, Published, Sample, State,
     },
     report::samples,
 };
@@ -147,15 +147,25 @@ impl Scene {
     }
 
     fn ask<T>(&self, question: impl FnOnce(&Case<'_>) -> T) -> T {
+        self.ask_of(&self.evidence, &self.inventory(), &self.state, question)
+    }
+
+    fn ask_of<T>(
+        &self,
+        evidence: &Evidence,
+        inventory: &Inventory,
+        state: &dyn HostState,
+        question: impl FnOnce(&Case<'_>) -> T,
+    ) -> T {
         let firewalls = FirewallCache::default();
         if let Some(rules) = &self.firewall {
             firewalls.hold(HOST, rules.clone());
             firewalls.hold(WEB, rules.clone());
         }
         question(&Case {
-            evidence: &self.evidence,
-            inventory: &self.inventory(),
-            state: &self.state,
+            evidence,
+            inventory,
+            state,
             firewalls: &firewalls,
             host: &NetnsHandle::pretend(self.files[0].path()).unwrap(),
             traced: None,
@@ -163,7 +173,30 @@ impl Scene {
     }
 
     fn verdict(&self) -> Option<Verdict> {
-        self.ask(explain)
+        let verdict = self.ask(explain);
+        assert_eq!(self.verdict_of_recording(), verdict);
+        verdict
+    }
+
+    /// The same from what a recording keeps.
+    fn verdict_of_recording(&self) -> Option<Verdict> {
+        let notebook = Notebook::default();
+        let noted = NotedState::new(self.state.clone(), notebook.clone());
+        let found = self.ask_of(&self.evidence, &self.inventory(), &noted, explain);
+        let mut recorded = RecordedState::default();
+        for asked in notebook.take() {
+            recorded.put(kept(&asked));
+        }
+        let evidence = Evidence {
+            record: (&kept(&Sample::from(&self.evidence.record))).into(),
+            ..self.evidence.clone()
+        };
+        let inventory = Inventory::new(kept(&self.inventory().parts()));
+        assert_eq!(
+            self.ask_of(&evidence, &inventory, &recorded, explain),
+            found
+        );
+        found
     }
 
     fn id(&self) -> String {
@@ -172,6 +205,11 @@ impl Scene {
             |verdict| verdict.cause.id.into_owned(),
         )
     }
+}
+
+/// As a recording gives it back.
+fn kept<T: serde::Serialize + serde::de::DeserializeOwned>(told: &T) -> T {
+    serde_json::from_str(&serde_json::to_string(told).unwrap()).unwrap()
 }
 
 pub(crate) fn record() -> DropRecord {

@@ -37,16 +37,7 @@ pub fn evidence(record: &DropRecord, names: &Names<'_>) -> Evidence {
     let location = names.symbols.name(record.key.location).map(str::to_owned);
     let stack = stack(record, names.symbols);
     let reason = names.reasons.name(record.key.reason);
-    // A packet may come to its end inside the functions of a hook that it has passed: on a bridge most do.
-    let by_netfilter = matches!(
-        reason.as_deref(),
-        None | Some("NETFILTER_DROP" | "NOT_SPECIFIED")
-    );
-    let hook = stack
-        .as_deref()
-        .and_then(HookPoint::of_stack)
-        .or_else(|| HookPoint::of_key(record.key.hook))
-        .filter(|_| by_netfilter);
+    let hook = hook_point(reason.as_deref(), stack.as_deref(), record);
     let device = device_name(&record.device);
     let ingress_device = match record.iif {
         0 => None,
@@ -80,6 +71,7 @@ pub fn evidence(record: &DropRecord, names: &Names<'_>) -> Evidence {
         count: 1,
         reach: Reach::default(),
         capture: super::capture::capture(record, &parsed).map(Box::new),
+        sample: Some(Box::new(record.into())),
     };
     name_ends(&mut drop, netns, names.inventory);
     Evidence {
@@ -90,6 +82,19 @@ pub fn evidence(record: &DropRecord, names: &Names<'_>) -> Evidence {
         hook,
         out_device: device_name(&record.out_device),
     }
+}
+
+pub(super) fn hook_point(
+    reason: Option<&str>,
+    stack: Option<&[String]>,
+    record: &DropRecord,
+) -> Option<HookPoint> {
+    // A packet may come to its end inside the functions of a hook that it has passed: on a bridge most do.
+    let by_netfilter = matches!(reason, None | Some("NETFILTER_DROP" | "NOT_SPECIFIED"));
+    stack
+        .and_then(HookPoint::of_stack)
+        .or_else(|| HookPoint::of_key(record.key.hook))
+        .filter(|_| by_netfilter)
 }
 
 /// Says who is at either end of a packet in this namespace, and which published port it is about.
@@ -157,7 +162,7 @@ fn stack(record: &DropRecord, symbols: &Symbols) -> Option<Vec<String>> {
     Some(frames.into_iter().skip(first).collect())
 }
 
-fn device_name(name: &[u8; 16]) -> Option<String> {
+pub(super) fn device_name(name: &[u8; 16]) -> Option<String> {
     let end = name
         .iter()
         .position(|&byte| byte == 0)

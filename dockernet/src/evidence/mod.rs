@@ -33,6 +33,22 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// From a recording: its line, and what the kernel half sent.
+    #[must_use]
+    pub(crate) fn recorded(line: &Drop, record: DropRecord) -> Self {
+        let mut drop = line.clone();
+        drop.cause = unexplained(drop.reason.as_deref(), drop.location.as_deref());
+        drop.rule = None;
+        Self {
+            parsed: packet::parsed(&record),
+            netns: NetnsKey(record.key.netns),
+            hook: build::hook_point(drop.reason.as_deref(), drop.stack.as_deref(), &record),
+            out_device: build::device_name(&record.out_device),
+            drop,
+            record,
+        }
+    }
+
     /// Kernel reason, empty where the kernel gives none.
     #[must_use]
     pub fn reason(&self) -> &str {

@@ -55,6 +55,7 @@ pub(super) fn finding(
                 Reach::Containers
             },
             capture: None,
+            sample: None,
         },
         began: now - since,
     }

@@ -9,11 +9,12 @@ use netlink_packet_route::link::{
     BridgePortState, BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoPortData,
     LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{netlink, netns::NetnsHandle};
 
 /// What the spanning tree lets a port do (`BR_STATE_*`, include/uapi/linux/if_bridge.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PortState {
     /// Nothing; its link is down.
     Disabled,
@@ -64,7 +65,7 @@ impl fmt::Display for PortState {
 }
 
 /// An interface that is a port of a bridge.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BridgePort {
     /// Index of the port.
     pub ifindex: u32,
@@ -91,7 +92,7 @@ pub struct BridgePort {
 }
 
 /// A bridge.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bridge {
     /// Its index.
     pub ifindex: u32,
@@ -112,7 +113,7 @@ pub struct Bridge {
 }
 
 /// A namespace's bridges and ports.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bridges {
     /// Bridges.
     pub bridges: Vec<Bridge>,

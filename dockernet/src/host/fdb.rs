@@ -7,11 +7,12 @@ use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{netlink, netns::NetnsHandle};
 
 /// One entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FdbEntry {
     /// MAC address, lower case with colons; all zeroes: every address that has no entry of its own.
     pub mac: String,

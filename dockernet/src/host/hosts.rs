@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 
 use super::rooted;
 
 /// One line: an address and its names (hosts(5)).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostsEntry {
     /// The address.
     pub address: IpAddr,

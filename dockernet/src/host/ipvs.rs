@@ -6,11 +6,12 @@
 use std::{io, net::IpAddr};
 
 use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 
 use super::{inside, netns::NetnsHandle};
 
 /// How a virtual service is recognised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Frontend {
     /// By `skb->mark`.
     Mark(u32),
@@ -26,7 +27,7 @@ pub enum Frontend {
 }
 
 /// A virtual service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// What it is for.
     pub frontend: Frontend,

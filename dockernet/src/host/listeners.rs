@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 
 use super::{inside, netns::NetnsHandle};
 
@@ -20,7 +21,7 @@ const LISTEN: u8 = 10;
 pub(super) const LIMIT: u64 = 64 << 20;
 
 /// TCP or UDP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Transport {
     /// TCP.
     Tcp,
@@ -50,7 +51,7 @@ impl fmt::Display for Transport {
 }
 
 /// A socket that waits for packets.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Listener {
     /// TCP or UDP.
     pub transport: Transport,

@@ -32,6 +32,7 @@ pub mod queue;
 pub mod resolver;
 pub(crate) mod rooted;
 pub mod route;
+pub mod snmp;
 pub mod state;
 pub mod sysctl;
 pub mod vxlan;

@@ -10,11 +10,12 @@ use netlink_packet_route::{
         NeighbourState as WireState,
     },
 };
+use serde::{Deserialize, Serialize};
 
 use super::{netlink, netns::NetnsHandle};
 
 /// What the kernel knows of a neighbour (`NUD_*`, include/uapi/linux/neighbour.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum NeighbourState {
     /// Asked for, no answer yet.
     Incomplete,
@@ -53,7 +54,7 @@ impl fmt::Display for NeighbourState {
 }
 
 /// One entry.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Neighbour {
     /// Its address.
     pub address: IpAddr,

@@ -7,6 +7,7 @@ use netlink_packet_route::{
     RouteNetlinkMessage,
     tc::{TcAttribute, TcMessage, TcStats2},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{netlink, netns::NetnsHandle};
 
@@ -14,7 +15,7 @@ use super::{netlink, netns::NetnsHandle};
 const ROOT: u32 = 0xffff_ffff;
 
 /// One queueing discipline.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queue {
     /// Its kind, such as `tbf` or `fq_codel`.
     pub kind: String,

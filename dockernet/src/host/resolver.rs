@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 
 use super::rooted;
 
@@ -14,7 +15,7 @@ use super::rooted;
 pub const EMBEDDED_RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 
 /// A server that Docker's resolver forwards to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ExtServer {
     /// Its address.
     pub address: IpAddr,
@@ -23,7 +24,7 @@ pub struct ExtServer {
 }
 
 /// A resolv.conf.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolv {
     /// `nameserver` lines.
     pub nameservers: Vec<IpAddr>,

@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 use netlink_packet_route::{RouteNetlinkMessage, route::RouteMessage};
+use serde::{Deserialize, Serialize};
 
 pub(crate) use decode::route as decode_route;
 
@@ -24,7 +25,7 @@ pub const TABLE_MAIN: u32 = 254;
 pub const TABLE_LOCAL: u32 = 255;
 
 /// IPv4 or IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Family {
     /// IPv4.
     V4,
@@ -64,7 +65,7 @@ impl Family {
 }
 
 /// What a route does with a packet (`RTN_*`, include/uapi/linux/rtnetlink.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RouteKind {
     /// Sent on, directly or to a gateway.
     Unicast,
@@ -114,7 +115,7 @@ impl RouteKind {
 }
 
 /// One way out of a route that has several.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NextHop {
     /// Interface that it leaves by.
     pub oif: String,
@@ -125,7 +126,7 @@ pub struct NextHop {
 }
 
 /// A route, as a table holds it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Route {
     /// Destinations that it is for.
     pub prefix: IpNet,

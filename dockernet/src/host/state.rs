@@ -4,6 +4,8 @@
 mod canned;
 #[cfg(test)]
 mod live_tests;
+mod noted;
+mod recorded;
 
 use std::path::Path;
 
@@ -11,11 +13,16 @@ use anyhow::Result;
 
 #[cfg(test)]
 pub use self::canned::{CannedNetns, CannedState};
+pub use self::{
+    noted::{Asked, Notebook, NotedState},
+    recorded::RecordedState,
+};
 use super::{
     attached::{self, Attached},
     bridge::{self, Bridges},
     conntrack, device,
     fdb::{self, FdbEntry},
+    firewall::Firewall,
     freezer,
     hosts::{self, HostsEntry},
     ipvs,
@@ -30,6 +37,7 @@ use super::{
         lookup::{self, RouteAnswer, RouteQuery},
         rule::{self, PolicyRule},
     },
+    snmp,
     sysctl::{self, files::SysctlFiles},
     vxlan::{self, Vxlan},
 };
@@ -90,6 +98,16 @@ pub trait HostState: Send + Sync {
     fn vxlans(&self, netns: &NetnsHandle) -> Result<Vec<Vxlan>>;
     /// Which port or tunnel end a MAC address is behind.
     fn fdb(&self, netns: &NetnsHandle) -> Result<Vec<FdbEntry>>;
+    /// All rules. What could not be read is among its notes.
+    fn firewall(&self, netns: &NetnsHandle) -> Firewall;
+    /// A counter of the protocols, such as `InCsumErrors` of `Udp`; `None` where the kernel has none of that name.
+    fn protocol_counter(
+        &self,
+        netns: &NetnsHandle,
+        table: &str,
+        name: &str,
+        ipv6: bool,
+    ) -> Result<Option<u64>>;
 
     /// The rule or route that a packet ends at, rejecting ones included.
     fn matching_route(&self, netns: &NetnsHandle, query: &RouteQuery) -> Result<FibMatch> {
@@ -210,5 +228,19 @@ impl HostState for LiveState {
 
     fn fdb(&self, netns: &NetnsHandle) -> Result<Vec<FdbEntry>> {
         fdb::fdb(netns)
+    }
+
+    fn firewall(&self, netns: &NetnsHandle) -> Firewall {
+        Firewall::read(netns)
+    }
+
+    fn protocol_counter(
+        &self,
+        netns: &NetnsHandle,
+        table: &str,
+        name: &str,
+        ipv6: bool,
+    ) -> Result<Option<u64>> {
+        snmp::counter(netns, table, name, ipv6)
     }
 }

@@ -6,11 +6,12 @@ use anyhow::{Context as _, Result};
 use netlink_packet_route::link::{
     InfoData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{netlink, netns::NetnsHandle};
 
 /// A VXLAN device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vxlan {
     /// Its name.
     pub name: String,

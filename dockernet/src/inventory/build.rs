@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{EngineStatus, Holder, Inventory};
 use crate::model::{Container, Link, LinkKind, NetnsInfo, NetnsKey, Network, Owner, State};
 
@@ -13,7 +15,7 @@ use crate::model::{Container, Link, LinkKind, NetnsInfo, NetnsKey, Network, Owne
 pub type Snapshot = Arc<Inventory>;
 
 /// What an inventory is made of. Tests make one by hand.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Parts {
     /// Key of the namespace taken as the host.
     pub host: NetnsKey,
@@ -34,6 +36,25 @@ pub struct Parts {
 }
 
 impl Inventory {
+    /// What it is made of.
+    #[must_use]
+    pub fn parts(&self) -> Parts {
+        Parts {
+            host: self.host,
+            status: self.status.clone(),
+            namespaces: self.namespaces.values().cloned().collect(),
+            containers: self.containers.values().cloned().collect(),
+            networks: self.networks.clone(),
+            endpoint_ids: self.endpoint_ids.clone(),
+            behind: Some(self.behind.clone()),
+            gone: self
+                .gone
+                .iter()
+                .map(|((key, _), link)| (*key, link.clone()))
+                .collect(),
+        }
+    }
+
     /// Indexes `parts`.
     #[must_use]
     pub fn new(parts: Parts) -> Self {

@@ -1,7 +1,9 @@
 //! What is known about the container engine.
 
+use serde::{Deserialize, Serialize};
+
 /// Whether the engine answers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EngineStatus {
     /// Not asked yet, or no answer yet.
     #[default]

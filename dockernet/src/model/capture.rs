@@ -1,5 +1,6 @@
 //! What of a drop is no part of its line, and recordings and pcapng need.
 
+use dockernet_common::record::DropRecord;
 use serde::{Deserialize, Serialize};
 
 /// The narrowest `--scope` that something is inside.
@@ -39,6 +40,44 @@ pub struct Capture {
     /// The bytes.
     #[serde(with = "hex")]
     pub bytes: Vec<u8>,
+}
+
+/// A drop as the kernel half sent it: what of it causes look at and its line does not tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sample {
+    /// Numbers, without stack and headers.
+    record: DropRecord,
+    /// Its headers.
+    #[serde(with = "hex")]
+    headers: Vec<u8>,
+}
+
+impl From<&DropRecord> for Sample {
+    fn from(record: &DropRecord) -> Self {
+        let length = usize::from(record.header_len);
+        Self {
+            record: *record,
+            headers: record
+                .headers
+                .get(..length)
+                .unwrap_or(&record.headers)
+                .to_vec(),
+        }
+    }
+}
+
+impl From<&Sample> for DropRecord {
+    fn from(sample: &Sample) -> Self {
+        let mut record = sample.record;
+        let known = record.headers.iter_mut().zip(&sample.headers);
+        for (to, from) in known {
+            *to = *from;
+        }
+        let length = sample.headers.len().min(record.headers.len());
+        record.header_len = u16::try_from(length).unwrap_or(0);
+        record
+    }
 }
 
 /// Two digits a byte.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Capture, Cause, ContainerRef, Endpoint, Packet, Reach, Rule, Tuple};
+use super::{Capture, Cause, ContainerRef, Endpoint, Packet, Reach, Rule, Sample, Tuple};
 
 /// Whose network namespace it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -114,6 +114,9 @@ pub struct Drop {
     /// Its bytes, where it came up in detail. No part of the line.
     #[serde(skip)]
     pub capture: Option<Box<Capture>>,
+    /// What a cause looks at beside all this, where it came up in detail. No part of the line.
+    #[serde(skip)]
+    pub sample: Option<Box<Sample>>,
 }
 
 /// Always nine digits: the lines then sort as text.

@@ -3,15 +3,18 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 /// Identifies a network namespace for its lifetime.
 ///
 /// `SO_NETNS_COOKIE` (5.14+; `net->net_cookie`) is never reused; before that the inode number is all there is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub struct NetnsKey(pub u64);
 
 /// State of a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum State {
     /// Running.
     Running,
@@ -33,7 +36,7 @@ impl State {
 }
 
 /// How a container got its network.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum NetworkMode {
     /// Attached to networks of the engine.
     Networks,
@@ -46,7 +49,7 @@ pub enum NetworkMode {
 }
 
 /// A container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// Full id.
     pub id: String,
@@ -77,11 +80,12 @@ pub struct Container {
     /// Sysctls given with `--sysctl`.
     pub sysctls: Vec<(String, String)>,
     /// When it was seen to end; kept for a while as a tombstone.
+    #[serde(with = "ended")]
     pub ended: Option<std::time::Instant>,
 }
 
 /// A container's place in a network.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     /// Network name.
     pub network: String,
@@ -98,7 +102,7 @@ pub struct Attachment {
 }
 
 /// A published port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Published {
     /// Address on the host; `0.0.0.0` or `::` for any.
     pub host_ip: IpAddr,
@@ -124,7 +128,7 @@ impl std::fmt::Display for Published {
 }
 
 /// A subnet of a network.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
     /// Prefix.
     pub prefix: IpNet,
@@ -133,7 +137,7 @@ pub struct Subnet {
 }
 
 /// A network of the engine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// Full id.
     pub id: String,
@@ -160,7 +164,7 @@ pub struct Network {
 }
 
 /// Kind of a link, as far as causes care.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LinkKind {
     /// veth.
     Veth,
@@ -185,7 +189,7 @@ impl LinkKind {
 }
 
 /// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     /// Index.
     pub ifindex: u32,
@@ -212,7 +216,7 @@ pub struct Link {
 }
 
 /// Who owns a network namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Owner {
     /// The namespace taken as the host.
     Host,
@@ -232,7 +236,7 @@ pub enum Owner {
 }
 
 /// A network namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetnsInfo {
     /// Key.
     pub key: NetnsKey,
@@ -247,4 +251,24 @@ pub struct NetnsInfo {
     pub near: bool,
     /// Its links.
     pub links: Vec<Link>,
+}
+
+/// In a recording: whether it had ended. When is of no use there.
+mod ended {
+    use std::time::Instant;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        ended: &Option<Instant>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        ended.is_some().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Instant>, D::Error> {
+        Ok(bool::deserialize(deserializer)?.then(Instant::now))
+    }
 }

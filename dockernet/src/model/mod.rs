@@ -12,7 +12,7 @@ mod packet;
 mod transition;
 mod tuple;
 
-pub use capture::{Capture, LinkType, Reach};
+pub use capture::{Capture, LinkType, Reach, Sample};
 pub use cause::{Cause, Confidence, Fix, Impact, Rule};
 pub use drop::{Drop, Nat, NatKind, Netns, NetnsOwner};
 pub use endpoint::{ContainerRef, Endpoint, EndpointKind};

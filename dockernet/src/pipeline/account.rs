@@ -76,6 +76,7 @@ impl Books {
             drop: Box::new(Drop {
                 // Its bytes are its own, not those of others of its kind.
                 capture: None,
+                sample: None,
                 ..drop.clone()
             }),
             verdicts: vec![verdict()],

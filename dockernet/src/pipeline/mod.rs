@@ -29,6 +29,7 @@ use tokio::sync::{Notify, watch::Receiver};
 pub use command::Command;
 pub(crate) use judge::asked_for;
 pub use paths::Paths;
+pub(crate) use remembered::Question;
 pub(crate) use scope::includes;
 pub use stop::{Signals, block_signals};
 pub(crate) use transitions::{accepted, wanted};
@@ -43,7 +44,7 @@ use crate::{
     host::{
         changes::{self, Changes},
         netns::NetnsHandle,
-        state::LiveState,
+        state::{LiveState, NotedState},
     },
     inventory::Inventory,
     model::NatLedger,
@@ -124,7 +125,10 @@ impl Pipeline {
         let mut state = State {
             judge: Judge::new(
                 self.host.clone(),
-                Box::new(LiveState),
+                match self.report.notebook() {
+                    Some(notebook) => Box::new(NotedState::new(LiveState, notebook)),
+                    None => Box::new(LiveState),
+                },
                 &self.options,
                 self.changes(),
                 self.rule_tracer()?,

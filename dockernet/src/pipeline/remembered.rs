@@ -17,7 +17,7 @@ const CROWD: usize = 4096;
 
 /// What a verdict depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Question {
+pub(crate) struct Question {
     key: CountKey,
     src: Option<IpAddr>,
     dst: Option<IpAddr>,
@@ -34,7 +34,7 @@ pub(super) struct Question {
 
 impl Question {
     /// The one that a drop asks.
-    pub(super) fn of(evidence: &Evidence, traced: Option<&Traced>) -> Self {
+    pub(crate) fn of(evidence: &Evidence, traced: Option<&Traced>) -> Self {
         let packet = evidence.drop.packet.as_ref();
         let src_port = packet.and_then(|packet| packet.src_port);
         Self {

@@ -4,9 +4,14 @@ use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::inventory::Known;
-use crate::model::{Capture, Drop, Ledger, Reach, Ready, Transition};
+use crate::{
+    host::state::Asked,
+    inventory::Parts,
+    model::{Capture, Drop, Ledger, Reach, Ready, Sample, Transition},
+};
 
 /// Version of the format. It changes when an older reader would misread what is written, not when lines or keys are added.
 pub const FORMAT: u32 = 1;
@@ -44,8 +49,7 @@ impl Header {
 }
 
 /// What a line has beside the keys of the JSON contract, as `recorded`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, Serialize)]
 struct Beside<'a> {
     /// The narrowest `--scope` that it is inside.
     scope: Reach,
@@ -53,6 +57,25 @@ struct Beside<'a> {
     packet: Option<Cow<'a, Capture>>,
     /// A flow that was only found in the table.
     listed: bool,
+    /// What causes look at beside the line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<Cow<'a, Sample>>,
+    /// What the inventory is made of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parts: Option<Cow<'a, Parts>>,
+}
+
+/// The same as it is read: what causes need to be judged again is left as it is until somebody wants it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Found<'a> {
+    scope: Reach,
+    packet: Option<Capture>,
+    listed: bool,
+    #[serde(borrow)]
+    sample: Option<&'a RawValue>,
+    #[serde(borrow)]
+    parts: Option<&'a RawValue>,
 }
 
 /// A line's keys, and what is beside them.
@@ -69,7 +92,8 @@ pub(super) struct With<'a, T> {
 pub(super) enum Written<'a> {
     Recording(&'a Header),
     Ready(&'a Ready),
-    Inventory(&'a Known),
+    Inventory(With<'a, Known>),
+    State(&'a Asked),
     Drop(With<'a, Drop>),
     Finding(With<'a, Drop>),
     Nat(With<'a, Transition>),
@@ -84,7 +108,19 @@ pub(super) fn with_drop(line: &Drop) -> With<'_, Drop> {
         recorded: Beside {
             scope: line.reach,
             packet: line.capture.as_deref().map(Cow::Borrowed),
-            listed: false,
+            sample: line.sample.as_deref().map(Cow::Borrowed),
+            ..Beside::default()
+        },
+    }
+}
+
+/// What is beside an inventory's line.
+pub(super) fn with_parts<'a>(line: &'a Known, parts: &'a Parts) -> With<'a, Known> {
+    With {
+        line,
+        recorded: Beside {
+            parts: Some(Cow::Borrowed(parts)),
+            ..Beside::default()
         },
     }
 }
@@ -101,14 +137,16 @@ pub(super) fn with_transition(line: &Transition) -> With<'_, Transition> {
 }
 
 /// A line that was read.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Line {
     /// What is recorded, and by what.
     Header(Header),
     /// What ran.
     Ready(Ready),
-    /// Who is who from now on.
-    Inventory(Known),
+    /// Who is who from now on, and what causes need to know of it.
+    Inventory(Known, Option<Box<Parts>>),
+    /// What the host was asked for a verdict.
+    State(Asked),
     /// A dropped packet.
     Drop(Box<Drop>),
     /// A failure that dropped nothing.
@@ -119,6 +157,8 @@ pub enum Line {
     Tick(Timestamp),
     /// What was counted.
     Ledger(Ledger),
+    /// The same, which nobody wants.
+    Asked,
     /// Of a type that this version does not know.
     Unknown,
 }
@@ -128,8 +168,8 @@ pub enum Line {
 struct First<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
-    #[serde(default)]
-    recorded: Option<Beside<'static>>,
+    #[serde(borrow, default)]
+    recorded: Option<Found<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -137,21 +177,24 @@ struct Tick {
     time: Timestamp,
 }
 
-/// Reads a line. `unknown` counts the keys that this version does not know.
+/// Reads a line. `unknown` counts the keys that this version does not know. `again`: with what causes need to be judged again.
 ///
 /// # Errors
 /// It is no line of a recording.
-pub fn read(text: &[u8], unknown: &mut u64) -> serde_json::Result<Line> {
+pub fn read(text: &[u8], unknown: &mut u64, again: bool) -> serde_json::Result<Line> {
     let First { kind, recorded } = serde_json::from_slice(text)?;
     let beside = recorded.unwrap_or_default();
     Ok(match kind.as_ref() {
         "recording" => Line::Header(rest(text, unknown)?),
         "ready" => Line::Ready(rest(text, unknown)?),
-        "inventory" => Line::Inventory(rest(text, unknown)?),
+        "inventory" => Line::Inventory(rest(text, unknown)?, detail(beside.parts, again)),
+        "state" if again => Line::State(rest(text, unknown)?),
+        "state" => Line::Asked,
         kind @ ("drop" | "finding") => {
             let mut drop: Box<Drop> = Box::new(rest(text, unknown)?);
             drop.reach = beside.scope;
-            drop.capture = beside.packet.map(|packet| Box::new(packet.into_owned()));
+            drop.capture = beside.packet.map(Box::new);
+            drop.sample = detail(beside.sample, again);
             match kind {
                 "drop" => Line::Drop(drop),
                 _ => Line::Finding(drop),
@@ -166,6 +209,12 @@ pub fn read(text: &[u8], unknown: &mut u64) -> serde_json::Result<Line> {
         "ledger" => Line::Ledger(rest(text, unknown)?),
         _ => Line::Unknown,
     })
+}
+
+/// What cannot be read (a later version may write it otherwise) is as good as not there.
+fn detail<T: serde::de::DeserializeOwned>(found: Option<&RawValue>, again: bool) -> Option<Box<T>> {
+    let found = found.filter(|_| again)?;
+    serde_json::from_str(found.get()).ok()
 }
 
 fn rest<'de, T: Deserialize<'de>>(text: &'de [u8], unknown: &mut u64) -> serde_json::Result<T> {

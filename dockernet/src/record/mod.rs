@@ -3,6 +3,7 @@
 //! A recording is the JSON Lines of everything that was seen, with what the contract's lines leave out ([`mod@line`]), in
 //! zstd frames that stand alone ([`frames`]). docs/recordings.md has the format.
 
+mod anew;
 pub(crate) mod files;
 mod flight;
 pub mod frames;

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    anew::Anew,
     catalogue_hash,
     frames::{Frames, Gap},
     line::{self, FORMAT, Header, Line},
@@ -23,7 +24,7 @@ use crate::{
     model::{Drop, Fate, Ledger, Ready, Transition},
     pcap_filter::Expression,
     pipeline::{Signals, accepted, asked_for, block_signals, includes, wanted},
-    report::{self, Report, Stream},
+    report::{self, Report, Stream, counted},
 };
 
 /// While nothing came, the pipeline looked so often; what is due by time is told then.
@@ -155,6 +156,8 @@ struct Replay<'a> {
     /// Causes that this catalogue does not have.
     unknown_causes: BTreeSet<String>,
     is_damaged: bool,
+    /// Judges again what another version has judged.
+    anew: Option<Box<Anew>>,
 }
 
 impl<'a> Replay<'a> {
@@ -187,6 +190,7 @@ impl<'a> Replay<'a> {
             unreadable: 0,
             unknown_causes: BTreeSet::new(),
             is_damaged: false,
+            anew: None,
         }
     }
 
@@ -273,7 +277,7 @@ impl<'a> Replay<'a> {
             && header.catalogue != catalogue_hash()
         {
             report.warning(&format!(
-                "recorded by dockernet-trace {} with another catalogue of causes: they are shown as they were found then",
+                "recorded by dockernet-trace {} with another catalogue of causes: this version's is applied to what was recorded",
                 header.version
             ));
         }
@@ -282,14 +286,17 @@ impl<'a> Replay<'a> {
     }
 
     fn line(&mut self, text: &[u8]) -> Result<()> {
-        let Ok(line) = line::read(text, &mut self.unknown_keys) else {
+        let Ok(line) = line::read(text, &mut self.unknown_keys, self.anew.is_some()) else {
             self.unreadable += 1;
             return Ok(());
         };
         match line {
             Line::Header(header) => self.header_line(header),
             Line::Ready(ready) => self.ready(&ready),
-            Line::Inventory(known) => {
+            Line::Inventory(known, parts) => {
+                if let (Some(anew), Some(parts)) = (&mut self.anew, parts) {
+                    anew.inventory(*parts);
+                }
                 self.bridges = known.bridges();
                 for container in known.containers {
                     if self.containers.len() < NAMES {
@@ -304,6 +311,13 @@ impl<'a> Replay<'a> {
                 }
                 Ok(())
             }
+            Line::State(asked) => {
+                if let Some(anew) = &mut self.anew {
+                    anew.asked(asked);
+                }
+                Ok(())
+            }
+            Line::Asked => Ok(()),
             Line::Drop(drop) => {
                 self.in_file = self.in_file.saturating_add(drop.count);
                 if !self.options.drops || self.is_late(drop.time)? {
@@ -377,6 +391,7 @@ impl<'a> Replay<'a> {
                 .into());
             }
         }
+        self.anew = Anew::of(&header);
         self.until = self.options.duration.and_then(|duration| {
             let duration = SignedDuration::try_from(duration).ok()?;
             header.started.checked_add(duration).ok()
@@ -415,6 +430,9 @@ impl<'a> Replay<'a> {
     }
 
     fn dropped(&mut self, mut drop: Drop) -> Result<()> {
+        if let Some(anew) = &mut self.anew {
+            anew.judge(&mut drop);
+        }
         let fate = self.fate(&mut drop);
         self.remember(&drop);
         let count = drop.count;
@@ -531,6 +549,23 @@ impl<'a> Replay<'a> {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        if let Some(anew) = &self.anew {
+            let told = [
+                (
+                    anew.changed,
+                    "with another cause by this version's catalogue than when recorded",
+                ),
+                (
+                    anew.left,
+                    "with the cause that was recorded: there is too little to judge again",
+                ),
+            ];
+            warnings.extend(
+                told.into_iter()
+                    .filter(|(count, _)| *count > 0)
+                    .map(|(count, what)| format!("{} {what}", counted(count, "packet"))),
+            );
+        }
         if !self.unknown_causes.is_empty() {
             let ids: Vec<&str> = self.unknown_causes.iter().map(String::as_str).collect();
             warnings.push(format!(

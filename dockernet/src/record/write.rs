@@ -1,21 +1,27 @@
 //! A report that keeps everything.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
+use serde_json::Value;
 use zstd::{bulk::Compressor, zstd_safe::CParameter};
 
 use super::{
     catalogue_hash,
     files::Files,
     inventory::Known,
-    line::{FORMAT, Header, Written, with_drop, with_transition},
+    line::{FORMAT, Header, Written, with_drop, with_parts, with_transition},
     parts::Parts,
 };
 use crate::{
     cli::options::{Options, RecordArgs},
-    inventory::Inventory,
+    host::state::{Asked, Notebook},
+    inventory::{self, Inventory},
     model::{Drop, Ledger, Ready, Transition},
     report::{Counted, Report, Stream, without_secrets},
 };
@@ -23,8 +29,12 @@ use crate::{
 /// A frame goes out when it holds so many bytes, or for so long.
 const FRAME: usize = 1 << 20;
 const FRAME_TIME: Duration = Duration::from_secs(1);
-/// Between two `inventory` lines at least so much time passes.
+/// Between two `inventory` lines at least so much time passes while nothing is dropped.
 const INVENTORY_TIME: Duration = Duration::from_secs(1);
+/// Drops are told by who was who just then: so many times as long as the last line took, no more.
+const INVENTORY_SHARE: u32 = 20;
+/// Questions whose answers are remembered, not to be written again.
+const ANSWERS: usize = 16_384;
 /// zstd's own default: the quickest that is still small.
 const LEVEL: i32 = 3;
 
@@ -45,7 +55,14 @@ pub struct Recorder {
     /// What was known later and is not written yet.
     changed: Option<Known>,
     known_at: Option<Instant>,
+    /// How long the last one took to write.
+    known_cost: Duration,
     parts: Parts,
+    /// What the inventory in `known` is made of, and that in `changed`.
+    made_of: [Option<Box<inventory::Parts>>; 2],
+    notebook: Notebook,
+    /// Questions and their last answers, as hashes.
+    answers: HashMap<u64, u64>,
 }
 
 impl Recorder {
@@ -85,7 +102,11 @@ impl Recorder {
             known: Known::default(),
             changed: None,
             known_at: None,
+            known_cost: Duration::ZERO,
             parts: Parts::default(),
+            made_of: [None, None],
+            notebook: Notebook::default(),
+            answers: HashMap::new(),
         })
     }
 
@@ -124,26 +145,53 @@ impl Recorder {
             written?;
         }
         if self.known_at.is_some() {
-            let known = std::mem::take(&mut self.known);
-            let written = self.line(&Written::Inventory(&known));
-            self.known = known;
-            written?;
+            self.known_line()?;
+        }
+        // Each file stands alone.
+        self.answers.clear();
+        Ok(())
+    }
+
+    fn known_line(&mut self) -> Result<()> {
+        let known = std::mem::take(&mut self.known);
+        let parts = self.made_of[0].take();
+        let written = self.line(&Written::Inventory(with_parts(
+            &known,
+            parts.as_deref().unwrap_or(&inventory::Parts::default()),
+        )));
+        self.known = known;
+        self.made_of[0] = parts;
+        written
+    }
+
+    /// What the host was asked since the last drop; an answer that is as it was is left out.
+    fn asked(&mut self) -> Result<()> {
+        for asked in self.notebook.take() {
+            let question = hash(&asked.question);
+            let answer = hash(&without_counters(&asked));
+            if self.answers.get(&question) == Some(&answer) {
+                continue;
+            }
+            if self.answers.len() >= ANSWERS {
+                self.answers.clear();
+            }
+            self.answers.insert(question, answer);
+            self.line(&Written::State(&asked))?;
         }
         Ok(())
     }
 
-    fn inventory_due(&mut self) -> Result<()> {
-        let is_early = self
-            .known_at
-            .is_some_and(|at| at.elapsed() < INVENTORY_TIME);
+    fn inventory_due(&mut self, pause: Duration) -> Result<()> {
+        let is_early = self.known_at.is_some_and(|at| at.elapsed() < pause);
         if is_early {
             return Ok(());
         }
         if let Some(known) = self.changed.take() {
             self.known_at = Some(Instant::now());
-            let written = self.line(&Written::Inventory(&known));
             self.known = known;
-            written?;
+            self.made_of[0] = self.made_of[1].take();
+            self.known_line()?;
+            self.known_cost = self.known_at.map_or(Duration::ZERO, |at| at.elapsed());
         }
         Ok(())
     }
@@ -160,7 +208,36 @@ impl Recorder {
     }
 }
 
+/// Counters of rules move with every packet.
+fn without_counters(asked: &Asked) -> Value {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                map.remove("counter");
+                map.values_mut().for_each(strip);
+            }
+            Value::Array(list) => list.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let mut answer = asked.answer.clone();
+    if asked.is_firewall() {
+        strip(&mut answer);
+    }
+    answer
+}
+
+fn hash(value: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Report for Recorder {
+    fn notebook(&self) -> Option<Notebook> {
+        Some(self.notebook.clone())
+    }
+
     fn ready(&mut self, ready: &Ready, after: Duration) -> Result<Stream> {
         self.header.started = Timestamp::now();
         self.header.ready_after = after.as_secs_f64();
@@ -175,6 +252,8 @@ impl Report for Recorder {
 
     fn dropped(&mut self, drop: &Drop) -> Result<Stream> {
         self.is_fresh = true;
+        self.inventory_due(self.known_cost * INVENTORY_SHARE)?;
+        self.asked()?;
         self.parts.drops += drop.count;
         self.line(&Written::Drop(with_drop(drop)))?;
         Ok(Stream::Open)
@@ -194,7 +273,7 @@ impl Report for Recorder {
     }
 
     fn tick(&mut self, now: Timestamp) -> Result<Stream> {
-        self.inventory_due()?;
+        self.inventory_due(INVENTORY_TIME)?;
         if std::mem::take(&mut self.is_fresh) {
             self.line(&Written::Tick { time: now })?;
         }
@@ -226,9 +305,11 @@ impl Report for Recorder {
 
     fn inventory(&mut self, inventory: &Inventory) {
         let known = Known::of(inventory, Timestamp::now());
-        self.changed = (self.known_at.is_none() || !known.is_same(&self.known)).then_some(known);
+        let is_other = self.known_at.is_none() || !known.is_same(&self.known);
+        self.changed = is_other.then_some(known);
+        self.made_of[1] = is_other.then(|| Box::new(inventory.parts()));
         // A failure to write shows with the next line, or at the next tick.
-        let _ = self.inventory_due();
+        let _ = self.inventory_due(INVENTORY_TIME);
     }
 
     fn counted(&mut self, counted: &Counted<'_>) {

@@ -51,6 +51,7 @@ use crate::{
         Usage,
         options::{Options, Output, Scope},
     },
+    host::state::Notebook,
     inventory::Inventory,
     model::{Drop, Fate, FlowSum, Ledger, PathEvent, Ready, Transition},
 };
@@ -147,6 +148,11 @@ pub trait Report {
 
     /// Every drop, shown or not, with its bytes: for those who count. Remainders that were only counted are among them.
     fn accounted(&mut self, _fate: Fate, _drop: &Drop, _bytes: u64) {}
+
+    /// Where it wants to be told what the host was asked for a verdict, before the drop that it is about.
+    fn notebook(&self) -> Option<Notebook> {
+        None
+    }
 
     /// Who is who has changed; before what is told by it.
     fn inventory(&mut self, _inventory: &Inventory) {}

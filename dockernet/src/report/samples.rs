@@ -118,6 +118,7 @@ pub(crate) fn incident() -> Drop {
         count: 1,
         reach: Reach::Containers,
         capture: None,
+        sample: None,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Faults as data: one TOML file each, run healthy first and broken then.
 
+mod again;
 mod confusion;
+mod each;
 mod expect;
 mod model;
 mod pair;
@@ -15,7 +17,9 @@ use anyhow::{Context, Result};
 use self::rename::Rename;
 use crate::seed;
 
+pub use again::judge_again;
 pub use confusion::Confusion;
+pub use each::each;
 pub use expect::{check, ends_there, quiet};
 pub use model::{
     ContainerSpec, Expect, NetworkSpec, Only, Scenario, ServerSpec, Step, TrafficStep,

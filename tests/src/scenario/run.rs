@@ -37,7 +37,7 @@ pub fn run(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report
 }
 
 /// What every run of a scenario needs before and after it.
-fn around<T>(
+pub(super) fn around<T>(
     lab: &mut Lab,
     scenario: &Scenario,
     what: impl FnOnce(&mut Lab) -> Result<T>,
@@ -54,10 +54,10 @@ fn around<T>(
 }
 
 /// The servers that stay, and those of the phase.
-type Servers = (Vec<Server>, Vec<Server>);
+pub(super) type Servers = (Vec<Server>, Vec<Server>);
 
 /// From nothing to the moment before the fault, with healthy traffic on the way.
-fn to_the_fault(
+pub(super) fn to_the_fault(
     lab: &mut Lab,
     scenario: &Scenario,
     healthy: impl FnOnce(&Lab) -> Result<()>,

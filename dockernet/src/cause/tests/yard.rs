@@ -4,14 +4,14 @@
 
 use dockernet_common::packet::Parsed;
 
-use super::{HOST, WEB, record};
+use super::{HOST, WEB, kept, record};
 use crate::{
     cause::{Case, FirewallCache, explain},
     evidence::Evidence,
     host::{
         bridge::{Bridge, BridgePort, Bridges, PortState},
         netns::NetnsHandle,
-        state::{CannedNetns, CannedState},
+        state::{CannedNetns, CannedState, HostState, Notebook, NotedState, RecordedState},
     },
     inventory::{Inventory, Parts},
     model::{
@@ -173,10 +173,24 @@ impl Yard {
     }
 
     pub(super) fn cause(&self) -> Option<Cause> {
+        let notebook = Notebook::default();
+        let noted = NotedState::new(self.state.clone(), notebook.clone());
+        let found = self.cause_by(&self.inventory(), &noted);
+        // The same from what a recording keeps.
+        let mut recorded = RecordedState::default();
+        for asked in notebook.take() {
+            recorded.put(kept(&asked));
+        }
+        let inventory = Inventory::new(kept(&self.inventory().parts()));
+        assert_eq!(self.cause_by(&inventory, &recorded), found);
+        found
+    }
+
+    fn cause_by(&self, inventory: &Inventory, state: &dyn HostState) -> Option<Cause> {
         let case = Case {
             evidence: &self.evidence,
-            inventory: &self.inventory(),
-            state: &self.state,
+            inventory,
+            state,
             firewalls: &FirewallCache::default(),
             host: &NetnsHandle::pretend(self.files[0].path()).unwrap(),
             traced: None,

@@ -3,11 +3,12 @@
 use std::io;
 
 use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
 
 use crate::host::{inside, netns::NetnsHandle};
 
 /// Counters of the table (`/proc/net/stat/nf_conntrack`), summed over all CPUs, since the namespace was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Flows in the table now.
     pub entries: u64,

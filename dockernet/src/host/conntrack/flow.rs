@@ -1,6 +1,7 @@
 //! Tracked flows as they are spoken of: one by its tuple, or all of them.
 
 use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
 
 use super::{Entry, Table};
 use crate::{host::netns::NetnsHandle, model::Tuple};
@@ -9,7 +10,7 @@ use crate::{host::netns::NetnsHandle, model::Tuple};
 const LIMIT: usize = 1 << 20;
 
 /// One flow that the kernel tracks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {
     /// IP protocol number.
     pub protocol: u8,

@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 /// A condition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Match {
     /// The values of `keys`, side by side, are (not) among `elements`.
     Test {
@@ -29,7 +31,7 @@ pub enum Match {
 pub type Elements = Vec<Item>;
 
 /// A field of the packet, with a bit mask put over it first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     /// Field.
     pub field: Field,
@@ -47,7 +49,7 @@ impl From<Field> for Key {
 }
 
 /// What a condition can look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Field {
     /// Incoming interface's name.
     Iif,
@@ -126,7 +128,7 @@ pub enum Field {
 }
 
 /// What a field is compared with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Item {
     /// Any value that the field has.
     Any,

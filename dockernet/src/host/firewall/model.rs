@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{matching::Match, target::Target};
 
 /// Which implementation holds the rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Backend {
     /// nf_tables, written by `nft` or a program of its kind.
     Nft,
@@ -49,7 +51,7 @@ pub enum Engine {
 }
 
 /// Family of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Family {
     /// IPv4.
     Ip,
@@ -95,7 +97,7 @@ impl Family {
 }
 
 /// Point in a packet's way where chains hang.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Hook {
     /// A device's ingress (netdev, inet).
     Ingress,
@@ -147,7 +149,7 @@ impl Hook {
 }
 
 /// Type of a base chain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ChainKind {
     /// Filter; also xtables' raw, mangle and security.
     #[default]
@@ -159,7 +161,7 @@ pub enum ChainKind {
 }
 
 /// What happens to a packet that no rule of a base chain decided on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Policy {
     /// Goes on.
     Accept,
@@ -168,7 +170,7 @@ pub enum Policy {
 }
 
 /// Packets and bytes that a rule or a policy saw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Counter {
     /// Packets.
     pub packets: u64,
@@ -177,7 +179,7 @@ pub struct Counter {
 }
 
 /// Where and when a base chain runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
     /// Hook.
     pub hook: Hook,
@@ -194,7 +196,7 @@ pub struct Base {
 }
 
 /// A rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// Conditions: all must hold.
     pub matches: Vec<Match>,
@@ -213,7 +215,7 @@ pub struct Rule {
 }
 
 /// A chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chain {
     /// Name.
     pub name: String,
@@ -224,7 +226,7 @@ pub struct Chain {
 }
 
 /// A table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// Family.
     pub family: Family,
@@ -250,7 +252,7 @@ impl fmt::Display for Table {
 }
 
 /// The tables of one backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruleset {
     /// Backend.
     pub backend: Backend,
@@ -259,7 +261,7 @@ pub struct Ruleset {
 }
 
 /// All rules of a network namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Firewall {
     /// Rules by backend.
     pub rulesets: Vec<Ruleset>,

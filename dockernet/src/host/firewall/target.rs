@@ -1,9 +1,11 @@
 //! What rules do with a packet.
 
+use serde::{Deserialize, Serialize};
+
 use super::matching::{Elements, Field, Key, Match};
 
 /// One statement of a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// Nothing that decides (log, counter, TCPMSS, CT …): the next rule.
     Continue,
@@ -52,7 +54,7 @@ pub enum Target {
 }
 
 /// What a verdict map's entry says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// See [`Target::Accept`].
     Accept,
@@ -71,7 +73,7 @@ pub enum Verdict {
 }
 
 /// Kind of address translation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum NatKind {
     /// Destination.
     Dnat,
@@ -84,7 +86,7 @@ pub enum NatKind {
 }
 
 /// An address translation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NatTarget {
     /// Kind.
     pub kind: NatKind,

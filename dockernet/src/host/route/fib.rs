@@ -5,6 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Route, RouteKind,
     lookup::RouteQuery,
@@ -12,7 +14,7 @@ use super::{
 };
 
 /// What the search ends at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FibMatch {
     /// A route, by way of a rule.
     Route {

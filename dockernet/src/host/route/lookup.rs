@@ -23,6 +23,7 @@ use netlink_packet_route::{
     route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage},
 };
 use rtnetlink::packet_core::DefaultNla;
+use serde::{Deserialize, Serialize};
 
 use super::{Family, Route, RouteKind, decode};
 use crate::host::{
@@ -32,7 +33,7 @@ use crate::host::{
 };
 
 /// A packet whose way is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RouteQuery {
     /// Where it goes.
     pub destination: IpAddr,
@@ -98,7 +99,7 @@ impl RouteQuery {
 }
 
 /// The kernel's answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RouteAnswer {
     /// It has a way.
     Found(Box<RouteFound>),
@@ -127,7 +128,7 @@ impl RouteAnswer {
 }
 
 /// A packet's way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteFound {
     /// Sent on, or delivered here.
     pub kind: RouteKind,
@@ -144,7 +145,7 @@ pub struct RouteFound {
 }
 
 /// How the kernel refuses a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Refusal {
     /// The errno of the answer.
     pub errno: i32,

@@ -5,12 +5,13 @@ use std::fmt;
 use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 use netlink_packet_route::{RouteNetlinkMessage, rule::RuleMessage};
+use serde::{Deserialize, Serialize};
 
 use super::{Family, decode, prefix_text, table_name};
 use crate::host::{netlink, netns::NetnsHandle};
 
 /// What a rule does with a packet that it matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RuleVerdict {
     /// Looks in this table; goes on if nothing is found.
     Table(u32),
@@ -48,7 +49,7 @@ impl fmt::Display for RuleVerdict {
 }
 
 /// A policy rule.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PolicyRule {
     /// IPv4 and IPv6 have rules of their own.
     pub family: Family,

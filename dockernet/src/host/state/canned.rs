@@ -10,6 +10,7 @@ use crate::host::{
     bridge::Bridges,
     conntrack,
     fdb::FdbEntry,
+    firewall::Firewall,
     hosts::HostsEntry,
     ipvs,
     listeners::Listener,
@@ -213,6 +214,14 @@ impl HostState for CannedState {
 
     fn fdb(&self, netns: &NetnsHandle) -> Result<Vec<FdbEntry>> {
         Ok(self.get(netns)?.fdb.clone())
+    }
+
+    fn firewall(&self, _: &NetnsHandle) -> Firewall {
+        Firewall::default()
+    }
+
+    fn protocol_counter(&self, _: &NetnsHandle, _: &str, _: &str, _: bool) -> Result<Option<u64>> {
+        Ok(None)
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use globset::GlobBuilder;
+use serde::{Deserialize, Serialize};
 
 /// Where a name is looked for, first come first served: a file hides those of the same name further down.
 /// This is systemd-sysctl's order; procps' `sysctl --system` puts /run before /etc.
@@ -23,7 +24,7 @@ const LAST: &str = "etc/sysctl.conf";
 const LIMIT: u64 = 1 << 20;
 
 /// One line that sets something.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SysctlSetting {
     /// The key as this crate writes it, with slashes; it may be a pattern.
     pub key: String,
@@ -36,7 +37,7 @@ pub struct SysctlSetting {
 }
 
 /// All lines of all files, in the order in which they are applied.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SysctlFiles {
     settings: Vec<SysctlSetting>,
 }

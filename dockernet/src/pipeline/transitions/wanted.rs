@@ -69,5 +69,6 @@ fn as_drop(transition: &Transition) -> Drop {
         count: 1,
         reach: Reach::Containers,
         capture: None,
+        sample: None,
     }
 }
