@@ -10,6 +10,7 @@
 )]
 pub struct CountKey {
     /// Address of the function that freed the packet.
+    #[cfg_attr(feature = "user", serde(skip))]
     pub location: u64,
     /// `net->net_cookie`, the inode number on kernels without it; 0 = unknown.
     pub netns: u64,

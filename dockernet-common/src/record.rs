@@ -118,6 +118,7 @@ pub struct DropRecord {
     /// `CLOCK_MONOTONIC`, ns.
     pub ktime_ns: u64,
     /// Address of the skb.
+    #[cfg_attr(feature = "user", serde(skip))]
     pub skb: u64,
     /// What it was counted under.
     pub key: crate::count::CountKey,

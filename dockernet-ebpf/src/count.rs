@@ -1,6 +1,9 @@
 //! Every dropped packet is counted here, exactly; some of them are sampled in detail.
 
-use core::ffi::c_void;
+use core::{
+    ffi::c_void,
+    sync::atomic::{Ordering, compiler_fence},
+};
 
 use dockernet_common::{
     count::{CountKey, CountRow, PortKey, Totals},
@@ -175,6 +178,7 @@ fn ends(flow: &FlowKey) -> (u32, u32) {
             return (endpoint(&flow.src), destination(flow));
         }
         (&raw mut (*last).busy).write_volatile(1);
+        compiler_fence(Ordering::SeqCst);
         // Before the look-ups: what changes meanwhile makes them void.
         let names = (&raw const control.names).read_volatile();
         let words = flow.words();
@@ -185,6 +189,7 @@ fn ends(flow: &FlowKey) -> (u32, u32) {
             (*last).names = names;
         }
         let found = ((*last).source, (*last).destination);
+        compiler_fence(Ordering::SeqCst);
         (&raw mut (*last).busy).write_volatile(0);
         found
     }

@@ -299,25 +299,23 @@ impl Tracer {
         &mut self,
         wanted: std::collections::HashMap<[u8; 16], u32>,
     ) -> Result<()> {
-        let is_changed = self
-            .endpoints
-            .set(wanted)
-            .context("telling the kernel half the containers' addresses")?;
-        self.names_changed(is_changed)
+        let set = self.endpoints.set(wanted);
+        self.names_changed(&set)?;
+        set.map(drop)
+            .context("telling the kernel half the containers' addresses")
     }
 
     /// Tells the kernel half which published ports are whose.
     pub fn set_published(&mut self, wanted: std::collections::HashMap<PortKey, u32>) -> Result<()> {
-        let is_changed = self
-            .published
-            .set(wanted)
-            .context("telling the kernel half the published ports")?;
-        self.names_changed(is_changed)
+        let set = self.published.set(wanted);
+        self.names_changed(&set)?;
+        set.map(drop)
+            .context("telling the kernel half the published ports")
     }
 
-    /// What the kernel half remembers of its last flow holds no longer.
-    fn names_changed(&mut self, is_changed: bool) -> Result<()> {
-        if is_changed {
+    /// What the kernel half remembers of its last flow holds no longer, unless nothing changed.
+    fn names_changed(&mut self, set: &Result<bool>) -> Result<()> {
+        if !matches!(set, Ok(false)) {
             self.control.names = self.control.names.wrapping_add(1).max(1);
             self.write_control()?;
         }

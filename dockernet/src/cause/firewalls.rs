@@ -120,20 +120,6 @@ impl FirewallCache {
 }
 
 #[cfg(test)]
-impl FirewallCache {
-    /// A ruleset that is not read: a made-up namespace has none.
-    pub(super) fn hold(&self, key: NetnsKey, rules: Firewall) {
-        let reads = Reads {
-            at: Instant::now(),
-            began: (Timestamp::now(), None),
-            now: Rc::new(rules),
-            before: None,
-        };
-        self.read.borrow_mut().insert(key, reads);
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use jiff::SignedDuration;
 

@@ -147,7 +147,15 @@ impl Scene {
     }
 
     fn ask<T>(&self, question: impl FnOnce(&Case<'_>) -> T) -> T {
-        self.ask_of(&self.evidence, &self.inventory(), &self.state, question)
+        self.ask_of(&self.evidence, &self.inventory(), &self.host(), question)
+    }
+
+    /// With its rules.
+    fn host(&self) -> CannedState {
+        CannedState {
+            firewall: self.firewall.clone().unwrap_or_default(),
+            ..self.state.clone()
+        }
     }
 
     fn ask_of<T>(
@@ -157,16 +165,11 @@ impl Scene {
         state: &dyn HostState,
         question: impl FnOnce(&Case<'_>) -> T,
     ) -> T {
-        let firewalls = FirewallCache::default();
-        if let Some(rules) = &self.firewall {
-            firewalls.hold(HOST, rules.clone());
-            firewalls.hold(WEB, rules.clone());
-        }
         question(&Case {
             evidence,
             inventory,
             state,
-            firewalls: &firewalls,
+            firewalls: &FirewallCache::default(),
             host: &NetnsHandle::pretend(self.files[0].path()).unwrap(),
             traced: None,
         })
@@ -181,12 +184,13 @@ impl Scene {
     /// The same from what a recording keeps.
     fn verdict_of_recording(&self) -> Option<Verdict> {
         let notebook = Notebook::default();
-        let noted = NotedState::new(self.state.clone(), notebook.clone());
+        let noted = NotedState::new(self.host(), notebook.clone());
         let found = self.ask_of(&self.evidence, &self.inventory(), &noted, explain);
         let mut recorded = RecordedState::default();
         for asked in notebook.take() {
             recorded.put(kept(&asked));
         }
+        recorded.at(jiff::Timestamp::now());
         let evidence = Evidence {
             record: (&kept(&Sample::from(&self.evidence.record))).into(),
             ..self.evidence.clone()

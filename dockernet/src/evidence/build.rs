@@ -71,7 +71,7 @@ pub fn evidence(record: &DropRecord, names: &Names<'_>) -> Evidence {
         count: 1,
         reach: Reach::default(),
         capture: super::capture::capture(record, &parsed).map(Box::new),
-        sample: Some(Box::new(record.into())),
+        sample: None,
     };
     name_ends(&mut drop, netns, names.inventory);
     Evidence {

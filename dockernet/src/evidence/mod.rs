@@ -11,6 +11,8 @@ pub use build::{Names, evidence};
 pub(crate) use build::{name_ends, netns_of, unexplained};
 pub use hook::HookPoint;
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use dockernet_common::{packet::Parsed, record::DropRecord};
 
 use crate::model::{Drop, NetnsKey};
@@ -35,8 +37,12 @@ pub struct Evidence {
 impl Evidence {
     /// From a recording: its line, and what the kernel half sent.
     #[must_use]
-    pub(crate) fn recorded(line: &Drop, record: DropRecord) -> Self {
+    pub(crate) fn recorded(line: &Drop, mut record: DropRecord) -> Self {
         let mut drop = line.clone();
+        // Where the kernel was in memory is no part of a recording; it only tells locations apart.
+        let mut hasher = DefaultHasher::new();
+        drop.location.hash(&mut hasher);
+        record.key.location = hasher.finish();
         drop.cause = unexplained(drop.reason.as_deref(), drop.location.as_deref());
         drop.rule = None;
         Self {

@@ -15,7 +15,7 @@ use anyhow::Result;
 pub use self::canned::{CannedNetns, CannedState};
 pub use self::{
     noted::{Asked, Notebook, NotedState},
-    recorded::RecordedState,
+    recorded::{HOLDS, RecordedState},
 };
 use super::{
     attached::{self, Attached},

@@ -15,7 +15,7 @@ use crate::model::{Container, Link, LinkKind, NetnsInfo, NetnsKey, Network, Owne
 pub type Snapshot = Arc<Inventory>;
 
 /// What an inventory is made of. Tests make one by hand.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Parts {
     /// Key of the namespace taken as the host.
     pub host: NetnsKey,
@@ -36,22 +36,27 @@ pub struct Parts {
 }
 
 impl Inventory {
-    /// What it is made of.
+    /// What it is made of, always in the same order.
     #[must_use]
     pub fn parts(&self) -> Parts {
+        let mut namespaces: Vec<Arc<NetnsInfo>> = self.namespaces.values().cloned().collect();
+        // Of two with one inode number the later one is the living.
+        namespaces.sort_by_key(|info| (self.by_inum.get(&info.inum) == Some(&info.key), info.key));
+        let mut gone: Vec<(NetnsKey, Arc<Link>)> = self
+            .gone
+            .iter()
+            .map(|((key, _), link)| (*key, link.clone()))
+            .collect();
+        gone.sort_by_key(|(key, link)| (*key, link.ifindex));
         Parts {
             host: self.host,
             status: self.status.clone(),
-            namespaces: self.namespaces.values().cloned().collect(),
+            namespaces,
             containers: self.containers.values().cloned().collect(),
             networks: self.networks.clone(),
             endpoint_ids: self.endpoint_ids.clone(),
             behind: Some(self.behind.clone()),
-            gone: self
-                .gone
-                .iter()
-                .map(|((key, _), link)| (*key, link.clone()))
-                .collect(),
+            gone,
         }
     }
 
@@ -70,11 +75,15 @@ impl Inventory {
                 .collect(),
             ..Self::default()
         };
-        let mut next = inventory.endpoint_ids.values().max().map_or(1, |id| id + 1);
+        let mut next = inventory
+            .endpoint_ids
+            .values()
+            .max()
+            .map_or(1, |id| id.saturating_add(1));
         for container in &parts.containers {
             if !inventory.endpoint_ids.contains_key(&container.id) {
                 inventory.endpoint_ids.insert(container.id.clone(), next);
-                next += 1;
+                next = next.saturating_add(1);
             }
         }
         inventory.containers = parts

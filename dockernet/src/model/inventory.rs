@@ -253,9 +253,9 @@ pub struct NetnsInfo {
     pub links: Vec<Link>,
 }
 
-/// In a recording: whether it had ended. When is of no use there.
+/// In a recording: how many milliseconds ago it ended.
 mod ended {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
@@ -263,12 +263,18 @@ mod ended {
         ended: &Option<Instant>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        ended.is_some().serialize(serializer)
+        let ago = ended.map(|ended| ended.elapsed().as_millis());
+        ago.map(|ago| u64::try_from(ago).unwrap_or(u64::MAX))
+            .serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Instant>, D::Error> {
-        Ok(bool::deserialize(deserializer)?.then(Instant::now))
+        let ago = Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis);
+        Ok(ago.map(|ago| {
+            let now = Instant::now();
+            now.checked_sub(ago).unwrap_or(now)
+        }))
     }
 }

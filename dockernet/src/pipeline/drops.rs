@@ -103,7 +103,7 @@ impl Pipeline {
         evidence: &Evidence,
         inventory: &Inventory,
     ) -> Result<()> {
-        let (mut fate, drop) = state.judge.judge(&self.options, evidence, inventory);
+        let (mut fate, mut drop) = state.judge.judge(&self.options, evidence, inventory);
         if let Some(paths) = &mut self.paths {
             if !matches!(fate, Fate::Benign | Fate::OutOfScope) {
                 paths.follower.dropped(&evidence.record, &drop);
@@ -116,6 +116,10 @@ impl Pipeline {
         state.books.sample(evidence.record.key, fate, &drop);
         self.report
             .accounted(fate, &drop, u64::from(evidence.record.len));
+        // After the books, which keep lines for what is only counted.
+        if state.is_noting && fate == Fate::Shown {
+            drop.sample = Some(Box::new((&evidence.record).into()));
+        }
         self.show(state, fate, &drop, false)
     }
 

@@ -117,6 +117,8 @@ struct State {
     over: bool,
     /// Taken once per round: both rings' times are told by it.
     clock: Clock,
+    /// Somebody keeps what causes are found by.
+    is_noting: bool,
 }
 
 impl Pipeline {
@@ -148,6 +150,7 @@ impl Pipeline {
             ring: 0.0,
             over: false,
             clock: Clock::now(),
+            is_noting: self.report.notebook().is_some(),
         };
         let mut settled = Instant::now();
         let mut interim = Instant::now();
@@ -222,6 +225,7 @@ impl Pipeline {
         std::thread::sleep(GRACE);
         let _hops = self.hops();
         state.clock = Clock::now();
+        self.follow_inventory(&mut state)?;
         let _transitions = self.transitions(&mut state, true)?;
         self.drain(&mut state, true)?;
         let followed = self.flows(&mut state)?;

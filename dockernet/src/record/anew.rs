@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::line::Header;
 use crate::{
     cause::{self, Case, FirewallCache, Verdict},
@@ -15,11 +17,27 @@ use crate::{
     pipeline::Question,
 };
 
-/// Verdicts remembered, and changes of cause.
-const MOST: usize = 16_384;
+/// Verdicts remembered, and how long each holds there.
+const VERDICTS: usize = 1024;
+const HOLDS: SignedDuration = SignedDuration::from_secs(1);
+/// Kinds of packets that were only counted.
+const KINDS: usize = 4096;
+/// Bytes of evidence that are remembered for one.
+const LONG: usize = 16_384;
 
 /// What of packets that were only counted tells which samples speak for them.
 type Kind = (String, Option<String>, Option<String>, u32, Option<String>);
+
+/// What became of a drop's cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// It is as it was recorded.
+    Same,
+    /// It is another.
+    Other,
+    /// It is as it was recorded, because too little is there to judge it.
+    Left,
+}
 
 /// Judges.
 #[derive(Default)]
@@ -27,14 +45,11 @@ pub(super) struct Anew {
     inventory: Option<(Inventory, NetnsHandle)>,
     state: RecordedState,
     firewalls: FirewallCache,
-    /// Verdicts by question, until the host changes.
+    /// Verdicts by question, until the host changes or time has passed, and since when.
     verdicts: HashMap<Question, Option<Verdict>>,
-    /// What samples of a kind became; none where they disagree.
+    since: Timestamp,
+    /// What the latest sample of a kind became.
     became: HashMap<Kind, Option<(Cause, Option<Rule>)>>,
-    /// Packets that have another cause now.
-    pub(super) changed: u64,
-    /// Packets of which too little was recorded.
-    pub(super) left: u64,
 }
 
 impl Anew {
@@ -46,7 +61,9 @@ impl Anew {
     }
 
     /// Who is who from now on.
-    pub(super) fn inventory(&mut self, parts: Parts) {
+    pub(super) fn inventory(&mut self, mut parts: Parts) {
+        // A file of ours has them; to guess them takes long.
+        parts.behind.get_or_insert_default();
         let inventory = Inventory::new(parts);
         let inum = inventory
             .netns(inventory.host_key())
@@ -67,44 +84,57 @@ impl Anew {
 
     /// Gives a drop the cause that this version finds, if it finds another that is as sure at least: what it would ask and the
     /// recording does not have leaves a cause as it was found.
-    pub(super) fn judge(&mut self, drop: &mut Drop) {
+    pub(super) fn judge(&mut self, drop: &mut Drop) -> Judged {
         if drop.noise.is_some() {
-            return;
+            return Judged::Same;
         }
         let kind = kind(drop);
-        let found = match drop.sample.take() {
+        let (found, unless) = match drop.sample.take() {
             Some(sample) => {
-                let found = self.verdict(Evidence::recorded(drop, (&*sample).into()));
-                let found = found
+                let (verdict, is_whole) =
+                    self.verdict(Evidence::recorded(drop, (&*sample).into()), drop.time);
+                let found = verdict
                     .filter(|found| {
                         found.cause.id != drop.cause.id
                             && found.cause.confidence >= drop.cause.confidence
                     })
                     .map(|found| (found.cause, found.rule));
-                self.remember(kind, found.clone());
-                found
+                self.remember(kind, found.as_ref());
+                let unless = if is_whole { Judged::Same } else { Judged::Left };
+                (found, unless)
             }
             // Only counted.
             None => match self.became.get(&kind) {
-                Some(found) => found.clone(),
-                None => {
-                    self.left = self.left.saturating_add(drop.count);
-                    None
-                }
+                Some(found) => (found.clone(), Judged::Same),
+                None => (None, Judged::Left),
             },
         };
-        if let Some((cause, rule)) = found {
-            self.changed = self.changed.saturating_add(drop.count);
-            (drop.cause, drop.rule) = (cause, rule);
+        match found {
+            Some((cause, rule)) => {
+                (drop.cause, drop.rule) = (cause, rule);
+                Judged::Other
+            }
+            None => unless,
         }
     }
 
-    fn verdict(&mut self, evidence: Evidence) -> Option<Verdict> {
-        let (inventory, host) = self.inventory.as_ref()?;
+    /// And whether everything that was asked had an answer.
+    fn verdict(&mut self, evidence: Evidence, now: Timestamp) -> (Option<Verdict>, bool) {
+        let Some((inventory, host)) = self.inventory.as_ref() else {
+            return (None, false);
+        };
+        if now.duration_since(self.since).abs() > HOLDS {
+            self.verdicts.clear();
+            self.since = now;
+            // A ruleset that was taken from an answer is no fresher than that.
+            self.firewalls = FirewallCache::default();
+        }
+        self.state.at(now);
         let question = Question::of(&evidence, None);
         if let Some(known) = self.verdicts.get(&question) {
-            return known.clone();
+            return (known.clone(), true);
         }
+        let _before = self.state.missed();
         let verdict = cause::explain(&Case {
             evidence: &evidence,
             inventory,
@@ -113,25 +143,27 @@ impl Anew {
             host,
             traced: None,
         });
-        if self.verdicts.len() < MOST {
+        let is_whole = !self.state.missed();
+        if is_whole && self.verdicts.len() < VERDICTS && verdict.as_ref().is_none_or(is_short) {
             self.verdicts.insert(question, verdict.clone());
         }
-        verdict
+        (verdict, is_whole)
     }
 
-    fn remember(&mut self, kind: Kind, found: Option<(Cause, Option<Rule>)>) {
-        let id = |found: &Option<(Cause, Option<Rule>)>| {
-            found.as_ref().map(|(cause, _)| cause.id.clone())
-        };
-        let has_room = self.became.len() < MOST;
-        match self.became.get_mut(&kind) {
-            Some(known) if id(known) != id(&found) => *known = None,
-            None if has_room => {
-                self.became.insert(kind, found);
-            }
-            _ => {}
+    fn remember(&mut self, kind: Kind, found: Option<&(Cause, Option<Rule>)>) {
+        let has_room = self.became.len() < KINDS || self.became.contains_key(&kind);
+        if has_room && found.is_none_or(|(cause, _)| length(cause) < LONG) {
+            self.became.insert(kind, found.cloned());
         }
     }
+}
+
+fn is_short(verdict: &Verdict) -> bool {
+    length(&verdict.cause) < LONG
+}
+
+fn length(cause: &Cause) -> usize {
+    cause.summary.len() + cause.evidence.iter().map(String::len).sum::<usize>()
 }
 
 fn kind(drop: &Drop) -> Kind {

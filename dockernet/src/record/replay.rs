@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    anew::Anew,
+    anew::{Anew, Judged},
     catalogue_hash,
     frames::{Frames, Gap},
     line::{self, FORMAT, Header, Line},
@@ -31,6 +31,8 @@ use crate::{
 const IDLE: SignedDuration = SignedDuration::from_millis(500);
 /// Looks after which nothing is due any more.
 const LOOKS: i32 = 4;
+/// A signal is looked for after so many lines: each may need a verdict.
+const LINES: usize = 256;
 /// Causes and containers remembered by name.
 const NAMES: usize = 65_536;
 
@@ -106,22 +108,27 @@ pub fn replay(
             .next(&mut content)
             .with_context(|| format!("reading {}", source.name))?
         {
-            for text in content.split(|byte| *byte == b'\n') {
-                if !text.is_empty() {
+            for texts in lines(&content).chunks(LINES) {
+                for text in texts {
                     replay.line(text)?;
+                    if replay.is_over() {
+                        break 'files;
+                    }
                 }
-                if replay.is_over() {
+                if let Some(by_interrupt) = stop()? {
+                    interrupted = by_interrupt;
                     break 'files;
                 }
-            }
-            if let Some(by_interrupt) = stop()? {
-                interrupted = by_interrupt;
-                break 'files;
             }
         }
         replay.end(frames.gaps())?;
     }
     replay.finish(interrupted)
+}
+
+fn lines(content: &[u8]) -> Vec<&[u8]> {
+    let lines = content.split(|byte| *byte == b'\n');
+    lines.filter(|line| !line.is_empty()).collect()
 }
 
 struct Replay<'a> {
@@ -158,6 +165,11 @@ struct Replay<'a> {
     is_damaged: bool,
     /// Judges again what another version has judged.
     anew: Option<Box<Anew>>,
+    /// When the run began whose file is read.
+    run: Option<Timestamp>,
+    /// Packets with another cause now, and those of which too little was recorded.
+    changed: u64,
+    left: u64,
 }
 
 impl<'a> Replay<'a> {
@@ -191,6 +203,9 @@ impl<'a> Replay<'a> {
             unknown_causes: BTreeSet::new(),
             is_damaged: false,
             anew: None,
+            run: None,
+            changed: 0,
+            left: 0,
         }
     }
 
@@ -370,6 +385,11 @@ impl<'a> Replay<'a> {
                 header.format
             );
         }
+        // Another run's host is another, whatever its namespaces are called.
+        if self.run != Some(header.started) {
+            self.run = Some(header.started);
+            self.anew = Anew::of(&header);
+        }
         if self.header.is_some() {
             return Ok(());
         }
@@ -391,7 +411,6 @@ impl<'a> Replay<'a> {
                 .into());
             }
         }
-        self.anew = Anew::of(&header);
         self.until = self.options.duration.and_then(|duration| {
             let duration = SignedDuration::try_from(duration).ok()?;
             header.started.checked_add(duration).ok()
@@ -430,8 +449,10 @@ impl<'a> Replay<'a> {
     }
 
     fn dropped(&mut self, mut drop: Drop) -> Result<()> {
-        if let Some(anew) = &mut self.anew {
-            anew.judge(&mut drop);
+        match self.anew.as_mut().map(|anew| anew.judge(&mut drop)) {
+            Some(Judged::Other) => self.changed = self.changed.saturating_add(drop.count),
+            Some(Judged::Left) => self.left = self.left.saturating_add(drop.count),
+            Some(Judged::Same) | None => {}
         }
         let fate = self.fate(&mut drop);
         self.remember(&drop);
@@ -549,23 +570,22 @@ impl<'a> Replay<'a> {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if let Some(anew) = &self.anew {
-            let told = [
-                (
-                    anew.changed,
-                    "with another cause by this version's catalogue than when recorded",
-                ),
-                (
-                    anew.left,
-                    "with the cause that was recorded: there is too little to judge again",
-                ),
-            ];
-            warnings.extend(
-                told.into_iter()
-                    .filter(|(count, _)| *count > 0)
-                    .map(|(count, what)| format!("{} {what}", counted(count, "packet"))),
-            );
-        }
+        let judged = [
+            (
+                self.changed,
+                "with another cause by this version's catalogue than when recorded",
+            ),
+            (
+                self.left,
+                "with the cause that was recorded: there is too little to judge again",
+            ),
+        ];
+        warnings.extend(
+            judged
+                .into_iter()
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, what)| format!("{} {what}", counted(count, "packet"))),
+        );
         if !self.unknown_causes.is_empty() {
             let ids: Vec<&str> = self.unknown_causes.iter().map(String::as_str).collect();
             warnings.push(format!(

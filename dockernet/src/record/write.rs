@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     cli::options::{Options, RecordArgs},
-    host::state::{Asked, Notebook},
+    host::state::{self, Asked, Notebook},
     inventory::{self, Inventory},
     model::{Drop, Ledger, Ready, Transition},
     report::{Counted, Report, Stream, without_secrets},
@@ -35,6 +35,9 @@ const INVENTORY_TIME: Duration = Duration::from_secs(1);
 const INVENTORY_SHARE: u32 = 20;
 /// Questions whose answers are remembered, not to be written again.
 const ANSWERS: usize = 16_384;
+/// After that the same answer is written again: `replay` takes none that is much older.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+const _: () = assert!(ANSWER_TIME.as_secs() < state::HOLDS.as_secs());
 /// zstd's own default: the quickest that is still small.
 const LEVEL: i32 = 3;
 
@@ -61,8 +64,8 @@ pub struct Recorder {
     /// What the inventory in `known` is made of, and that in `changed`.
     made_of: [Option<Box<inventory::Parts>>; 2],
     notebook: Notebook,
-    /// Questions and their last answers, as hashes.
-    answers: HashMap<u64, u64>,
+    /// Questions, their last answers (as hashes) and when those were written.
+    answers: HashMap<u64, (u64, Instant)>,
 }
 
 impl Recorder {
@@ -164,18 +167,22 @@ impl Recorder {
         written
     }
 
-    /// What the host was asked since the last drop; an answer that is as it was is left out.
+    /// What the host was asked since the last drop; an answer that was written a moment ago is left out.
     fn asked(&mut self) -> Result<()> {
         for asked in self.notebook.take() {
             let question = hash(&asked.question);
             let answer = hash(&without_counters(&asked));
-            if self.answers.get(&question) == Some(&answer) {
+            let is_known = self
+                .answers
+                .get(&question)
+                .is_some_and(|(known, at)| *known == answer && at.elapsed() < ANSWER_TIME);
+            if is_known {
                 continue;
             }
             if self.answers.len() >= ANSWERS {
                 self.answers.clear();
             }
-            self.answers.insert(question, answer);
+            self.answers.insert(question, (answer, Instant::now()));
             self.line(&Written::State(&asked))?;
         }
         Ok(())
@@ -274,6 +281,8 @@ impl Report for Recorder {
 
     fn tick(&mut self, now: Timestamp) -> Result<Stream> {
         self.inventory_due(INVENTORY_TIME)?;
+        // Of drops that are not recorded, too.
+        self.asked()?;
         if std::mem::take(&mut self.is_fresh) {
             self.line(&Written::Tick { time: now })?;
         }
@@ -305,9 +314,11 @@ impl Report for Recorder {
 
     fn inventory(&mut self, inventory: &Inventory) {
         let known = Known::of(inventory, Timestamp::now());
-        let is_other = self.known_at.is_none() || !known.is_same(&self.known);
+        let parts = inventory.parts();
+        let is_same = known.is_same(&self.known) && self.made_of[0].as_deref() == Some(&parts);
+        let is_other = self.known_at.is_none() || !is_same;
         self.changed = is_other.then_some(known);
-        self.made_of[1] = is_other.then(|| Box::new(inventory.parts()));
+        self.made_of[1] = is_other.then(|| Box::new(parts));
         // A failure to write shows with the next line, or at the next tick.
         let _ = self.inventory_due(INVENTORY_TIME);
     }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The fault is recorded, its causes are taken out of the recording and the catalogue is called another: `replay` has to find
-/// the same causes. False if nothing was recorded in detail. The lab has to be reset afterwards.
+/// the same causes. The lab has to be reset afterwards.
 ///
 /// # Errors
 /// What went otherwise.
@@ -31,6 +31,12 @@ pub fn judge_again(lab: &mut Lab, scenario: &Scenario) -> Result<bool> {
     let after = causes(&forgotten)?;
     std::fs::remove_file(&file)?;
     std::fs::remove_file(&forgotten)?;
+    ensure!(samples > 0, "nothing was recorded in detail");
+    let expected = &scenario.expect.cause;
+    ensure!(
+        expected.iter().any(|cause| before.contains(cause)),
+        "none of {expected:?} was recorded, but {before:?}"
+    );
     ensure!(
         before.len() == after.len(),
         "{} lines, and {} judged again",
@@ -49,7 +55,7 @@ pub fn judge_again(lab: &mut Lab, scenario: &Scenario) -> Result<bool> {
         differ.len(),
         differ.first()
     );
-    Ok(samples > 0 && !before.is_empty())
+    Ok(true)
 }
 
 fn recorded(lab: &mut Lab, scenario: &Scenario, file: &Path) -> Result<()> {

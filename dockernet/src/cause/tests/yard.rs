@@ -181,6 +181,7 @@ impl Yard {
         for asked in notebook.take() {
             recorded.put(kept(&asked));
         }
+        recorded.at(jiff::Timestamp::now());
         let inventory = Inventory::new(kept(&self.inventory().parts()));
         assert_eq!(self.cause_by(&inventory, &recorded), found);
         found

@@ -81,6 +81,8 @@ pub struct CannedState {
     pub root: Option<PathBuf>,
     /// Packets that the CPUs' backlogs have dropped.
     pub backlog_drops: u64,
+    /// Every namespace's rules.
+    pub firewall: Firewall,
 }
 
 impl CannedState {
@@ -217,7 +219,7 @@ impl HostState for CannedState {
     }
 
     fn firewall(&self, _: &NetnsHandle) -> Firewall {
-        Firewall::default()
+        self.firewall.clone()
     }
 
     fn protocol_counter(&self, _: &NetnsHandle, _: &str, _: &str, _: bool) -> Result<Option<u64>> {

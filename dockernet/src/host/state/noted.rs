@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -40,6 +41,8 @@ use crate::{
 /// A question and its answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
+    /// When it was answered.
+    pub time: Timestamp,
     /// What was asked, of what: `["sysctl",4026531840,"net/ipv4/ip_forward"]`. Namespaces are inode numbers.
     pub question: Value,
     /// `{"ok": …}`, or `{"error": "…"}`.
@@ -67,15 +70,23 @@ impl Notebook {
 
     fn note(&self, question: Value, answer: Value) {
         let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        notes.push(Asked { question, answer });
+        if notes.len() < CROWD {
+            notes.push(Asked {
+                time: Timestamp::now(),
+                question,
+                answer,
+            });
+        }
     }
 }
 
+/// Notes that wait at most, should nobody take them.
+const CROWD: usize = 16_384;
 /// Bytes of an answer at most, as JSON: a table of a hundred thousand flows is no part of a recording.
-const MOST: usize = 1 << 20;
+pub(super) const MOST: usize = 1 << 20;
 
 /// Takes so many bytes, and keeps none.
-struct Room(usize);
+pub(super) struct Room(pub(super) usize);
 
 impl io::Write for Room {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -1,44 +1,82 @@
 //! A host that was asked once: what it answered then, from a recording.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
+use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::noted::Asked;
+use super::noted::{Asked, MOST as LONGEST, Room};
 use crate::host::netns::NetnsHandle;
 
-/// Answers kept at most. Beyond that the recording's questions are too many to be told apart: later ones have no answer.
-const MOST: usize = 65_536;
+/// How old an answer may be. The host's settings may change behind it; the recorder writes one again that is asked for again.
+pub const HOLDS: Duration = Duration::from_secs(15);
+/// Answers kept at most, and their bytes as JSON. Beyond that all are forgotten: what is asked for again was written again.
+const MOST: usize = 16_384;
+const MOST_BYTES: usize = 16 << 20;
 
 /// The latest answers, by question.
 #[derive(Debug, Default)]
 pub struct RecordedState {
-    answers: HashMap<String, Value>,
+    answers: HashMap<String, (Timestamp, Value)>,
+    bytes: usize,
+    /// What time it is there.
+    now: Timestamp,
+    /// A question had no answer.
+    missed: AtomicBool,
 }
 
 impl RecordedState {
     /// Takes note of an answer. True: it is one about firewall rules.
     pub fn put(&mut self, asked: Asked) -> bool {
-        let question = asked.question.to_string();
         let is_firewall = asked.is_firewall();
-        if self.answers.len() < MOST || self.answers.contains_key(&question) {
-            self.answers.insert(question, asked.answer);
+        let question = asked.question.to_string();
+        let mut room = Room(LONGEST);
+        // The writer's limit; the file may be another's.
+        if serde_json::to_writer(&mut room, &asked.answer).is_err() || question.len() > LONGEST {
+            return is_firewall;
         }
+        let bytes = question.len() + (LONGEST - room.0);
+        if self.answers.len() >= MOST || self.bytes + bytes > MOST_BYTES {
+            self.answers.clear();
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        self.answers.insert(question, (asked.time, asked.answer));
         is_firewall
+    }
+
+    /// Answers as of that time.
+    pub fn at(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    /// Whether a question had no answer since this was asked last.
+    pub fn missed(&self) -> bool {
+        self.missed.swap(false, Ordering::Relaxed)
     }
 
     /// What was answered last.
     pub(super) fn answer<T: DeserializeOwned>(&self, question: &Value) -> Result<T> {
         let question = question.to_string();
-        let answer = self
-            .answers
-            .get(&question)
-            .with_context(|| format!("the recording has no answer to {question}"))?;
+        let holds = |at: &Timestamp| {
+            SignedDuration::try_from(HOLDS).is_ok_and(|holds| self.now.duration_since(*at) <= holds)
+        };
+        let found = self.answers.get(&question).filter(|(at, _)| holds(at));
+        let Some((_, answer)) = found else {
+            self.missed.store(true, Ordering::Relaxed);
+            bail!("the recording has no answer to {question}");
+        };
         match (answer.get("ok"), answer.get("error")) {
-            (Some(answer), _) => T::deserialize(answer)
-                .with_context(|| format!("the recording's answer to {question}")),
+            (Some(answer), _) => T::deserialize(answer).with_context(|| {
+                self.missed.store(true, Ordering::Relaxed);
+                format!("the recording's answer to {question}")
+            }),
             (None, Some(error)) => bail!("{}", error.as_str().unwrap_or("it failed")),
             (None, None) => bail!("the recording's answer to {question} says nothing"),
         }
@@ -106,10 +144,10 @@ mod tests {
         let mut recorded = RecordedState::default();
         for asked in notes {
             // As a recording keeps it.
-            let text = serde_json::to_string(&(asked.question, asked.answer)).unwrap();
-            let (question, answer) = serde_json::from_str(&text).unwrap();
-            assert!(!recorded.put(Asked { question, answer }));
+            let text = serde_json::to_string(&asked).unwrap();
+            assert!(!recorded.put(serde_json::from_str(&text).unwrap()));
         }
+        recorded.at(Timestamp::now());
         assert_eq!(recorded.sysctl(&netns, key).unwrap(), found);
         assert_eq!(recorded.open(file.path()).unwrap().inum(), handle.inum());
         assert_eq!(recorded.routes(&netns, Family::V4).unwrap(), []);
@@ -120,11 +158,19 @@ mod tests {
         );
         let other = recorded.routes(&netns, Family::V6).unwrap_err();
         assert!(told(other).contains("no answer"));
-        let wrong = Asked {
+        assert!(recorded.missed() && !recorded.missed());
+        let asked = |answer: Value| Asked {
+            time: Timestamp::now(),
             question: json!(["routes", netns.inum(), "V4"]),
-            answer: json!({"ok": 7}),
+            answer,
         };
-        recorded.put(wrong);
+        recorded.put(asked(json!({"ok": 7})));
+        assert!(recorded.routes(&netns, Family::V4).is_err());
+        // What is too long is not taken, and what is too old does not hold.
+        recorded.put(asked(json!({"ok": []})));
+        recorded.put(asked(json!({"ok": "x".repeat(LONGEST)})));
+        assert_eq!(recorded.routes(&netns, Family::V4).unwrap(), []);
+        recorded.at(Timestamp::now() + SignedDuration::from_secs(16));
         assert!(recorded.routes(&netns, Family::V4).is_err());
     }
 }

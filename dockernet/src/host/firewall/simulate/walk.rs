@@ -2,6 +2,7 @@
 
 use super::{Backend, Base, Dropped, Rule, Step, Table, Target, hook::Walked};
 use crate::host::firewall::{
+    Match,
     eval::{Context, Truth},
     matching::{Elements, Key},
     model::{Chain, Policy},
@@ -63,11 +64,13 @@ impl<'a> Walk<'a, '_> {
             if self.walked.gave_up {
                 return true;
             }
-            if *self.budget == 0 {
+            let cost = 1 + (weight(rule) + self.walked.drops.len()) / FREE;
+            let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+            let Some(left) = self.budget.checked_sub(cost) else {
                 self.walked.gave_up = true;
                 return true;
-            }
-            *self.budget -= 1;
+            };
+            *self.budget = left;
             let truth = self.context.all(&rule.matches);
             if truth == Truth::No {
                 continue;
@@ -299,4 +302,25 @@ impl Verdict {
             Self::Unknown(what) => Target::Unknown(what.clone()),
         }
     }
+}
+
+/// Elements of sets that cost no more than the rule that looks at them.
+const FREE: usize = 256;
+
+/// Elements that a rule may have to look at.
+fn weight(rule: &Rule) -> usize {
+    fn of(condition: &Match) -> usize {
+        match condition {
+            Match::Test { elements, .. } => elements.len(),
+            Match::AnyOf { of: all, .. } => all.iter().map(of).sum(),
+            Match::Unknown(_) => 0,
+        }
+    }
+    let matches: usize = rule.matches.iter().map(of).sum();
+    let targets = rule.targets.iter().map(|target| match target {
+        Target::When(condition) => of(condition),
+        Target::Vmap { entries, .. } => entries.len(),
+        _ => 1,
+    });
+    matches + targets.sum::<usize>()
 }
