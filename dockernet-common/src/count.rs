@@ -134,4 +134,4 @@ pub struct PortKey {
 }
 
 const _: () = assert!(size_of::<PortKey>() == 4);
-crate::pod!(CountKey, CountRow, Totals, LastFlow, PortKey);
+crate::pod!(CountKey, CountRow, Totals, PortKey);

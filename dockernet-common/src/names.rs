@@ -24,8 +24,6 @@ pub const CONTROL: &str = "DOCKERNET_CTRL";
 pub const ENDPOINTS: &str = "DOCKERNET_ADDR";
 /// [`PortKey`](crate::count::PortKey) → endpoint id of the container that publishes it.
 pub const PUBLISHED: &str = "DOCKERNET_PORT";
-/// One [`LastFlow`](crate::count::LastFlow) per CPU.
-pub const LAST_FLOW: &str = "DOCKERNET_LAST";
 
 /// Namespace (cookie) → 1 for those out of scope. Unclassified ones are not in it.
 pub const FAR: &str = "DOCKERNET_FAR";

@@ -169,13 +169,8 @@ pub struct DropRecord {
     #[cfg_attr(feature = "user", serde(skip))]
     pub stack: [u64; STACK_FRAMES],
     /// From `skb->head` + the first of the offsets above. In recordings in another form.
-    #[cfg_attr(feature = "user", serde(skip, default = "no_headers"))]
+    #[cfg_attr(feature = "user", serde(skip))]
     pub headers: [u8; HEADER_BYTES],
-}
-
-#[cfg(feature = "user")]
-const fn no_headers() -> [u8; HEADER_BYTES] {
-    [0; HEADER_BYTES]
 }
 
 impl Default for DropRecord {

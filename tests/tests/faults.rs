@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use dockernet_tests::{
-    Cmd, DaemonOptions, Engine, Lab, LabOptions, can_run, engines, is_full,
+    Cmd, Engine, Lab, can_run, engines, is_full,
     scenario::{self, Confusion, Report, Scenario},
     seed, tool_path,
 };
@@ -214,22 +214,7 @@ fn one(
     scenario: &Scenario,
     with_tool: bool,
 ) -> Result<Report> {
-    let options = LabOptions {
-        daemon: DaemonOptions {
-            config: scenario.daemon.clone(),
-        },
-    };
-    let usable = shared
-        .as_ref()
-        .is_some_and(|lab| lab.engine().name == engine.name && *lab.options() == options);
-    if !usable {
-        // The old one goes first: two engines at a time would only be slower.
-        *shared = None;
-    }
-    let mut lab = match shared.take() {
-        Some(lab) => lab,
-        None => Lab::start(engine, &options)?,
-    };
+    let mut lab = scenario::lab_for(shared, engine, scenario)?;
     let result = catch_unwind(AssertUnwindSafe(|| {
         scenario::run(&mut lab, scenario, with_tool)
     }))

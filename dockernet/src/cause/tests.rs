@@ -9,10 +9,9 @@ mod misrouted;
 mod programs;
 
 use dockernet_common::{
-    conntrack::RawTuple,
     count::CountKey,
     packet::Parsed,
-    record::{Conntrack, DropRecord, HEADER_BYTES, STACK_FRAMES, Settings},
+    record::{DropRecord, Settings},
 };
 
 use super::{Case, FirewallCache, Verdict, explain, noise};
@@ -186,18 +185,13 @@ impl Scene {
         let notebook = Notebook::default();
         let noted = NotedState::new(self.host(), notebook.clone());
         let found = self.ask_of(&self.evidence, &self.inventory(), &noted, explain);
-        let mut recorded = RecordedState::default();
-        for asked in notebook.take() {
-            recorded.put(kept(&asked));
-        }
-        recorded.at(jiff::Timestamp::now());
         let evidence = Evidence {
             record: (&kept(&Sample::from(&self.evidence.record))).into(),
             ..self.evidence.clone()
         };
         let inventory = Inventory::new(kept(&self.inventory().parts()));
         assert_eq!(
-            self.ask_of(&evidence, &inventory, &recorded, explain),
+            self.ask_of(&evidence, &inventory, &recorded(&notebook), explain),
             found
         );
         found
@@ -216,40 +210,29 @@ fn kept<T: serde::Serialize + serde::de::DeserializeOwned>(told: &T) -> T {
     serde_json::from_str(&serde_json::to_string(told).unwrap()).unwrap()
 }
 
+/// What a host answered, as its recording gives it back.
+fn recorded(notebook: &Notebook) -> RecordedState {
+    let mut state = RecordedState::default();
+    for asked in notebook.take() {
+        state.put(kept(&asked));
+    }
+    state.at(jiff::Timestamp::now());
+    state
+}
+
 pub(crate) fn record() -> DropRecord {
     DropRecord {
-        ktime_ns: 0,
-        skb: 0,
         key: CountKey {
             protocol: 6,
             ..CountKey::default()
         },
-        netns_inum: 0,
         iif: 2,
-        out_ifindex: 0,
         len: 60,
-        mark: 0,
         ethertype: 0x0800,
-        vlan_proto: 0,
-        vlan_tci: 0,
-        sk_family: 0,
-        header_len: 0,
         mac: 0,
         network: 0,
         transport: 0,
-        pkt_type: 0,
-        flags: 0,
-        stack_depth: 0,
-        pad: 0,
-        device: [0; 16],
-        out_device: [0; 16],
-        settings: Settings::UNREAD,
-        conntrack: Conntrack {
-            original: RawTuple::default(),
-            ..Conntrack::default()
-        },
-        stack: [0; STACK_FRAMES],
-        headers: [0; HEADER_BYTES],
+        ..DropRecord::default()
     }
 }
 

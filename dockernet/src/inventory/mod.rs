@@ -9,6 +9,7 @@ mod engine;
 mod lookup;
 mod names;
 mod observe;
+mod openers;
 mod ports;
 mod service;
 mod space;

@@ -124,10 +124,12 @@ struct State {
 impl Pipeline {
     /// Runs until told to stop, then detaches, settles the books and says how it ended.
     pub fn run(mut self) -> Result<Exit> {
+        let notebook = self.report.notebook();
+        let is_noting = notebook.is_some();
         let mut state = State {
             judge: Judge::new(
                 self.host.clone(),
-                match self.report.notebook() {
+                match notebook {
                     Some(notebook) => Box::new(NotedState::new(LiveState, notebook)),
                     None => Box::new(LiveState),
                 },
@@ -150,7 +152,7 @@ impl Pipeline {
             ring: 0.0,
             over: false,
             clock: Clock::now(),
-            is_noting: self.report.notebook().is_some(),
+            is_noting,
         };
         let mut settled = Instant::now();
         let mut interim = Instant::now();

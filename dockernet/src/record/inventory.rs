@@ -178,13 +178,6 @@ impl Known {
         }
     }
 
-    /// Whether both tell the same, whenever they were known.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.containers == other.containers
-            && self.networks == other.networks
-            && self.namespaces == other.namespaces
-    }
-
     /// Bridge devices by the names of their networks.
     pub(super) fn bridges(&self) -> HashMap<String, String> {
         self.networks

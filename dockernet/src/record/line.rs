@@ -145,8 +145,8 @@ pub enum Line {
     Ready(Ready),
     /// Who is who from now on, and what causes need to know of it.
     Inventory(Known, Option<Box<Parts>>),
-    /// What the host was asked for a verdict.
-    State(Asked),
+    /// What the host was asked for a verdict, if somebody wants that.
+    State(Option<Asked>),
     /// A dropped packet.
     Drop(Box<Drop>),
     /// A failure that dropped nothing.
@@ -157,8 +157,6 @@ pub enum Line {
     Tick(Timestamp),
     /// What was counted.
     Ledger(Ledger),
-    /// The same, which nobody wants.
-    Asked,
     /// Of a type that this version does not know.
     Unknown,
 }
@@ -188,8 +186,7 @@ pub fn read(text: &[u8], unknown: &mut u64, again: bool) -> serde_json::Result<L
         "recording" => Line::Header(rest(text, unknown)?),
         "ready" => Line::Ready(rest(text, unknown)?),
         "inventory" => Line::Inventory(rest(text, unknown)?, detail(beside.parts, again)),
-        "state" if again => Line::State(rest(text, unknown)?),
-        "state" => Line::Asked,
+        "state" => Line::State(again.then(|| rest(text, unknown)).transpose()?),
         kind @ ("drop" | "finding") => {
             let mut drop: Box<Drop> = Box::new(rest(text, unknown)?);
             drop.reach = beside.scope;

@@ -327,12 +327,11 @@ impl<'a> Replay<'a> {
                 Ok(())
             }
             Line::State(asked) => {
-                if let Some(anew) = &mut self.anew {
+                if let (Some(anew), Some(asked)) = (&mut self.anew, asked) {
                     anew.asked(asked);
                 }
                 Ok(())
             }
-            Line::Asked => Ok(()),
             Line::Drop(drop) => {
                 self.in_file = self.in_file.saturating_add(drop.count);
                 if !self.options.drops || self.is_late(drop.time)? {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     cli::options::{Options, RecordArgs},
-    host::state::{self, Asked, Notebook},
+    host::state::{self, Notebook},
     inventory::{self, Inventory},
     model::{Drop, Ledger, Ready, Transition},
     report::{Counted, Report, Stream, without_secrets},
@@ -54,18 +54,23 @@ pub struct Recorder {
     since: Instant,
     /// Whether something has come since the last tick.
     is_fresh: bool,
-    known: Known,
+    /// Who is who, as it was written last.
+    known: Option<Who>,
     /// What was known later and is not written yet.
-    changed: Option<Known>,
+    changed: Option<Who>,
     known_at: Option<Instant>,
     /// How long the last one took to write.
     known_cost: Duration,
     parts: Parts,
-    /// What the inventory in `known` is made of, and that in `changed`.
-    made_of: [Option<Box<inventory::Parts>>; 2],
     notebook: Notebook,
     /// Questions, their last answers (as hashes) and when those were written.
     answers: HashMap<u64, (u64, Instant)>,
+}
+
+/// What an `inventory` line tells.
+struct Who {
+    known: Known,
+    made_of: inventory::Parts,
 }
 
 impl Recorder {
@@ -102,12 +107,11 @@ impl Recorder {
             frame: Vec::new(),
             since: Instant::now(),
             is_fresh: false,
-            known: Known::default(),
+            known: None,
             changed: None,
             known_at: None,
             known_cost: Duration::ZERO,
             parts: Parts::default(),
-            made_of: [None, None],
             notebook: Notebook::default(),
             answers: HashMap::new(),
         })
@@ -147,23 +151,18 @@ impl Recorder {
             self.ready = Some(ready);
             written?;
         }
-        if self.known_at.is_some() {
-            self.known_line()?;
-        }
+        self.known_line()?;
         // Each file stands alone.
         self.answers.clear();
         Ok(())
     }
 
     fn known_line(&mut self) -> Result<()> {
-        let known = std::mem::take(&mut self.known);
-        let parts = self.made_of[0].take();
-        let written = self.line(&Written::Inventory(with_parts(
-            &known,
-            parts.as_deref().unwrap_or(&inventory::Parts::default()),
-        )));
-        self.known = known;
-        self.made_of[0] = parts;
+        let Some(who) = self.known.take() else {
+            return Ok(());
+        };
+        let written = self.line(&Written::Inventory(with_parts(&who.known, &who.made_of)));
+        self.known = Some(who);
         written
     }
 
@@ -171,7 +170,11 @@ impl Recorder {
     fn asked(&mut self) -> Result<()> {
         for asked in self.notebook.take() {
             let question = hash(&asked.question);
-            let answer = hash(&without_counters(&asked));
+            let answer = if asked.is_firewall() {
+                hash(&without_counters(asked.answer.clone()))
+            } else {
+                hash(&asked.answer)
+            };
             let is_known = self
                 .answers
                 .get(&question)
@@ -193,12 +196,12 @@ impl Recorder {
         if is_early {
             return Ok(());
         }
-        if let Some(known) = self.changed.take() {
-            self.known_at = Some(Instant::now());
-            self.known = known;
-            self.made_of[0] = self.made_of[1].take();
+        if let Some(who) = self.changed.take() {
+            let now = Instant::now();
+            self.known_at = Some(now);
+            self.known = Some(who);
             self.known_line()?;
-            self.known_cost = self.known_at.map_or(Duration::ZERO, |at| at.elapsed());
+            self.known_cost = now.elapsed();
         }
         Ok(())
     }
@@ -216,7 +219,7 @@ impl Recorder {
 }
 
 /// Counters of rules move with every packet.
-fn without_counters(asked: &Asked) -> Value {
+fn without_counters(mut rules: Value) -> Value {
     fn strip(value: &mut Value) {
         match value {
             Value::Object(map) => {
@@ -227,11 +230,8 @@ fn without_counters(asked: &Asked) -> Value {
             _ => {}
         }
     }
-    let mut answer = asked.answer.clone();
-    if asked.is_firewall() {
-        strip(&mut answer);
-    }
-    answer
+    strip(&mut rules);
+    rules
 }
 
 fn hash(value: &Value) -> u64 {
@@ -313,12 +313,12 @@ impl Report for Recorder {
     }
 
     fn inventory(&mut self, inventory: &Inventory) {
-        let known = Known::of(inventory, Timestamp::now());
-        let parts = inventory.parts();
-        let is_same = known.is_same(&self.known) && self.made_of[0].as_deref() == Some(&parts);
-        let is_other = self.known_at.is_none() || !is_same;
-        self.changed = is_other.then_some(known);
-        self.made_of[1] = is_other.then(|| Box::new(parts));
+        let made_of = inventory.parts();
+        let is_same = |who: &Who| who.made_of == made_of;
+        self.changed = (!self.known.as_ref().is_some_and(is_same)).then(|| Who {
+            known: Known::of(inventory, Timestamp::now()),
+            made_of,
+        });
         // A failure to write shows with the next line, or at the next tick.
         let _ = self.inventory_due(INVENTORY_TIME);
     }

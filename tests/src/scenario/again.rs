@@ -14,6 +14,7 @@ use super::{
 use crate::{
     exec::Cmd,
     lab::Lab,
+    schema,
     tracer::{Tracer, tool_path},
 };
 
@@ -80,8 +81,7 @@ fn causes(file: &Path) -> Result<Vec<String>> {
         .arg(file)
         .args(["--drops", "--output", "json"])
         .run()?;
-    let lines = shown.lines().map(serde_json::from_str);
-    let lines: Vec<Value> = lines.collect::<Result<_, _>>()?;
+    let lines = schema::lines(&shown)?;
     let drops = lines.iter().filter(|line| line["type"] == "drop");
     let id = |line: &Value| line["cause"]["id"].as_str().unwrap_or_default().to_owned();
     Ok(drops.map(id).collect())

@@ -13,6 +13,25 @@ use crate::{
     policy::progress,
 };
 
+/// The lab that was used last, if it is one for this fault on this engine, or a new one.
+///
+/// # Errors
+/// No lab is to be had.
+pub fn lab_for(last: &mut Option<Lab>, engine: &Engine, fault: &Scenario) -> Result<Lab> {
+    let options = LabOptions {
+        daemon: DaemonOptions {
+            config: fault.daemon.clone(),
+        },
+    };
+    let usable = last.take_if(|lab| lab.engine().name == engine.name && *lab.options() == options);
+    // The old one goes first: two engines at a time would only be slower.
+    *last = None;
+    match usable {
+        Some(lab) => Ok(lab),
+        None => Lab::start(engine, &options),
+    }
+}
+
 /// Runs `job` on one of `share` faults that are `suited`, or on all of them in a full run, each on one engine: `turn` on from the
 /// one that it is explained on. A job that says false had nothing to do. `DOCKERNET_TEST_FAULT` names those that are run.
 ///
@@ -48,19 +67,7 @@ pub fn each(
     let mut failed = Vec::new();
     let mut lab: Option<Lab> = None;
     for (engine, fault) in plan {
-        let options = LabOptions {
-            daemon: DaemonOptions {
-                config: fault.daemon.clone(),
-            },
-        };
-        let usable =
-            lab.take_if(|lab| lab.engine().name == engine.name && *lab.options() == options);
-        // The old one goes first: two engines at a time would only be slower.
-        lab = None;
-        let mut at = match usable {
-            Some(lab) => lab,
-            None => Lab::start(engine, &options)?,
-        };
+        let mut at = lab_for(&mut lab, engine, fault)?;
         let started = Instant::now();
         let result = job(&mut at, fault);
         let seconds = started.elapsed().as_secs_f64();

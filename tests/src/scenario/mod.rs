@@ -19,7 +19,7 @@ use crate::seed;
 
 pub use again::judge_again;
 pub use confusion::Confusion;
-pub use each::each;
+pub use each::{each, lab_for};
 pub use expect::{check, ends_there, quiet};
 pub use model::{
     ContainerSpec, Expect, NetworkSpec, Only, Scenario, ServerSpec, Step, TrafficStep,

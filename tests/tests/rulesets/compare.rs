@@ -315,12 +315,10 @@ impl Run<'_> {
             let Some(found) = found else {
                 // A mark that the hook's own rules can give leaves two ways; a rule that counts nothing stays possible.
                 let all = drop_candidates(&self.firewall, packet, &site, &self.own);
-                let mut others: Vec<Place> = all.iter().map(|one| (&one.dropped).into()).collect();
-                let known = others.len();
-                others.retain(|other| other != place);
+                let all = all.iter().map(|one| Place::from(&one.dropped));
+                let (own, others): (Vec<Place>, Vec<Place>) = all.partition(|one| one == place);
                 ensure!(
-                    others.len() < known
-                        && others.iter().any(|other| !counts(&self.firewall, other)),
+                    !own.is_empty() && others.iter().any(|other| !counts(&self.firewall, other)),
                     "{} is not found by counters",
                     show(&self.firewall, place)
                 );

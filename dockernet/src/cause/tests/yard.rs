@@ -4,14 +4,14 @@
 
 use dockernet_common::packet::Parsed;
 
-use super::{HOST, WEB, kept, record};
+use super::{HOST, WEB, kept, record, recorded};
 use crate::{
     cause::{Case, FirewallCache, explain},
     evidence::Evidence,
     host::{
         bridge::{Bridge, BridgePort, Bridges, PortState},
         netns::NetnsHandle,
-        state::{CannedNetns, CannedState, HostState, Notebook, NotedState, RecordedState},
+        state::{CannedNetns, CannedState, HostState, Notebook, NotedState},
     },
     inventory::{Inventory, Parts},
     model::{
@@ -177,13 +177,8 @@ impl Yard {
         let noted = NotedState::new(self.state.clone(), notebook.clone());
         let found = self.cause_by(&self.inventory(), &noted);
         // The same from what a recording keeps.
-        let mut recorded = RecordedState::default();
-        for asked in notebook.take() {
-            recorded.put(kept(&asked));
-        }
-        recorded.at(jiff::Timestamp::now());
         let inventory = Inventory::new(kept(&self.inventory().parts()));
-        assert_eq!(self.cause_by(&inventory, &recorded), found);
+        assert_eq!(self.cause_by(&inventory, &recorded(&notebook)), found);
         found
     }
 

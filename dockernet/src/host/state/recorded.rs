@@ -23,12 +23,20 @@ const MOST_BYTES: usize = 16 << 20;
 /// The latest answers, by question.
 #[derive(Debug, Default)]
 pub struct RecordedState {
-    answers: HashMap<String, (Timestamp, Value)>,
+    answers: HashMap<String, Kept>,
+    /// Bytes of all, as JSON.
     bytes: usize,
     /// What time it is there.
     now: Timestamp,
     /// A question had no answer.
     missed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Kept {
+    time: Timestamp,
+    answer: Value,
+    bytes: usize,
 }
 
 impl RecordedState {
@@ -42,12 +50,20 @@ impl RecordedState {
             return is_firewall;
         }
         let bytes = question.len() + (LONGEST - room.0);
+        if let Some(old) = self.answers.remove(&question) {
+            self.bytes -= old.bytes;
+        }
         if self.answers.len() >= MOST || self.bytes + bytes > MOST_BYTES {
             self.answers.clear();
             self.bytes = 0;
         }
         self.bytes += bytes;
-        self.answers.insert(question, (asked.time, asked.answer));
+        let kept = Kept {
+            time: asked.time,
+            answer: asked.answer,
+            bytes,
+        };
+        self.answers.insert(question, kept);
         is_firewall
     }
 
@@ -64,11 +80,12 @@ impl RecordedState {
     /// What was answered last.
     pub(super) fn answer<T: DeserializeOwned>(&self, question: &Value) -> Result<T> {
         let question = question.to_string();
-        let holds = |at: &Timestamp| {
-            SignedDuration::try_from(HOLDS).is_ok_and(|holds| self.now.duration_since(*at) <= holds)
+        let holds = |kept: &&Kept| {
+            let age = self.now.duration_since(kept.time);
+            SignedDuration::try_from(HOLDS).is_ok_and(|holds| age <= holds)
         };
-        let found = self.answers.get(&question).filter(|(at, _)| holds(at));
-        let Some((_, answer)) = found else {
+        let found = self.answers.get(&question).filter(holds);
+        let Some(Kept { answer, .. }) = found else {
             self.missed.store(true, Ordering::Relaxed);
             bail!("the recording has no answer to {question}");
         };

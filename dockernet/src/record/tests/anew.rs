@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Shared, at, everything, lines_to_frame, options, shown, text};
+use super::{Shared, at, damage::read, everything, lines_to_frame, options, shown, text};
 use crate::{
     cli::{Exit, options::RecordArgs},
     host::{
         netns::NetnsHandle,
         state::{CannedState, HostState as _, NotedState},
     },
-    record::{Recorder, frames::Frames},
+    record::Recorder,
     report::{
         Report as _,
         samples::{incident, ledger, ready},
@@ -43,20 +43,15 @@ fn an_answer_is_written_when_it_is_another() {
     let _ = recorder.finish(&ledger(), false).unwrap();
 
     let bytes = std::fs::read(&args.file).unwrap();
-    let mut frames = Frames::new(&bytes[..]).unwrap();
-    let (mut content, mut kinds) = (Vec::new(), Vec::new());
-    while frames.next(&mut content).unwrap() {
-        for line in content
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-        {
-            let line: Value = serde_json::from_slice(line).unwrap();
-            kinds.push(match line["type"].as_str().unwrap() {
-                "state" => line["question"][0].as_str().unwrap().to_owned(),
-                kind => kind.to_owned(),
-            });
+    let lines = String::from_utf8(read(&bytes).0.concat()).unwrap();
+    let kinds = lines.lines().map(|line| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        match line["type"].as_str().unwrap() {
+            "state" => line["question"][0].as_str().unwrap().to_owned(),
+            kind => kind.to_owned(),
         }
-    }
+    });
+    let kinds: Vec<String> = kinds.collect();
     let expected = [
         "recording",
         "ready",

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Every frame's content, and the gaps.
-fn read(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<Gap>) {
+pub(super) fn read(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<Gap>) {
     let mut frames = Frames::new(bytes).unwrap();
     let mut all = Vec::new();
     let mut content = Vec::new();
