@@ -540,6 +540,17 @@ fn walks(lab: &mut Lab) -> Result<()> {
         ),
         (
             "host",
+            "iptables -t raw -I PREROUTING -i docker0 -p tcp --dport 443 -j CT --notrack",
+            "iptables -t raw -D PREROUTING -i docker0 -p tcp --dport 443 -j CT --notrack",
+            (
+                "web",
+                "outside:443",
+                Some("masquerade-missing"),
+                &["conntrack"],
+            ),
+        ),
+        (
+            "host",
             "ip link set ${veth:web} nomaster",
             "ip link set ${veth:web} master docker0",
             ("outside", ":10001", Some("veth-off-bridge"), &["dnat"]),

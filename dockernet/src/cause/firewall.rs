@@ -97,7 +97,7 @@ fn verdict(case: &Case<'_>, found: &Attribution, certain: bool) -> Option<Verdic
         )
         .advise("if this should pass: change the rules in the image or in what sets them at start")
         .run(
-            case.command(&delete(found)),
+            case.command(&delete(&found.dropped)),
             case.place(),
             None,
             Impact::OpensFirewall,
@@ -106,7 +106,7 @@ fn verdict(case: &Case<'_>, found: &Attribution, certain: bool) -> Option<Verdic
         match found.kind {
             DropKind::DockerUser => base("docker-user-drop", format!("a rule of yours in DOCKER-USER drops it: {place}"))
                 .advise("if this should pass: delete the rule, or put an ACCEPT for this traffic before it (answers too: --ctstate RELATED,ESTABLISHED)")
-                .run(delete(found), "host", None, Impact::OpensFirewall),
+                .run(delete(&found.dropped), "host", None, Impact::OpensFirewall),
             DropKind::InternalNetwork => internal_network(base, internal.or(destination).or(source)),
             DropKind::NetworkIsolation | DropKind::DirectAccess | DropKind::UnpublishedPort | DropKind::ForwardPolicy
                 if internal.is_some() && source.map(|network| &network.id) != destination.map(|network| &network.id) =>
@@ -138,7 +138,7 @@ fn verdict(case: &Case<'_>, found: &Attribution, certain: bool) -> Option<Verdic
             DropKind::ForwardPolicy | DropKind::ForwardRule => forward(base, case, found)?,
             DropKind::Bridge => base("bridge-filter-drop", format!("a bridge filter rule drops it: {place}"))
                 .advise("if this should pass: delete the rule")
-                .run(delete(found), "host", None, Impact::OpensFirewall),
+                .run(delete(&found.dropped), "host", None, Impact::OpensFirewall),
             DropKind::Output | DropKind::Other if found.dropped.backend == Backend::Nft => foreign(base, case, found),
             // No cause of the catalogue; but the rule is known, and says more than a function's name.
             DropKind::Output | DropKind::Other => Verdict::unexplained(format!(
@@ -148,7 +148,7 @@ fn verdict(case: &Case<'_>, found: &Attribution, certain: bool) -> Option<Verdic
             ))
             .fact(text.clone())
             .advise("if this should pass: delete the rule")
-            .run(delete(found), "host", None, Impact::OpensFirewall),
+            .run(delete(&found.dropped), "host", None, Impact::OpensFirewall),
         }
     };
     Some(verdict.rule(rule))

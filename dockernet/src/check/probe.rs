@@ -3,12 +3,16 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::space::Space;
-use crate::host::{
-    firewall::{
-        Attribution, CtState, FlowPacket, FlowTuple, Hook, Outcome, Site, Translation,
-        drop_candidates, simulate, translate,
+use crate::{
+    cause::{Verdict, delete},
+    host::{
+        firewall::{
+            Attribution, CtState, Dropped, FlowPacket, FlowTuple, Hook, Outcome, Site, Translation,
+            drop_candidates, simulate, translate,
+        },
+        route::Family,
     },
-    route::Family,
+    model::Impact,
 };
 
 /// TCP.
@@ -39,6 +43,8 @@ pub(super) struct Probe {
     pub original: FlowTuple,
     /// As an answer to it is sent.
     pub answer: FlowTuple,
+    /// Whether conntrack of the host knows it; else no address of it is translated there.
+    pub tracked: bool,
 }
 
 /// What becomes of a packet at a hook.
@@ -71,6 +77,16 @@ impl Probe {
                 sport: Some(port),
                 dport: Some(CLIENT_PORT),
             },
+            tracked: true,
+        }
+    }
+
+    /// The same, kept out of conntrack by a rule.
+    #[must_use]
+    pub(super) fn untracked(self) -> Self {
+        Self {
+            tracked: false,
+            ..self
         }
     }
 
@@ -87,6 +103,15 @@ impl Probe {
     pub(super) fn via(mut self, address: IpAddr) -> Self {
         self.answer.dst = address;
         self
+    }
+
+    /// As conntrack of a container's namespace sees it, where rules of the host have no say.
+    #[must_use]
+    pub(super) fn elsewhere(self) -> Self {
+        Self {
+            tracked: true,
+            ..self
+        }
     }
 
     /// Where its packets end.
@@ -114,10 +139,14 @@ impl Probe {
             oif: oif.map(str::to_owned),
             mark: Some(0),
             ttl: Some(64),
-            ct_status: (SNAT | DNAT, self.status()),
-            ct_mark: Some(0),
-            ct_original: Some(self.original),
-            ct_answer: Some(self.answer),
+            ct_status: if self.tracked {
+                (SNAT | DNAT, self.status())
+            } else {
+                (0, 0)
+            },
+            ct_mark: self.tracked.then_some(0),
+            ct_original: self.tracked.then_some(self.original),
+            ct_answer: self.tracked.then_some(self.answer),
             pkt_type: Some(0),
             routing_header: Some(false),
             ..FlowPacket::default()
@@ -132,8 +161,12 @@ impl Probe {
             sport: self.original.sport,
             dst: Some(self.answer.src),
             dport: self.answer.sport,
-            ct_state: CtState::NEW,
-            ct_reply: Some(false),
+            ct_state: if self.tracked {
+                CtState::NEW
+            } else {
+                CtState::UNTRACKED
+            },
+            ct_reply: self.tracked.then_some(false),
             tcp_flags: (self.proto == TCP).then_some(0x02),
             ..self.packet(iif, oif)
         }
@@ -147,14 +180,20 @@ impl Probe {
             sport: self.answer.sport,
             dst: Some(self.original.src),
             dport: self.original.sport,
-            ct_state: CtState::ESTABLISHED,
-            ct_reply: Some(true),
+            ct_state: match (self.tracked, self.proto) {
+                (true, _) => CtState::ESTABLISHED,
+                // An answer to what conntrack has not seen, unless a rule keeps it out too.
+                (false, TCP) => CtState::NO_FLOW,
+                (false, _) => CtState::NEW | CtState::UNTRACKED,
+            },
+            ct_reply: self.tracked.then_some(true),
             tcp_flags: (self.proto == TCP).then_some(0x12),
             ..self.packet(iif, oif)
         }
     }
 
-    /// Its first packet as it comes to rules that may translate it: nothing is translated yet.
+    /// Its first packet as it comes to rules that may translate it: nothing is translated yet. Whether it is tracked is for
+    /// them to say.
     #[must_use]
     pub(super) fn untranslated(&self, iif: Option<&str>, oif: Option<&str>) -> FlowPacket {
         let plain = Self::new(
@@ -189,4 +228,12 @@ pub(super) fn judge(space: &Space, packet: &FlowPacket, hook: Hook) -> Judged {
 #[must_use]
 pub(super) fn translation(space: &Space, packet: &FlowPacket, hook: Hook) -> Translation {
     translate(&space.firewall, packet, hook, &space.addresses())
+}
+
+/// What a rule that keeps packets out of conntrack adds to what comes of it.
+#[must_use]
+pub(super) fn untracked(verdict: Verdict, rule: &Dropped) -> Verdict {
+    verdict
+        .fact(format!("a rule keeps its packets out of conntrack, and what is not tracked is not translated: {}", rule.text()))
+        .run(delete(rule), "host", None, Impact::OpensFirewall)
 }

@@ -9,13 +9,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use dockernet::host::firewall::{CtState, Firewall, Site, attribute, drop_candidates, moved};
+use dockernet::host::firewall::{
+    CtState, Firewall, FlowTuple, Site, attribute, drop_candidates, moved,
+};
 
 use crate::{
-    frame::{Packet, Sender},
+    frame::{Packet, Payload, Sender},
     packets::Packets,
     place::{Place, counts, drops_at, show},
-    predict::{Fate, Flow, predict},
+    predict::{Fate, Flow, inverse, predict},
     rng::Rng,
     world::{DEVICES, Own, World},
 };
@@ -150,19 +152,37 @@ impl Run<'_> {
         Ok(sure)
     }
 
-    /// Whether a new flow's answers would look like those of an earlier one: conntrack then takes another port.
+    /// Whether a new flow's answers would look like those of an earlier one: conntrack then takes another port. Where there
+    /// are no ports it is the earlier flow.
     fn clashes(&mut self, probe: &Probe) -> bool {
         let answer = match &probe.fate {
             Fate::Passed(_, arrived) => arrived.1,
             Fate::Dropped(_, stage) => stage.packet.ct_answer,
             _ => None,
         };
-        let new = probe.flow.state == CtState::NEW && probe.packet.ports().is_some();
-        let Some(answer) = answer.filter(|_| new) else {
+        if probe.flow.state != CtState::NEW {
             return false;
+        }
+        let proto = probe.packet.proto();
+        let ends = |tuple: FlowTuple| [(tuple.src, tuple.sport), (tuple.dst, tuple.dport)];
+        let tuples = match probe.packet.payload {
+            Payload::Esp { .. } => vec![
+                probe.flow.original,
+                probe.flow.answer,
+                answer,
+                answer.map(inverse),
+            ],
+            _ if probe.packet.ports().is_some() => vec![answer],
+            _ => Vec::new(),
         };
-        let ends = [(answer.src, answer.sport), (answer.dst, answer.dport)];
-        !self.answers.insert((probe.packet.proto(), ends))
+        let looks: Vec<Answer> = tuples
+            .into_iter()
+            .flatten()
+            .map(|tuple| (proto, ends(tuple)))
+            .collect();
+        let known = looks.iter().any(|look| self.answers.contains(look));
+        self.answers.extend(looks);
+        known
     }
 
     fn send<'b>(&self, probes: impl Iterator<Item = &'b Probe>) -> Result<()> {
@@ -318,9 +338,17 @@ impl Run<'_> {
                 let all = all.iter().map(|one| Place::from(&one.dropped));
                 let (own, others): (Vec<Place>, Vec<Place>) = all.partition(|one| one == place);
                 ensure!(
-                    !own.is_empty() && others.iter().any(|other| !counts(&self.firewall, other)),
-                    "{} is not found by counters",
-                    show(&self.firewall, place)
+                    own.iter()
+                        .chain(&others)
+                        .any(|one| !counts(&self.firewall, one))
+                        && !own.is_empty(),
+                    "{} is not found by counters: may be {} for {packet:#?}",
+                    show(&self.firewall, place),
+                    others
+                        .iter()
+                        .map(|other| show(&self.firewall, other))
+                        .collect::<Vec<_>>()
+                        .join(" or ")
                 );
                 self.tally.left_open += 1;
                 continue;

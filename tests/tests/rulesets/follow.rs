@@ -35,6 +35,10 @@ impl Run<'_> {
             if probe.flow.state != CtState::NEW || probe.packet.device.is_none() {
                 continue;
             }
+            // Without a flow what comes back is as new as it was.
+            if answer.is_none() {
+                continue;
+            }
             let flow = Flow {
                 answer: *answer,
                 reply: true,
@@ -65,7 +69,10 @@ impl Run<'_> {
             else {
                 continue;
             };
-            let (packet, _) = &**arrived;
+            // An answer that was not tracked leaves the flow as new as it was.
+            let (packet, Some(_)) = &**arrived else {
+                continue;
+            };
             let payload = match packet.payload {
                 Payload::Udp { sport, dport } => Payload::Udp {
                     sport: dport,

@@ -99,7 +99,7 @@ fn load(world: &World, rng: &mut Rng) -> Result<()> {
     let nft_tables = matches!(kind, 0..4 | 8);
     let legacy_tables = matches!(kind, 4..6 | 9);
     let native = matches!(kind, 6..10);
-    let (strange, nat, notrack) = (rng.percent(15), rng.percent(40), rng.percent(12));
+    let (strange, nat, notrack) = (rng.percent(15), rng.percent(40), rng.percent(25));
     for (wanted, backend) in [(nft_tables, "nft"), (legacy_tables, "legacy")] {
         if !wanted {
             continue;

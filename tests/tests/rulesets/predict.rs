@@ -282,26 +282,27 @@ impl Way<'_> {
 
     /// One hook; `None` if the packet goes on.
     fn hook(&mut self, hook: Hook) -> Option<Fate> {
-        if hook != Hook::Ingress && self.flow.state == CtState::NEW {
-            match translate(self.firewall, &self.seen, hook, self.own) {
-                Translation::Nothing => {}
-                Translation::To(target, _) => {
+        let nothing = || {
+            Some(Fate::Unclear {
+                may: HashSet::new(),
+                any: true,
+            })
+        };
+        if hook != Hook::Ingress {
+            let translation = translate(self.firewall, &self.seen, hook, self.own);
+            match translation {
+                Translation::CannotTell(_) => return nothing(),
+                Translation::Untracked(_) => self.untrack(),
+                Translation::To(target, _) if self.flow.state == CtState::NEW => {
                     if !self.apply(&target) {
-                        return Some(Fate::Unclear {
-                            may: HashSet::new(),
-                            any: true,
-                        });
+                        return nothing();
                     }
                 }
-                Translation::CannotTell(_) => {
-                    return Some(Fate::Unclear {
-                        may: HashSet::new(),
-                        any: true,
-                    });
-                }
+                Translation::To(..) | Translation::Nothing => {}
             }
-        } else if hook != Hook::Ingress {
-            self.translate_known(hook);
+            if self.flow.state != CtState::NEW {
+                self.translate_known(hook);
+            }
         }
         let stage = Stage {
             hook,
@@ -334,6 +335,8 @@ impl Way<'_> {
         let ported = self.packet.ports().is_some();
         let address = match (target.kind, target.address) {
             (NatKind::Dnat | NatKind::Snat, address) => address,
+            // Of a group's address only an address of the same scope is taken, and there may be none.
+            (NatKind::Redirect, _) if self.packet.cast == Cast::Multicast => None,
             (NatKind::Redirect, _) => self
                 .packet
                 .device
@@ -369,6 +372,26 @@ impl Way<'_> {
         self.flow.answer = Some(answer);
         self.renew();
         true
+    }
+
+    /// A rule keeps it out of conntrack.
+    fn untrack(&mut self) {
+        self.flow = Flow {
+            state: CtState::UNTRACKED,
+            reply: false,
+            original: None,
+            answer: None,
+            nat: 0,
+        };
+        self.seen = FlowPacket {
+            ct_state: CtState::UNTRACKED,
+            ct_status: (0, 0),
+            ct_reply: None,
+            ct_mark: None,
+            ct_original: None,
+            ct_answer: None,
+            ..self.seen.clone()
+        };
     }
 
     /// A flow's translation, done again for a later packet.

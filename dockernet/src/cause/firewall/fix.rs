@@ -1,6 +1,6 @@
 //! Commands that let a packet pass, for the program and table of the rule that dropped it.
 
-use crate::host::firewall::{Attribution, Backend, Family};
+use crate::host::firewall::{Attribution, Backend, Dropped, Family};
 
 /// The command that accepts something before the base chain of a drop comes to it.
 pub(crate) fn accept(
@@ -19,7 +19,7 @@ pub(crate) fn accept(
             dropped.family.name(),
             dropped.table
         ),
-        _ => format!("{} -I {chain}", tables(found)),
+        _ => format!("{} -I {chain}", tables(&found.dropped)),
     };
     for (direction, name) in interfaces {
         command += &match dropped.backend {
@@ -63,11 +63,11 @@ pub(super) fn pass_size_errors(found: &Attribution, ipv6: bool) -> String {
     match dropped.backend {
         Backend::EbtablesLegacy if ipv6 => format!(
             "{} -I {chain} -p IPv6 --ip6-proto ipv6-icmp --ip6-icmp-type packet-too-big -j ACCEPT",
-            tables(found)
+            tables(&found.dropped)
         ),
         Backend::EbtablesLegacy => format!(
             "{} -I {chain} -p IPv4 --ip-proto icmp --ip-icmp-type fragmentation-needed -j ACCEPT",
-            tables(found)
+            tables(&found.dropped)
         ),
         Backend::Nft => format!(
             "nft insert rule {} {} {chain} {} accept",
@@ -81,18 +81,18 @@ pub(super) fn pass_size_errors(found: &Attribution, ipv6: bool) -> String {
         ),
         _ if ipv6 => format!(
             "{} -I {chain} -p ipv6-icmp --icmpv6-type packet-too-big -j ACCEPT",
-            tables(found)
+            tables(&found.dropped)
         ),
         _ => format!(
             "{} -I {chain} -p icmp --icmp-type fragmentation-needed -j ACCEPT",
-            tables(found)
+            tables(&found.dropped)
         ),
     }
 }
 
 /// `iptables` and its like, for the family and backend of a rule.
-fn program(found: &Attribution) -> &'static str {
-    match (found.dropped.backend, found.dropped.family) {
+fn program(dropped: &Dropped) -> &'static str {
+    match (dropped.backend, dropped.family) {
         (Backend::IptablesLegacy, Family::Ip6) => "ip6tables-legacy",
         (Backend::IptablesLegacy, _) => "iptables-legacy",
         (Backend::EbtablesLegacy, _) => "ebtables-legacy",
@@ -102,16 +102,15 @@ fn program(found: &Attribution) -> &'static str {
 }
 
 /// The program, and the table where it is not the default one.
-fn tables(found: &Attribution) -> String {
-    match found.dropped.table.as_str() {
-        "filter" => program(found).to_owned(),
-        table => format!("{} -t {table}", program(found)),
+fn tables(dropped: &Dropped) -> String {
+    match dropped.table.as_str() {
+        "filter" => program(dropped).to_owned(),
+        table => format!("{} -t {table}", program(dropped)),
     }
 }
 
 /// The command that takes the rule away, or opens the policy.
-pub(crate) fn delete(found: &Attribution) -> String {
-    let dropped = &found.dropped;
+pub(crate) fn delete(dropped: &Dropped) -> String {
     match (&dropped.rule, dropped.backend) {
         (Some(rule), Backend::Nft) => match rule.handle {
             Some(handle) => format!(
@@ -135,17 +134,17 @@ pub(crate) fn delete(found: &Attribution) -> String {
         ),
         // The end of a bridge chain that is called: without a policy of its own the caller goes on.
         (Some(rule), Backend::EbtablesLegacy) if rule.text.starts_with("-P ") => {
-            format!("{} -P {} RETURN", tables(found), dropped.chain)
+            format!("{} -P {} RETURN", tables(dropped), dropped.chain)
         }
         (Some(rule), _) => match rule.text.strip_prefix("-A ") {
             // By what it says: a number is another rule's as soon as the command is run twice. `iptables-save` quotes for
             // its own parser; what a shell would expand is left to the number.
             Some(text) if means_itself(text) => {
-                format!("{} -D {text}", tables(found))
+                format!("{} -D {text}", tables(dropped))
             }
-            _ => format!("{} -D {} {}", tables(found), dropped.chain, rule.number),
+            _ => format!("{} -D {} {}", tables(dropped), dropped.chain, rule.number),
         },
-        (None, _) => format!("{} -P {} ACCEPT", tables(found), dropped.chain),
+        (None, _) => format!("{} -P {} ACCEPT", tables(dropped), dropped.chain),
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn foreign(
             .run(accept(found, &[("i", oif), ("o", iif)], None), "host", None, Impact::OpensFirewall),
         _ => verdict
             .advise("if this should pass: delete the rule, or accept this traffic before it in that table")
-            .run(delete(found), "host", None, Impact::OpensFirewall),
+            .run(delete(&found.dropped), "host", None, Impact::OpensFirewall),
     }
 }
 
@@ -67,7 +67,7 @@ pub(super) fn forward(
                     Impact::OpensFirewall,
                 ),
             None => verdict.advise("if this should pass: delete the rule").run(
-                delete(found),
+                delete(&found.dropped),
                 "host",
                 None,
                 Impact::OpensFirewall,
@@ -101,7 +101,7 @@ pub(super) fn forward(
             base(id, format!("a rule on the FORWARD hook drops it: {place}"))
                 .maybe_fact(elsewhere.then_some(other))
                 .advise(advice)
-                .run(delete(found), "host", None, Impact::OpensFirewall),
+                .run(delete(&found.dropped), "host", None, Impact::OpensFirewall),
         );
     }
     let verdict = base(
@@ -109,11 +109,12 @@ pub(super) fn forward(
         "the FORWARD chain's policy is DROP and no rule before it accepts the packet".into(),
     );
     if elsewhere {
-        return Some(
-            verdict
-                .fact(other)
-                .run(delete(found), "host", None, Impact::OpensFirewall),
-        );
+        return Some(verdict.fact(other).run(
+            delete(&found.dropped),
+            "host",
+            None,
+            Impact::OpensFirewall,
+        ));
     }
     let drop = &case.evidence.drop;
     if own.docker
@@ -143,7 +144,7 @@ pub(super) fn forward(
             .advise(format!(
                 "until then, to let everything pass: {}; put rules of your own into DOCKER-USER, and do not flush FORWARD after Docker \
                  has started; \"ip-forward-no-drop\": true in /etc/docker/daemon.json leaves the policy alone",
-                delete(found)
+                delete(&found.dropped)
             )),
     )
 }

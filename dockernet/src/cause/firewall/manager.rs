@@ -34,7 +34,7 @@ pub(super) fn other_backend(
                 format!("{what} in {} drops it: left over from iptables, while Docker's own rules are in nftables", here.name()),
             )
             .fact("Docker's rules are in nft tables (docker-bridges): what they accept does not count here")
-            .run(delete(found), "host", Some(PERSIST.into()), Impact::OpensFirewall)
+            .run(delete(&found.dropped), "host", Some(PERSIST.into()), Impact::OpensFirewall)
             .advise("Docker's nftables backend neither sets nor clears that policy; something that ran before (Docker with iptables, a script) did"),
         );
     }
@@ -61,7 +61,7 @@ pub(super) fn other_backend(
             format!("{what} in {} drops it, while Docker's rules are in {}: each packet passes both", here.name(), other.name()),
         )
         .fact(format!("both backends hold rules: what Docker's accept in {} does not count in {}", other.name(), here.name()))
-        .run(delete(found), "host", Some(PERSIST.into()), Impact::OpensFirewall)
+        .run(delete(&found.dropped), "host", Some(PERSIST.into()), Impact::OpensFirewall)
         .advise(format!(
             "use one backend: see what the other one holds ({}-save), move what is needed, empty it, and let \
              update-alternatives --config iptables choose the same for all programs",

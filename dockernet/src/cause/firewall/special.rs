@@ -59,7 +59,7 @@ pub(super) fn about_size(case: &Case<'_>, found: &Attribution, certain: bool) ->
                 Impact::OpensFirewall,
             )
             .run(
-                case.command(&delete(found)),
+                case.command(&delete(&found.dropped)),
                 case.place(),
                 None,
                 Impact::OpensFirewall,

@@ -161,7 +161,7 @@ fn incoming(way: &Way<'_>, member: &Member<'_>, gather: &mut Gather) {
         let leads_here = match translation(&way.sight.host, &packet, Hook::Prerouting) {
             Translation::To(target, _) => target.address == Some(address),
             // Without a rule the missing rule is the finding.
-            Translation::Nothing | Translation::CannotTell(_) => routed,
+            Translation::Nothing | Translation::Untracked(_) | Translation::CannotTell(_) => routed,
         };
         if !leads_here {
             continue;
@@ -262,7 +262,7 @@ fn verdict(way: &Way<'_>, found: &Attribution, all: bool, what: &str) -> (Grade,
                 format!("a rule of yours in DOCKER-USER drops containers' packets: {}", found.place()),
             )
             .advise("if this should pass: delete the rule, or put an ACCEPT for this traffic before it (answers too: --ctstate RELATED,ESTABLISHED)")
-            .run(delete(found), "host", None, Impact::OpensFirewall),
+            .run(delete(&found.dropped), "host", None, Impact::OpensFirewall),
         ),
         DropKind::ForwardPolicy | DropKind::ForwardRule
             if found.dropped.backend != Backend::Nft =>
@@ -289,7 +289,7 @@ fn verdict(way: &Way<'_>, found: &Attribution, all: bool, what: &str) -> (Grade,
             grade(Grade::Risk),
             base("forward-drop", format!("a rule on the {} hook drops containers' packets: {}", found.dropped.hook.name(), found.place()))
                 .advise("if this should pass: delete the rule")
-                .run(delete(found), "host", None, Impact::OpensFirewall),
+                .run(delete(&found.dropped), "host", None, Impact::OpensFirewall),
         ),
     };
     (grade, verdict.rule(rule))
@@ -312,7 +312,7 @@ fn forward(
     if found.dropped.rule.is_some() {
         return base(id, format!("a rule on the FORWARD hook drops containers' packets: {}", found.place()))
             .advise("if this should pass: delete the rule, or accept this traffic before it (in DOCKER-USER, where that comes first)")
-            .run(delete(found), "host", None, Impact::OpensFirewall);
+            .run(delete(&found.dropped), "host", None, Impact::OpensFirewall);
     }
     let verdict = base(
         id,
@@ -325,7 +325,7 @@ fn forward(
             .fact(format!(
                 "Docker's rules are in another table or backend: what they accept does not count in this one ({backend})"
             ))
-            .run(delete(found), "host", None, Impact::OpensFirewall);
+            .run(delete(&found.dropped), "host", None, Impact::OpensFirewall);
     }
     let verdict =
         verdict
@@ -349,7 +349,7 @@ fn forward(
         .advise(format!(
             "until then, to let everything pass: {}; put rules of your own into DOCKER-USER, and do not flush FORWARD after \
              Docker has started",
-            delete(found)
+            delete(&found.dropped)
         ))
 }
 
@@ -372,7 +372,7 @@ fn foreign(
     if dropped.rule.is_some() {
         return verdict
             .advise("if this should pass: delete the rule, or accept this traffic before it in that table")
-            .run(delete(found), "host", None, Impact::OpensFirewall);
+            .run(delete(&found.dropped), "host", None, Impact::OpensFirewall);
     }
     verdict
         .advise("if this should pass: accept what goes to and from the bridge in that table")

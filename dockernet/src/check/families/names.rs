@@ -161,7 +161,7 @@ fn unreachable(
                 ))
                 .fact(came)
                 .advise("if this should pass: delete the rule, or name another server (--dns)")
-                .run(delete(found), "host", None, Impact::OpensFirewall)
+                .run(delete(&found.dropped), "host", None, Impact::OpensFirewall)
                 .rule(Rule::from(&**found)),
             )
         }

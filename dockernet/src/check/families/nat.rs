@@ -12,11 +12,11 @@ use crate::{
         Finding, Grade, Sight, Subject,
         finding::Affected,
         gather::Gather,
-        probe::{Probe, TCP, somewhere, translation},
+        probe::{Probe, TCP, somewhere, translation, untracked},
         sight::{Member, has_been_given},
     },
     host::{
-        firewall::{Hook, NatKind, NatTarget, Translation},
+        firewall::{Dropped, Hook, NatKind, NatTarget, Translation},
         route::Family,
     },
     model::{Impact, Network, Published},
@@ -120,10 +120,14 @@ fn published(sight: &Sight<'_>, network: &Network, member: &Member<'_>, gather: 
                     affected,
                 );
             }
+            Translation::Untracked(rule) => {
+                let (grade, verdict) = missing(sight, published, Some(&rule));
+                gather.add(Finding::new(grade, Subject::host(), verdict), affected);
+            }
             // Engines without ip6tables serve IPv6 by docker-proxy alone.
             Translation::Nothing if family == Family::V6 => {}
             Translation::Nothing => {
-                let (grade, verdict) = missing(sight, published);
+                let (grade, verdict) = missing(sight, published, None);
                 gather.add(Finding::new(grade, Subject::host(), verdict), affected);
             }
         }
@@ -149,30 +153,40 @@ fn client(sight: &Sight<'_>, published: &Published, proto: u8, family: Family) -
     ))
 }
 
-fn missing(sight: &Sight<'_>, published: &Published) -> (Grade, Verdict) {
+/// Nothing leads to the container; `kept_out` by this rule.
+fn missing(
+    sight: &Sight<'_>,
+    published: &Published,
+    kept_out: Option<&Dropped>,
+) -> (Grade, Verdict) {
     let proxy = sight
         .daemon
         .has_proxy(&published.protocol, published.host_port);
     let verdict = Verdict::confirmed(
         "nat-rules-missing",
         "no rule leads from the published port to the container",
-    )
-    .fact(if sight.host.firewall.has_docker_chains() {
-        "the rule that translates its destination is missing in table nat"
-    } else {
-        "Docker's chains are gone from the firewall"
-    });
+    );
+    let verdict = match kept_out {
+        Some(rule) => untracked(verdict, rule),
+        None if sight.host.firewall.has_docker_chains() => {
+            verdict.fact("the rule that translates its destination is missing in table nat")
+        }
+        None => verdict.fact("Docker's chains are gone from the firewall"),
+    };
     let verdict = if proxy {
         verdict.fact("docker-proxy still serves it, and the container sees its gateway as every client's address")
     } else {
         verdict.fact("no docker-proxy serves it either")
     };
-    let verdict = verdict.run(
-        "systemctl restart docker",
-        "host",
-        None,
-        Impact::RestartsContainers,
-    );
+    let verdict = match kept_out {
+        Some(_) => verdict,
+        None => verdict.run(
+            "systemctl restart docker",
+            "host",
+            None,
+            Impact::RestartsContainers,
+        ),
+    };
     (if proxy { Grade::Risk } else { Grade::Broken }, verdict)
 }
 

@@ -109,7 +109,7 @@ fn muted(sight: &Sight<'_>, bridge: &str, container: std::net::IpAddr) -> Option
     };
     for hook in [Hook::Output, Hook::Postrouting] {
         if let Judged::Drops(found) = judge(&sight.host, &packet, hook) {
-            return Some((Rule::from(&*found), delete(&found)));
+            return Some((Rule::from(&*found), delete(&found.dropped)));
         }
     }
     None

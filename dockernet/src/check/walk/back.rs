@@ -53,7 +53,7 @@ impl<'s> Walk<'s> {
         let seen = self.probe.answer.dst;
         let own = self.probe.answer.src;
         let route = self.way(space, &RouteQuery::to(seen).from(own))?;
-        let packet = self.probe.back(None, route.oif.as_deref());
+        let packet = self.probe.elsewhere().back(None, route.oif.as_deref());
         self.quietly(space, &packet, Hook::Output)
     }
 
@@ -88,7 +88,7 @@ impl<'s> Walk<'s> {
         let device = space
             .holder(self.probe.original.src)
             .map(|link| link.name.clone());
-        let packet = self.probe.back(device.as_deref(), None);
+        let packet = self.probe.elsewhere().back(device.as_deref(), None);
         self.quietly(space, &packet, Hook::Input)?;
         self.pass(&space.label, "arrives", "the answer is there");
         Ok(())

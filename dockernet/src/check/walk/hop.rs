@@ -334,6 +334,6 @@ fn dropped(space: &Space, found: &Attribution, hook: Hook) -> Verdict {
     verdict
         .fact(format!("{place} in table {} {}: {text}", found.dropped.family.name(), found.dropped.table))
         .advise("if this should pass: publish the port, connect both to one network, or change the rule")
-        .run(space.command(&delete(found)), if container { space.label.clone() } else { "host".to_owned() }, None, Impact::OpensFirewall)
+        .run(space.command(&delete(&found.dropped)), if container { space.label.clone() } else { "host".to_owned() }, None, Impact::OpensFirewall)
         .rule(Rule::from(found))
 }

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     cause::Verdict,
     cli::Usage,
+    host::firewall::Dropped,
     model::{Cause, Container},
 };
 
@@ -120,6 +121,8 @@ struct Walk<'s> {
     sight: &'s Sight<'s>,
     from: Party<'s>,
     probe: Probe,
+    /// The host's rule that keeps it out of conntrack.
+    untracked: Option<Box<Dropped>>,
     /// The interface of the host that it comes in by; none for the host's own.
     iif: Option<String>,
     direction: Direction,
@@ -179,6 +182,7 @@ pub(super) fn walk(sight: &Sight<'_>, from: &str, to: &str) -> Result<Walked, Us
         iif: None,
         direction: Direction::Forth,
         steps: Vec::new(),
+        untracked: None,
         stopped: None,
     };
     // What stops it is in the walk.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{Go, Halted, Space, Walk};
 use crate::{
     cause::Verdict,
-    check::probe::{Probe, translation},
+    check::probe::{Probe, translation, untracked},
     host::{
         firewall::{FlowPacket, FlowTuple, Hook, NatKind, Translation},
         sysctl::{display_key, interface_key},
@@ -19,6 +19,15 @@ impl Walk<'_> {
         let host = &self.sight.host;
         match translation(host, packet, hook) {
             Translation::Nothing => {}
+            Translation::Untracked(rule) => {
+                self.probe = self.probe.untracked();
+                self.pass(
+                    "host",
+                    "conntrack",
+                    format!("is not tracked, so not translated  {}", rule.text()),
+                );
+                self.untracked = Some(rule);
+            }
             Translation::CannotTell(at) => {
                 self.unknown(
                     "host",
@@ -121,7 +130,7 @@ impl Walk<'_> {
                 );
                 Ok(())
             }
-            Translation::Nothing => {
+            Translation::Nothing | Translation::Untracked(_) => {
                 let network = inventory.network_of(self.probe.original.src);
                 let wanted = network.is_some_and(|network| {
                     network.masquerade
@@ -133,10 +142,22 @@ impl Walk<'_> {
                 if from_container && leaves && to.is_ipv4() && wanted {
                     let verdict = Verdict::confirmed(
                         "masquerade-missing",
-                        format!("it leaves as {}, an address of Docker's, to which no answer comes back", self.probe.original.src),
-                    )
-                    .fact("no rule in table nat translates its source")
-                    .run("systemctl restart docker", "host", None, Impact::RestartsContainers);
+                        format!(
+                            "it leaves as {}, an address of Docker's, to which no answer comes back",
+                            self.probe.original.src
+                        ),
+                    );
+                    let verdict = match &self.untracked {
+                        Some(rule) => untracked(verdict, rule),
+                        None => verdict
+                            .fact("no rule in table nat translates its source")
+                            .run(
+                                "systemctl restart docker",
+                                "host",
+                                None,
+                                Impact::RestartsContainers,
+                            ),
+                    };
                     return self.stop("host", "snat", verdict);
                 }
                 Ok(())

@@ -3,7 +3,7 @@
 use super::{Go, Party, Space, Walk, forth::Arrived};
 use crate::{
     cause::Verdict,
-    check::probe::{Probe, TCP},
+    check::probe::{Probe, TCP, untracked},
     host::{
         firewall::Hook,
         listeners::{Transport, listening_on},
@@ -25,7 +25,7 @@ impl<'s> Walk<'s> {
             let device = space.holder(to).map(|link| link.name.clone());
             self.quietly(
                 space,
-                &self.probe.first(device.as_deref(), None),
+                &self.probe.elsewhere().first(device.as_deref(), None),
                 Hook::Input,
             )?;
         }
@@ -138,19 +138,24 @@ impl<'s> Walk<'s> {
                     format!("port {port} is published on {} alone", published.host_ip),
                 )
             }
-            Some((container, _)) => Verdict::confirmed(
-                "nat-rules-missing",
-                format!(
-                    "no rule and no docker-proxy leads from port {port} to {}",
-                    container.name
-                ),
-            )
-            .run(
-                "systemctl restart docker",
-                "host",
-                None,
-                Impact::RestartsContainers,
-            ),
+            Some((container, _)) => {
+                let verdict = Verdict::confirmed(
+                    "nat-rules-missing",
+                    format!(
+                        "no rule and no docker-proxy leads from port {port} to {}",
+                        container.name
+                    ),
+                );
+                match &self.untracked {
+                    Some(rule) => untracked(verdict, rule),
+                    None => verdict.run(
+                        "systemctl restart docker",
+                        "host",
+                        None,
+                        Impact::RestartsContainers,
+                    ),
+                }
+            }
             None => match sight.inventory.published_on(protocol, port).next() {
                 Some((container, published)) if published.host_ip.is_loopback() => {
                     Verdict::confirmed(

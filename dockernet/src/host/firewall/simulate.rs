@@ -23,7 +23,7 @@ pub struct Step {
     pub number: usize,
 }
 
-/// A rule or policy that drops the packet.
+/// A rule or policy that drops the packet, or keeps it out of conntrack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
     /// Backend.
@@ -46,10 +46,18 @@ pub struct Dropped {
     pub reject: bool,
     /// Jumps from the base chain to here.
     pub path: Vec<Step>,
-    /// Whether it certainly drops the packet.
+    /// Whether it certainly does.
     pub certain: bool,
-    /// Rules on the way whose conditions cannot be told, and must hold for this drop.
+    /// Rules on the way whose conditions cannot be told, and must hold for it.
     pub doubts: Vec<String>,
+}
+
+impl Dropped {
+    /// The rule as its program lists it; of a policy the chain.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.rule.as_ref().map_or(&self.chain, |rule| &rule.text)
+    }
 }
 
 /// What becomes of a packet at a hook.
@@ -75,6 +83,8 @@ pub enum Translation {
     Nothing,
     /// This one, by this rule.
     To(NatTarget, String),
+    /// None, and no later hook makes any: this rule keeps the packet out of conntrack (`notrack`).
+    Untracked(Box<Dropped>),
     /// It depends on a rule that cannot be told.
     CannotTell(String),
 }
@@ -88,6 +98,13 @@ pub fn translate(
     env: &dyn Env,
 ) -> Translation {
     let walked = candidates(firewall, packet, &Site::new(hook), env);
+    let mut untracked = walked.untracked;
+    if let Some(sure) = untracked.iter().position(|rule| rule.certain) {
+        return Translation::Untracked(Box::new(untracked.swap_remove(sure)));
+    }
+    if let Some(rule) = untracked.first() {
+        return Translation::CannotTell(rule.text().to_owned());
+    }
     match walked.nat.into_iter().next() {
         None => Translation::Nothing,
         Some((target, true, rule)) => Translation::To(target, rule),

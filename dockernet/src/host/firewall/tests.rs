@@ -10,6 +10,7 @@ mod fuzz;
 mod live;
 mod managers;
 mod nft_features;
+mod translation;
 
 use std::net::IpAddr;
 

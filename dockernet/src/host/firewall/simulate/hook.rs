@@ -25,6 +25,8 @@ pub(in crate::host::firewall) struct Walked {
     pub(in crate::host::firewall) survives: bool,
     /// Address translations on the way, in order, with whether each is certainly done, and its rule.
     pub(in crate::host::firewall) nat: Vec<(NatTarget, bool, String)>,
+    /// Rules on the way that keep the packet out of conntrack, or may.
+    pub(in crate::host::firewall) untracked: Vec<Dropped>,
     /// First rule that could not be told.
     pub(in crate::host::firewall) first_doubt: Option<String>,
     /// The rules make no sense or are too many: nothing can be told.
@@ -59,7 +61,12 @@ pub(in crate::host::firewall) fn candidates(
         let mut after = if mixed { Marks::default() } else { marks };
         let dropped_before = walked.drops.len();
         let (mut ended, mut dropping) = (false, 0);
+        let mut rivals = Rivals::default();
         for seat in group {
+            if seat.base.priority != rivals.priority {
+                ended |= rivals.settle(&mut walked, &mut translated);
+                rivals = Rivals::of(seat.base.priority, &walked);
+            }
             let Some(seen) = Seen::by(packet, seat, site, untracks, translated) else {
                 continue;
             };
@@ -97,16 +104,20 @@ pub(in crate::host::firewall) fn candidates(
                     after = after.or(before);
                 }
             }
-            if seat.base.kind == ChainKind::Nat && walked.nat.len() > nats {
-                let sure = walked.nat.iter().skip(nats).any(|(_, sure, _)| *sure);
-                translated = if sure { Truth::Yes } else { Truth::Maybe };
-            }
             dropping += usize::from(walked.drops.len() > drops);
-            ended |= !survives && seen.sure;
+            let ends = !survives && seen.sure;
+            if seat.base.kind == ChainKind::Nat {
+                let acts = walked.nat.len() > nats || walked.drops.len() > drops;
+                rivals.acting += usize::from(acts);
+                rivals.ended |= ends;
+            } else {
+                ended |= ends;
+            }
             if walked.gave_up {
                 return walked;
             }
         }
+        ended |= rivals.settle(&mut walked, &mut translated);
         marks = after;
         // Where two chains of one priority may drop it, which is asked first is not known.
         if dropping > 1 {
@@ -121,6 +132,52 @@ pub(in crate::host::firewall) fn candidates(
         }
     }
     walked
+}
+
+/// NAT chains of one priority: which of them is asked first is not known, and the first that translates is the last.
+#[derive(Default)]
+struct Rivals {
+    priority: i32,
+    /// Where what they did begins in [`Walked::nat`] and [`Walked::drops`].
+    nats: usize,
+    drops: usize,
+    /// How many translate or drop, or may.
+    acting: usize,
+    /// Whether one of them lets nothing pass.
+    ended: bool,
+}
+
+impl Rivals {
+    fn of(priority: i32, walked: &Walked) -> Self {
+        Self {
+            priority,
+            nats: walked.nat.len(),
+            drops: walked.drops.len(),
+            ..Self::default()
+        }
+    }
+
+    /// After the last of them: whether no way leads on, and whether a later chain is asked at all.
+    fn settle(&mut self, walked: &mut Walked, translated: &mut Truth) -> bool {
+        let alone = self.acting < 2;
+        let mut nats = walked.nat.iter_mut().skip(self.nats).peekable();
+        if self.acting > 0 && nats.peek().is_some() {
+            let mut sure = false;
+            for (_, certain, _) in nats {
+                *certain &= alone;
+                sure |= *certain;
+            }
+            *translated = if sure { Truth::Yes } else { Truth::Maybe };
+        }
+        if !alone {
+            for each in walked.drops.iter_mut().skip(self.drops) {
+                each.certain = false;
+            }
+        }
+        let ended = alone && self.ended;
+        *self = Self::of(self.priority, walked);
+        ended
+    }
 }
 
 /// Marks of the packet and of its flow.

@@ -1,6 +1,6 @@
 //! The walk through one base chain: every way the packet may take, in one pass.
 
-use super::{Backend, Base, Dropped, Rule, Step, Table, Target, hook::Walked};
+use super::{Backend, Base, CtState, Dropped, Rule, Step, Table, Target, hook::Walked};
 use crate::host::firewall::{
     Match,
     eval::{Context, Truth},
@@ -155,7 +155,15 @@ impl<'a> Walk<'a, '_> {
         };
         match target {
             // Conditions are looked at by the caller; what changes is unknown on the whole hook.
-            Target::Continue | Target::When(_) | Target::Change(_) | Target::Untrack => NEXT,
+            Target::Continue | Target::When(_) | Target::Change(_) => NEXT,
+            Target::Untrack => {
+                // A packet that has a flow keeps it (`notrack_tg`, net/netfilter/xt_CT.c).
+                if self.context.packet.ct_state.0 & !CtState::NO_FLOW.0 == 0 {
+                    let rule = self.spot(&chain.name, Some(rule), false, sure);
+                    self.walked.untracked.push(rule);
+                }
+                NEXT
+            }
             Target::SetMark { mask, value } => {
                 let old = self.context.mark;
                 let new = if *mask == u32::MAX {
@@ -269,7 +277,14 @@ impl<'a> Walk<'a, '_> {
             known.certain |= sure && self.alive;
             return;
         }
-        self.walked.drops.push(Dropped {
+        let certain = sure && self.alive;
+        let dropped = self.spot(chain, rule, reject, certain);
+        self.walked.drops.push(dropped);
+    }
+
+    /// A rule, or the policy, with the way to it.
+    fn spot(&self, chain: &str, rule: Option<&Rule>, reject: bool, certain: bool) -> Dropped {
+        Dropped {
             backend: self.backend,
             family: self.table.family,
             table: self.table.name.clone(),
@@ -284,9 +299,9 @@ impl<'a> Walk<'a, '_> {
             },
             reject,
             path: self.path.clone(),
-            certain: sure && self.alive,
+            certain,
             doubts: self.doubts.clone(),
-        });
+        }
     }
 }
 

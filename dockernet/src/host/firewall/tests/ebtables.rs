@@ -93,7 +93,7 @@ fn the_rule_behind_a_drop_is_named_with_its_command() {
     let found = attribute(None, &firewall, &packet, &site(Hook::Forward), &host()).unwrap();
     assert_eq!(found.dropped.backend.name(), "ebtables-legacy");
     assert_eq!(
-        crate::cause::delete(&found),
+        crate::cause::delete(&found.dropped),
         "ebtables-legacy -D FORWARD -p IPv4 --ip-dst 192.0.2.2 --ip-proto tcp --ip-dport 80:90 -j DROP"
     );
 }
@@ -177,7 +177,7 @@ fn a_called_chain_ends_with_its_own_policy() {
     assert_eq!(drops(&dropping, &packet), ["OWN #2"]);
     let found = attribute(None, &dropping, &packet, &site(Hook::Forward), &host()).unwrap();
     assert_eq!(
-        crate::cause::delete(&found),
+        crate::cause::delete(&found.dropped),
         "ebtables-legacy -P OWN RETURN"
     );
 }
