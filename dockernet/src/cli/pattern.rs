@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use globset::{GlobBuilder, GlobMatcher};
+use fast_glob::glob_match;
 
 use crate::model::ContainerRef;
 
@@ -13,7 +13,7 @@ const SHORTEST_ID: usize = 4;
 #[derive(Clone)]
 pub struct Pattern {
     text: String,
-    glob: Option<GlobMatcher>,
+    is_glob: bool,
 }
 
 impl Pattern {
@@ -26,15 +26,16 @@ impl Pattern {
     /// The name, if it is one and not a glob.
     #[must_use]
     pub fn literal(&self) -> Option<&str> {
-        self.glob.is_none().then_some(&*self.text)
+        (!self.is_glob).then_some(&*self.text)
     }
 
     /// Whether a name matches.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
-        match &self.glob {
-            Some(glob) => glob.is_match(name),
-            None => self.text == name,
+        if self.is_glob {
+            glob_match(&self.text, name)
+        } else {
+            self.text == name
         }
     }
 
@@ -68,16 +69,39 @@ impl FromStr for Pattern {
         if text.is_empty() {
             return Err("expected a name or a glob, found nothing".to_owned());
         }
-        let glob = text
-            .contains(['*', '?', '[', '{'])
-            .then(|| GlobBuilder::new(text).build())
-            .transpose()
-            .map_err(|error| format!("this glob is malformed: {}", error.kind()))?
-            .map(|glob| glob.compile_matcher());
+        let is_glob = text.contains(['*', '?', '[', '{']);
+        if let Some(error) = malformed(text).filter(|_| is_glob) {
+            return Err(format!("this glob is malformed: {error}"));
+        }
         Ok(Self {
             text: text.to_owned(),
-            glob,
+            is_glob,
         })
+    }
+}
+
+/// Why a glob would match nothing, or all but what it says.
+fn malformed(glob: &str) -> Option<&'static str> {
+    if glob.starts_with('!') {
+        return Some("a `!` in front is no part of a name");
+    }
+    let (mut class, mut groups) = (false, 0_u32);
+    let mut all = glob.chars();
+    while let Some(c) = all.next() {
+        match c {
+            '\\' if all.next().is_none() => return Some("nothing follows its `\\`"),
+            '\\' => {}
+            '[' => class = true,
+            ']' => class = false,
+            '{' if !class => groups += 1,
+            '}' if !class => groups = groups.saturating_sub(1),
+            _ => {}
+        }
+    }
+    if class {
+        Some("its `[` is not closed")
+    } else {
+        (groups > 0).then_some("its `{` is not closed")
     }
 }
 
@@ -128,6 +152,11 @@ mod tests {
     fn malformed_globs_are_refused() {
         assert!("".parse::<Pattern>().is_err());
         assert!("[a".parse::<Pattern>().unwrap_err().contains("malformed"));
-        assert!("{a".parse::<Pattern>().is_err());
+        for text in ["{a", "[{a}", "!web*", "a*\\"] {
+            assert!(text.parse::<Pattern>().is_err(), "{text}");
+        }
+        for text in ["[{]a", "{a,[b}]}", "a\\[*", "{a,{b,c}}*"] {
+            assert!(text.parse::<Pattern>().is_ok(), "{text}");
+        }
     }
 }

@@ -77,6 +77,10 @@ fn flags(libc: &Libc) -> Vec<String> {
         flags.push(format!("-Clink-arg=-B{}", folder.display()));
         flags.push(format!("-Clink-arg=-L{}", folder.display()));
     }
+    // Functions that came out the same are kept once. Only the linker that Rust brings for this machine knows how.
+    if cfg!(target_arch = "x86_64") {
+        flags.push("-Clink-arg=-Wl,--icf=all".to_owned());
+    }
     // Where it was built is nobody's business, and would make two builds differ. (The kernel half's line numbers still tell.)
     let home = env::var_os("CARGO_HOME").map_or_else(
         || {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use globset::GlobBuilder;
+use fast_glob::glob_match;
 use serde::{Deserialize, Serialize};
 
 /// Where a name is looked for, first come first served: a file hides those of the same name further down.
@@ -220,10 +220,7 @@ fn covers(pattern: &str, key: &str) -> bool {
     if !pattern.contains(['*', '?', '[']) {
         return pattern == key;
     }
-    GlobBuilder::new(pattern)
-        .literal_separator(true)
-        .build()
-        .is_ok_and(|glob| glob.compile_matcher().is_match(key))
+    glob_match(pattern, key)
 }
 
 fn ufw_enabled(root: &Path) -> bool {
