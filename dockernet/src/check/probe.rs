@@ -24,6 +24,9 @@ pub(super) const CLIENT_PORT: u16 = 40_000;
 /// `IPS_SRC_NAT`, `IPS_DST_NAT` (include/uapi/linux/netfilter/nf_conntrack_common.h).
 const SNAT: u32 = 0x10;
 const DNAT: u32 = 0x20;
+/// Flags of a TCP segment within a connection, and of the one that begins it.
+const ACK: u8 = 0x10;
+const SYN: u8 = 0x02;
 
 /// An address of the internet that firewalls have no reason to treat apart. Nothing is ever sent there.
 #[must_use]
@@ -139,11 +142,7 @@ impl Probe {
             oif: oif.map(str::to_owned),
             mark: Some(0),
             ttl: Some(64),
-            ct_status: if self.tracked {
-                (SNAT | DNAT, self.status())
-            } else {
-                (0, 0)
-            },
+            ct_status: (SNAT | DNAT, if self.tracked { self.status() } else { 0 }),
             ct_mark: self.tracked.then_some(0),
             ct_original: self.tracked.then_some(self.original),
             ct_answer: self.tracked.then_some(self.answer),
@@ -167,7 +166,7 @@ impl Probe {
                 CtState::UNTRACKED
             },
             ct_reply: self.tracked.then_some(false),
-            tcp_flags: (self.proto == TCP).then_some(0x02),
+            tcp_flags: (self.proto == TCP).then_some(SYN),
             ..self.packet(iif, oif)
         }
     }
@@ -187,7 +186,7 @@ impl Probe {
                 (false, _) => CtState::NEW | CtState::UNTRACKED,
             },
             ct_reply: self.tracked.then_some(true),
-            tcp_flags: (self.proto == TCP).then_some(0x12),
+            tcp_flags: (self.proto == TCP).then_some(SYN | ACK),
             ..self.packet(iif, oif)
         }
     }
@@ -225,15 +224,34 @@ pub(super) fn judge(space: &Space, packet: &FlowPacket, hook: Hook) -> Judged {
 }
 
 /// What a namespace's rules make of the destination (or source) of a connection's first packet.
+///
+/// Rules that keep SYNs alone out of conntrack have SYNPROXY answer them, and the kernel opens the connection to the server
+/// itself: what becomes of it is not told.
 #[must_use]
 pub(super) fn translation(space: &Space, packet: &FlowPacket, hook: Hook) -> Translation {
-    translate(&space.firewall, packet, hook, &space.addresses())
+    let ask = |packet: &FlowPacket| translate(&space.firewall, packet, hook, &space.addresses());
+    let first = ask(packet);
+    let Translation::Untracked { rule, .. } = &first else {
+        return first;
+    };
+    let later = FlowPacket {
+        tcp_flags: packet.tcp_flags.map(|_| ACK),
+        ..packet.clone()
+    };
+    match ask(&later) {
+        Translation::Untracked { .. } => first,
+        _ => Translation::CannotTell(rule.text().to_owned()),
+    }
 }
 
 /// What a rule that keeps packets out of conntrack adds to what comes of it.
 #[must_use]
 pub(super) fn untracked(verdict: Verdict, rule: &Dropped) -> Verdict {
     verdict
-        .fact(format!("a rule keeps its packets out of conntrack, and what is not tracked is not translated: {}", rule.text()))
+        .fact(format!(
+            "what is not tracked is not translated, and this rule keeps it out of conntrack: {}",
+            rule.text()
+        ))
+        .advise("if it should be translated: delete that rule")
         .run(delete(rule), "host", None, Impact::OpensFirewall)
 }

@@ -241,12 +241,15 @@ fn embedded(space: &Space) -> (Embedded, Option<(IpAddr, u16)>) {
         }
         // Rules that were not read, or cannot be told, are no rules that are gone.
         Translation::CannotTell(_) => (Embedded::Works, None),
-        Translation::Untracked(_) => (Embedded::RulesGone, None),
-        Translation::Nothing if !space.firewall.notes.is_empty() => (Embedded::Works, None),
-        Translation::Nothing if listens(EMBEDDED_RESOLVER, 53) => {
+        Translation::Nothing | Translation::Untracked { .. }
+            if !space.firewall.notes.is_empty() =>
+        {
+            (Embedded::Works, None)
+        }
+        Translation::Nothing | Translation::Untracked { .. } if listens(EMBEDDED_RESOLVER, 53) => {
             (Embedded::Works, Some((EMBEDDED_RESOLVER, 53)))
         }
-        Translation::Nothing => (Embedded::RulesGone, None),
+        Translation::Nothing | Translation::Untracked { .. } => (Embedded::RulesGone, None),
     }
 }
 

@@ -37,6 +37,10 @@ impl Run<'_> {
             }
             // Without a flow what comes back is as new as it was.
             if answer.is_none() {
+                if let Some(reply) = packets::answer(packet, *device, self.rng) {
+                    let flow = Flow::of(&reply);
+                    ups.replies.push((reply, flow));
+                }
                 continue;
             }
             let flow = Flow {
@@ -73,6 +77,9 @@ impl Run<'_> {
             let (packet, Some(_)) = &**arrived else {
                 continue;
             };
+            if !probe.flow.reply {
+                continue;
+            }
             let payload = match packet.payload {
                 Payload::Udp { sport, dport } => Payload::Udp {
                     sport: dport,

@@ -292,7 +292,7 @@ impl Way<'_> {
             let translation = translate(self.firewall, &self.seen, hook, self.own);
             match translation {
                 Translation::CannotTell(_) => return nothing(),
-                Translation::Untracked(_) => self.untrack(),
+                Translation::Untracked { .. } => self.untrack(),
                 Translation::To(target, _) if self.flow.state == CtState::NEW => {
                     if !self.apply(&target) {
                         return nothing();

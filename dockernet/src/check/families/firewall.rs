@@ -158,10 +158,15 @@ fn incoming(way: &Way<'_>, member: &Member<'_>, gather: &mut Gather) {
         let probe = Probe::new(proto, way.clients()[0], to, published.host_port);
         let packet = probe.untranslated(Some(&way.uplink.link.name), None);
         let routed = way.network.gateway_mode.as_deref() == Some("routed");
+        let mut tracked = true;
         let leads_here = match translation(&way.sight.host, &packet, Hook::Prerouting) {
             Translation::To(target, _) => target.address == Some(address),
             // Without a rule the missing rule is the finding.
-            Translation::Nothing | Translation::Untracked(_) | Translation::CannotTell(_) => routed,
+            Translation::Untracked { .. } => {
+                tracked = false;
+                routed
+            }
+            Translation::Nothing | Translation::CannotTell(_) => routed,
         };
         if !leads_here {
             continue;
@@ -173,6 +178,7 @@ fn incoming(way: &Way<'_>, member: &Member<'_>, gather: &mut Gather) {
                 Probe::new(proto, client, to, published.host_port)
                     .to(address, Some(published.container_port))
             })
+            .map(|probe| if tracked { probe } else { probe.untracked() })
             .collect();
         let (judged, all) = way.judge(&probes, true);
         let what = format!(

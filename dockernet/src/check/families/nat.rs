@@ -120,13 +120,16 @@ fn published(sight: &Sight<'_>, network: &Network, member: &Member<'_>, gather: 
                     affected,
                 );
             }
-            Translation::Untracked(rule) => {
+            Translation::Untracked {
+                rule,
+                instead: true,
+            } => {
                 let (grade, verdict) = missing(sight, published, Some(&rule));
                 gather.add(Finding::new(grade, Subject::host(), verdict), affected);
             }
             // Engines without ip6tables serve IPv6 by docker-proxy alone.
-            Translation::Nothing if family == Family::V6 => {}
-            Translation::Nothing => {
+            Translation::Nothing | Translation::Untracked { .. } if family == Family::V6 => {}
+            Translation::Nothing | Translation::Untracked { .. } => {
                 let (grade, verdict) = missing(sight, published, None);
                 gather.add(Finding::new(grade, Subject::host(), verdict), affected);
             }
@@ -162,10 +165,12 @@ fn missing(
     let proxy = sight
         .daemon
         .has_proxy(&published.protocol, published.host_port);
-    let verdict = Verdict::confirmed(
-        "nat-rules-missing",
-        "no rule leads from the published port to the container",
-    );
+    let summary = if kept_out.is_some() {
+        "what comes to the published port is kept from the rule that leads to the container"
+    } else {
+        "no rule leads from the published port to the container"
+    };
+    let verdict = Verdict::confirmed("nat-rules-missing", summary);
     let verdict = match kept_out {
         Some(rule) => untracked(verdict, rule),
         None if sight.host.firewall.has_docker_chains() => {
@@ -316,28 +321,48 @@ fn masquerade(
     let address = members.iter().find_map(Member::ipv4)?;
     let probe = Probe::new(TCP, address, somewhere(Family::V4), 443);
     let packet = probe.untranslated(Some(bridge), Some(&uplink.link.name));
-    if translation(&sight.host, &packet, Hook::Postrouting) != Translation::Nothing {
-        return None;
-    }
+    let arriving = probe.untranslated(Some(bridge), None);
+    let masqueraded = translation(&sight.host, &packet, Hook::Postrouting) != Translation::Nothing;
+    let kept_out = match translation(&sight.host, &arriving, Hook::Prerouting) {
+        Translation::Untracked { rule, .. } if masqueraded => Some(rule),
+        _ if masqueraded => return None,
+        _ => None,
+    };
     let subnet = network
         .subnets
         .iter()
         .map(|subnet| subnet.prefix)
         .find(|prefix| prefix.contains(&address));
     let subnet = subnet.map_or_else(|| address.to_string(), |prefix| prefix.to_string());
-    let rules = if sight.daemon.switch("iptables", true) {
+    let lost = || {
         Verdict::confirmed(
             "masquerade-missing",
-            format!("what containers of {} send out keeps their own addresses, to which no answer comes back", network.name),
+            format!(
+                "what containers of {} send out keeps their own addresses, to which no answer comes back",
+                network.name
+            ),
         )
-        .fact(format!("no rule in table nat translates {subnet} on its way out by {}", uplink.link.name))
-        .run(
-            format!("iptables -t nat -A POSTROUTING -s {subnet} ! -o {bridge} -j MASQUERADE"),
-            "host",
-            None,
-            Impact::None,
-        )
-        .run("systemctl restart docker", "host", None, Impact::RestartsContainers)
+    };
+    let rules = if let Some(rule) = &kept_out {
+        untracked(lost(), rule)
+    } else if sight.daemon.switch("iptables", true) {
+        lost()
+            .fact(format!(
+                "no rule in table nat translates {subnet} on its way out by {}",
+                uplink.link.name
+            ))
+            .run(
+                format!("iptables -t nat -A POSTROUTING -s {subnet} ! -o {bridge} -j MASQUERADE"),
+                "host",
+                None,
+                Impact::None,
+            )
+            .run(
+                "systemctl restart docker",
+                "host",
+                None,
+                Impact::RestartsContainers,
+            )
     } else {
         Verdict::when(
             false,

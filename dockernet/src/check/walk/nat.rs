@@ -19,14 +19,14 @@ impl Walk<'_> {
         let host = &self.sight.host;
         match translation(host, packet, hook) {
             Translation::Nothing => {}
-            Translation::Untracked(rule) => {
+            Translation::Untracked { rule, instead } => {
                 self.probe = self.probe.untracked();
                 self.pass(
                     "host",
                     "conntrack",
-                    format!("is not tracked, so not translated  {}", rule.text()),
+                    format!("is not tracked, so it is not translated  {}", rule.text()),
                 );
-                self.untracked = Some(rule);
+                self.untracked = instead.then_some(rule);
             }
             Translation::CannotTell(at) => {
                 self.unknown(
@@ -34,6 +34,7 @@ impl Walk<'_> {
                     "dnat",
                     format!("it depends on a rule that cannot be told: {at}"),
                 );
+                return Err(Halted);
             }
             Translation::To(target, rule) => {
                 let address = match target.kind {
@@ -128,9 +129,9 @@ impl Walk<'_> {
                     "snat",
                     format!("it depends on a rule that cannot be told: {at}"),
                 );
-                Ok(())
+                Err(Halted)
             }
-            Translation::Nothing | Translation::Untracked(_) => {
+            Translation::Nothing | Translation::Untracked { .. } => {
                 let network = inventory.network_of(self.probe.original.src);
                 let wanted = network.is_some_and(|network| {
                     network.masquerade

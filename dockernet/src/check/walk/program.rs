@@ -110,6 +110,7 @@ impl<'s> Walk<'s> {
                 _ => to,
             };
             self.iif = None;
+            self.untracked = None;
             self.probe = Probe::new(self.probe.proto, own, address, published.container_port);
             self.from = Party::Host;
             return self.route_out(&sight.host);

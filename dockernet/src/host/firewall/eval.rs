@@ -9,9 +9,10 @@ use super::{
 };
 
 /// Yes, no, or it cannot be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Truth {
     Yes,
+    #[default]
     No,
     Maybe,
 }
@@ -33,7 +34,7 @@ impl Truth {
         }
     }
 
-    fn or(self, other: Self) -> Self {
+    pub(super) fn or(self, other: Self) -> Self {
         self.not().and(other.not()).not()
     }
 }

@@ -59,8 +59,8 @@ pub(super) fn parse_target(words: &[Word], chains: &HashSet<String>) -> Target {
         }),
         "NETMAP" => nat(NatKind::Dnat, None),
         "MARK" => mark(options),
-        // `--zone`, `--helper` and the like decide nothing that a condition here sees.
-        "CT" if option(options, &["--notrack"]).is_none() => Target::Continue,
+        // `--zone`, `--helper` and the like.
+        "CT" if option(options, &["--notrack"]).is_none() => Target::Template,
         "CT" | "NOTRACK" => Target::Untrack,
         "TTL" | "HL" => Target::Change(Some(Field::Ttl)),
         "CONNMARK" if option(options, &["--restore-mark"]).is_some() => Target::SetMarkUnknown,

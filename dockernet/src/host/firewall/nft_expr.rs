@@ -275,6 +275,7 @@ fn mangle(value: &Value) -> Target {
         },
         (Some("pkttype"), _) => Target::Change(Some(Field::PktType)),
         (_, Some("mark")) => Target::SetCtMark,
+        (_, Some("zone")) => Target::Template,
         _ => match key.and_then(|key| key.get("payload")) {
             // Bytes by their place: any field may lie there.
             Some(payload) if payload.get("field").is_none() => Target::Change(None),

@@ -83,8 +83,13 @@ pub enum Translation {
     Nothing,
     /// This one, by this rule.
     To(NatTarget, String),
-    /// None, and no later hook makes any: this rule keeps the packet out of conntrack (`notrack`).
-    Untracked(Box<Dropped>),
+    /// None, and no later hook makes any: a rule keeps the packet out of conntrack (`notrack`).
+    Untracked {
+        /// That rule.
+        rule: Box<Dropped>,
+        /// Whether another would have translated it here.
+        instead: bool,
+    },
     /// It depends on a rule that cannot be told.
     CannotTell(String),
 }
@@ -98,9 +103,15 @@ pub fn translate(
     env: &dyn Env,
 ) -> Translation {
     let walked = candidates(firewall, packet, &Site::new(hook), env);
+    if walked.gave_up {
+        return Translation::CannotTell("the rules are too many, or make no sense".to_owned());
+    }
     let mut untracked = walked.untracked;
     if let Some(sure) = untracked.iter().position(|rule| rule.certain) {
-        return Translation::Untracked(Box::new(untracked.swap_remove(sure)));
+        return Translation::Untracked {
+            rule: Box::new(untracked.swap_remove(sure)),
+            instead: !walked.nat.is_empty(),
+        };
     }
     if let Some(rule) = untracked.first() {
         return Translation::CannotTell(rule.text().to_owned());

@@ -36,6 +36,8 @@ pub enum Target {
     SetCtMark,
     /// A field of the packet changes; none is "any of them".
     Change(Option<Field>),
+    /// A packet without a flow so far is to get one of these properties (`CT --zone`, `ct zone set`).
+    Template,
     /// A packet without a flow so far stays without one (`notrack`).
     Untrack,
     /// The rule goes on only if this holds: a condition behind an action.

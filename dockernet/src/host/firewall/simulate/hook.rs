@@ -27,6 +27,8 @@ pub(in crate::host::firewall) struct Walked {
     pub(in crate::host::firewall) nat: Vec<(NatTarget, bool, String)>,
     /// Rules on the way that keep the packet out of conntrack, or may.
     pub(in crate::host::firewall) untracked: Vec<Dropped>,
+    /// Whether a rule has given the packet a template of conntrack's, with which it cannot be kept out any more.
+    pub(in crate::host::firewall) template: Truth,
     /// First rule that could not be told.
     pub(in crate::host::firewall) first_doubt: Option<String>,
     /// The rules make no sense or are too many: nothing can be told.
@@ -61,11 +63,11 @@ pub(in crate::host::firewall) fn candidates(
         let mut after = if mixed { Marks::default() } else { marks };
         let dropped_before = walked.drops.len();
         let (mut ended, mut dropping) = (false, 0);
-        let mut rivals = Rivals::default();
+        let mut rivals = Rivals::of(group, &walked);
         for seat in group {
             if seat.base.priority != rivals.priority {
                 ended |= rivals.settle(&mut walked, &mut translated);
-                rivals = Rivals::of(seat.base.priority, &walked);
+                rivals = Rivals::of(std::slice::from_ref(seat), &walked);
             }
             let Some(seen) = Seen::by(packet, seat, site, untracks, translated) else {
                 continue;
@@ -107,8 +109,8 @@ pub(in crate::host::firewall) fn candidates(
             dropping += usize::from(walked.drops.len() > drops);
             let ends = !survives && seen.sure;
             if seat.base.kind == ChainKind::Nat {
-                let acts = walked.nat.len() > nats || walked.drops.len() > drops;
-                rivals.acting += usize::from(acts);
+                rivals.acting += usize::from(walked.nat.len() > nats || walked.drops.len() > drops);
+                rivals.drops.extend(drops..walked.drops.len());
                 rivals.ended |= ends;
             } else {
                 ended |= ends;
@@ -135,12 +137,12 @@ pub(in crate::host::firewall) fn candidates(
 }
 
 /// NAT chains of one priority: which of them is asked first is not known, and the first that translates is the last.
-#[derive(Default)]
 struct Rivals {
     priority: i32,
-    /// Where what they did begins in [`Walked::nat`] and [`Walked::drops`].
+    /// Where their translations begin in [`Walked::nat`].
     nats: usize,
-    drops: usize,
+    /// Their drops' places in [`Walked::drops`].
+    drops: Vec<usize>,
     /// How many translate or drop, or may.
     acting: usize,
     /// Whether one of them lets nothing pass.
@@ -148,34 +150,43 @@ struct Rivals {
 }
 
 impl Rivals {
-    fn of(priority: i32, walked: &Walked) -> Self {
+    /// Of the first seat's priority.
+    fn of(seats: &[Seat<'_>], walked: &Walked) -> Self {
         Self {
-            priority,
+            priority: seats.first().map_or(0, |seat| seat.base.priority),
             nats: walked.nat.len(),
-            drops: walked.drops.len(),
-            ..Self::default()
+            drops: Vec::new(),
+            acting: 0,
+            ended: false,
         }
     }
 
     /// After the last of them: whether no way leads on, and whether a later chain is asked at all.
-    fn settle(&mut self, walked: &mut Walked, translated: &mut Truth) -> bool {
-        let alone = self.acting < 2;
-        let mut nats = walked.nat.iter_mut().skip(self.nats).peekable();
-        if self.acting > 0 && nats.peek().is_some() {
-            let mut sure = false;
-            for (_, certain, _) in nats {
-                *certain &= alone;
-                sure |= *certain;
+    fn settle(self, walked: &mut Walked, translated: &mut Truth) -> bool {
+        let nats = walked.nat.get_mut(self.nats..).unwrap_or_default();
+        // Only who translates keeps a packet from another that ends it.
+        let ended = self.ended && nats.is_empty();
+        let Some((first, more)) = nats.split_first() else {
+            return ended;
+        };
+        let sure = first.1 || more.iter().any(|(_, certain, _)| *certain);
+        *translated = if sure { Truth::Yes } else { Truth::Maybe };
+        let agree = self.drops.is_empty()
+            && first.1
+            && more
+                .iter()
+                .all(|(to, certain, _)| *certain && *to == first.0);
+        if self.acting > 1 && !agree {
+            for (_, certain, rule) in nats {
+                *certain = false;
+                *rule += " (another NAT chain has the same priority)";
             }
-            *translated = if sure { Truth::Yes } else { Truth::Maybe };
-        }
-        if !alone {
-            for each in walked.drops.iter_mut().skip(self.drops) {
-                each.certain = false;
+            for each in self.drops {
+                if let Some(drop) = walked.drops.get_mut(each) {
+                    drop.certain = false;
+                }
             }
         }
-        let ended = alone && self.ended;
-        *self = Self::of(self.priority, walked);
         ended
     }
 }

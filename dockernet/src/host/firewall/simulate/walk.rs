@@ -157,8 +157,10 @@ impl<'a> Walk<'a, '_> {
             // Conditions are looked at by the caller; what changes is unknown on the whole hook.
             Target::Continue | Target::When(_) | Target::Change(_) => NEXT,
             Target::Untrack => {
-                // A packet that has a flow keeps it (`notrack_tg`, net/netfilter/xt_CT.c).
-                if self.context.packet.ct_state.0 & !CtState::NO_FLOW.0 == 0 {
+                // A packet that has a flow, or a template for one, keeps it (`notrack_tg`, net/netfilter/xt_CT.c).
+                let flow = self.context.packet.ct_state.0 & !CtState::NO_FLOW.0 != 0;
+                let sure = sure && self.walked.template == Truth::No;
+                if !flow && self.walked.template != Truth::Yes {
                     let rule = self.spot(&chain.name, Some(rule), false, sure);
                     self.walked.untracked.push(rule);
                 }
@@ -176,6 +178,11 @@ impl<'a> Walk<'a, '_> {
             }
             Target::SetMarkUnknown => {
                 self.context.mark = None;
+                NEXT
+            }
+            Target::Template => {
+                let template = if sure { Truth::Yes } else { Truth::Maybe };
+                self.walked.template = self.walked.template.or(template);
                 NEXT
             }
             Target::SetCtMark => {
