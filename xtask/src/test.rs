@@ -4,13 +4,14 @@ use std::{
     env,
     ffi::OsString,
     io::{BufRead as _, BufReader, IsTerminal as _},
+    path::Path,
     process::{Command, Stdio},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{build, cross, process, project, setup};
+use crate::{build, cross, dist, process, project, setup};
 
 /// What a run came to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -91,8 +92,12 @@ pub(crate) fn verb(full: bool, filter: &[OsString]) -> Result<()> {
 /// Builds the tracer and sets the lab up, with `every` engine there is or two; gives a cargo whose programs run as root
 /// and know where both are.
 pub(crate) fn lab_cargo(every: bool) -> Result<Command> {
-    let engines = setup::lab(every)?;
     build::verb(true)?;
+    lab_cargo_for(&project::tracer(), every)
+}
+
+fn lab_cargo_for(tracer: &Path, every: bool) -> Result<Command> {
+    let engines = setup::lab(every)?;
     let mut cargo = project::cargo();
     for engine in &engines {
         eprintln!(
@@ -107,7 +112,7 @@ pub(crate) fn lab_cargo(every: bool) -> Result<Command> {
         .chain(setup::engines::extra_path());
     let path = env::join_paths(path).context("a folder's name cannot stand in PATH")?;
     cargo
-        .env("DOCKERNET_TRACE", project::tracer())
+        .env("DOCKERNET_TRACE", tracer)
         .env("DOCKERNET_ENGINES", setup::engines::list(&engines))
         .env("PATH", &path);
     if !process::is_root() {
@@ -120,9 +125,10 @@ pub(crate) fn lab_cargo(every: bool) -> Result<Command> {
     Ok(cargo)
 }
 
-/// Runs one of the lab's programs, built with optimisations, with root's rights.
+/// Runs one of the lab's programs that measure, built with optimisations, with root's rights, on the program as people
+/// install it.
 pub(crate) fn lab_program(name: &str, args: &[String]) -> Result<()> {
-    let mut cargo = lab_cargo(false)?;
+    let mut cargo = lab_cargo_for(&dist::program()?, false)?;
     process::run(
         cargo
             .args([

@@ -20,7 +20,10 @@ use nix::sys::stat::{Mode, umask};
 
 pub(crate) use self::trial::Where;
 use self::{binary::Binary, pieces::Pieces, release::Release};
-use crate::{cross, process, setup};
+use crate::{
+    build, cross, process, project,
+    setup::{self, apt},
+};
 
 /// What was built.
 #[derive(Debug)]
@@ -28,6 +31,17 @@ struct Made {
     binary: Binary,
     deb: PathBuf,
     rpm: PathBuf,
+}
+
+/// Builds the program as people install it; elsewhere than on Debian, whose old C library it is linked with, as they
+/// build it themselves.
+pub(crate) fn program() -> Result<PathBuf> {
+    if !apt::is_here() {
+        build::verb(true)?;
+        return Ok(project::tracer());
+    }
+    setup::toolchain()?;
+    Ok(binary::build(&Release::of_workspace()?)?.path)
 }
 
 /// Builds the program and every package of it; then tries them where it is told to.

@@ -33,8 +33,14 @@ const QUICK: [&str; 9] = [
 /// Of those, the ones that run on the classic tracepoint too.
 const TRACEPOINT: [&str; 1] = ["docker-user-drop"];
 
+/// Of all, the ones that ask for what a cgroup says: they run with its old hierarchy too, where engines still use it.
+const CGROUP_V1: [&str; 2] = ["container-paused", "interface-forwarding-disabled-uplink"];
+
 /// The lab's test programs that run in a guest.
 const PROGRAMS: [&str; 5] = ["faults", "hooks", "nat", "refusals", "trace_rules"];
+
+/// From this kernel on guests have the current engine.
+const NEW_ENGINE: [u64; 2] = [6, 12];
 
 /// A whole guest's time: emulated on a busy machine of two cores, the quick set takes half an hour.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -67,12 +73,22 @@ pub(crate) fn verb(list: &[String], brief: bool, filter: &[OsString]) -> Result<
                 .map(|folder| project::root().join(folder))
                 .to_vec(),
         };
-        let outcome = one(series, engines, &job)
-            .with_context(|| format!("kernel {series}"))
-            .unwrap_or_else(|error| {
-                eprintln!("xtask: {error:#}");
-                Outcome::failed(series)
-            });
+        let run = |job: &Job, command_line: &str| {
+            one(series, engines, job, command_line)
+                .with_context(|| format!("kernel {series}"))
+                .unwrap_or_else(|error| {
+                    eprintln!("xtask: {error:#}");
+                    Outcome::failed(series)
+                })
+        };
+        let mut outcome = run(&job, "");
+        if filter.is_empty() && !brief && kernel::numbers(series) < NEW_ENGINE.to_vec() {
+            let job = Job {
+                script: steps(&[step("cgroup_v1", &faults(&CGROUP_V1, engines))]),
+                ..job
+            };
+            outcome.and(run(&job, "dockernet.cgroup=v1"));
+        }
         // A brief run of continuous integration is no reason to change a file.
         if filter.is_empty() && !(brief && project::is_ci()) {
             table::update(&outcome)?;
@@ -101,7 +117,7 @@ fn slow(mut environment: Vec<(String, String)>) -> Vec<(String, String)> {
 
 /// One engine for a guest: the distribution's on kernels that are as old, the current one on those after them.
 fn of_its_time<'a>(engines: &'a [Engine], series: &str) -> &'a [Engine] {
-    let at = if kernel::numbers(series) < vec![6, 12] {
+    let at = if kernel::numbers(series) < NEW_ENGINE.to_vec() {
         0
     } else {
         engines.len().saturating_sub(1)
@@ -134,14 +150,15 @@ fn script(engines: &[Engine], brief: bool, filter: &[OsString]) -> String {
     steps(&all)
 }
 
-fn one(series: &str, engines: &[Engine], job: &Job) -> Result<Outcome> {
+fn one(series: &str, engines: &[Engine], job: &Job, command_line: &str) -> Result<Outcome> {
     let kernel = kernel::get(series)?;
     let mut reader = Reader::default();
     let mut stdout = std::io::stdout();
-    boot(&kernel, engines, job, "", false, LIMIT, |bytes| {
+    let sink = |bytes: &[u8]| {
         let _gone = stdout.write_all(bytes).and_then(|()| stdout.flush());
         reader.feed(bytes);
-    })?;
+    };
+    boot(&kernel, engines, job, command_line, false, LIMIT, sink)?;
     let outcome = reader.finish(&kernel.series, &kernel.release);
     if outcome.steps.is_empty() {
         bail!("the guest ran no step");
@@ -210,7 +227,12 @@ mod checks {
     /// A name that no scenario has would be left out without a word.
     #[test]
     fn the_quick_set_exists() {
-        for name in QUICK.iter().chain(&TRACEPOINT).chain(&BRIEF) {
+        for name in QUICK
+            .iter()
+            .chain(&TRACEPOINT)
+            .chain(&CGROUP_V1)
+            .chain(&BRIEF)
+        {
             let file = project::root().join(format!("tests/scenarios/{name}.toml"));
             assert!(file.is_file(), "{}", file.display());
         }

@@ -42,6 +42,18 @@ impl Outcome {
         }
     }
 
+    /// Adds what another guest of the same kernel said; one that did not come up is a step that failed.
+    pub(super) fn and(&mut self, other: Self) {
+        if other.steps.is_empty() {
+            self.steps.push(Step {
+                name: "second guest".to_owned(),
+                status: 1,
+                ..Step::default()
+            });
+        }
+        self.steps.extend(other.steps);
+    }
+
     /// The kernel, for people.
     pub(super) fn name(&self) -> &str {
         if self.release.is_empty() {

@@ -13,8 +13,8 @@ const HEAD: &str = "# Kernels
 Written by `cargo xtask test --kernels 5.10,6.1,…`, which boots each kernel in an emulated machine and runs the quick set of the
 lab's tests in it (with `--brief` a few scenarios of it), with a real Docker engine. Rows of kernels that a run does not name stay as they were.
 
-| kernel | drops | reasons | receiving socket | namespace id | missed drops counted | NAT | scenarios | classic tracepoint | hooks | NAT test | refusals | rule tracing |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|
+| kernel | drops | reasons | receiving socket | namespace id | missed drops counted | NAT | scenarios | classic tracepoint | hooks | NAT test | refusals | rule tracing | cgroup v1 |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
 const TAIL: &str = "
@@ -22,6 +22,7 @@ const TAIL: &str = "
 - receiving socket: `kfree_skb` tells it (6.11+). namespace id: `net_cookie` (to be asked for since 5.14), or the inode number.
 - missed drops: the kernel counts those that interrupt our program (6.1+). NAT: tcx (6.6+), or clsact.
 - scenarios, classic tracepoint (the same, with `DOCKERNET_TIER=tracepoint`), hooks, NAT test, refusals, rule tracing (`--trace-rules`): tests that passed of those that ran.
+- cgroup v1: scenarios with the old hierarchy mounted, before 6.12 (current engines are leaving it).
 ";
 
 /// Writes the row of an outcome, and keeps the others.
@@ -113,6 +114,7 @@ fn row(outcome: &Outcome) -> String {
         tested(outcome, "nat"),
         tested(outcome, "refusals"),
         tested(outcome, "trace_rules"),
+        tested(outcome, "cgroup_v1"),
     ];
     format!("| {} |", cells.join(" | "))
 }

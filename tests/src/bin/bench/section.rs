@@ -4,7 +4,7 @@ use std::{fmt, fs, path::Path};
 
 use anyhow::{Context, Result};
 
-const HEAD: &str = "# Benchmarks\n\nWritten by `cargo xtask bench [NAME]` on real kernels, engines and packets, in the lab's namespaces. Ratios are of interleaved\nrepetitions in one run, and medians of those: the machine's own speed cancels out, what else it does only partly.\n";
+const HEAD: &str = "# Benchmarks\n\nWritten by `cargo xtask bench [NAME]` with the program as it is packed (`cargo xtask dist`), on real kernels,\nengines and packets, in the lab's namespaces. Ratios are of interleaved\nrepetitions in one run, and medians of those: the machine's own speed cancels out, what else it does only partly.\n";
 
 /// Writes a section in place of the one of the same name.
 pub(crate) fn replace(name: &str, text: &str) -> Result<()> {
