@@ -133,7 +133,9 @@ pub(super) fn add_packet(transition: &mut Transition, record: &NatRecord, invent
     let has_new_source = matches!(transition.kind, NatKind::Snat | NatKind::Both);
     // Kernels that do not tell: an answer leaves by another interface than the first packet did.
     if has_new_source && record.masquerade == UNKNOWN && record.direction == direction::ORIGINAL {
-        transition.masquerade = link.map(|link| {
+        // A port of a bridge has no address: the bridge is what the packet left by.
+        let bridge = link.and_then(|link| inventory.link(host, link.master?));
+        transition.masquerade = bridge.or(link).map(|link| {
             link.addresses
                 .iter()
                 .any(|net| net.addr() == transition.translated.src)
