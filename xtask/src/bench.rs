@@ -1,4 +1,4 @@
-//! `bench`: the lab's benchmarks, against an optimised build; results go to docs/benchmarks.md.
+//! `bench`: the lab's benchmarks, of the program as it is packed; results go to docs/benchmarks.md.
 
 use anyhow::Result;
 

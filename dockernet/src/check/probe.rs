@@ -244,6 +244,21 @@ pub(super) fn translation(space: &Space, packet: &FlowPacket, hook: Hook) -> Tra
     }
 }
 
+/// How what Docker's rules of table nat do is had again: by the engine, which writes them anew; or, where they are there and a
+/// rule keeps packets out of conntrack, without that.
+#[must_use]
+pub(super) fn translated_again(verdict: Verdict, kept_out: Option<&Dropped>) -> Verdict {
+    match kept_out {
+        Some(rule) => untracked(verdict, rule),
+        None => verdict.run(
+            "systemctl restart docker",
+            "host",
+            None,
+            Impact::RestartsContainers,
+        ),
+    }
+}
+
 /// What a rule that keeps packets out of conntrack adds to what comes of it.
 #[must_use]
 pub(super) fn untracked(verdict: Verdict, rule: &Dropped) -> Verdict {

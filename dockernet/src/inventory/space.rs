@@ -59,6 +59,12 @@ impl Inventory {
         live.or_else(|| self.gone.get(&(key, ifindex)).map(AsRef::as_ref))
     }
 
+    /// The bridge (or bond) of the same namespace that a link is a port of.
+    #[must_use]
+    pub fn master(&self, key: NetnsKey, link: &Link) -> Option<&Link> {
+        self.link(key, link.master?)
+    }
+
     /// A link by name.
     #[must_use]
     pub fn link_named(&self, key: NetnsKey, name: &str) -> Option<&Link> {

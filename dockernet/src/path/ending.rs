@@ -187,9 +187,7 @@ fn between(last: &Stop, inventory: &Inventory) -> String {
         }
         (Passage::Out, Some(LinkKind::Veth)) => "the other end of that veth".to_owned(),
         (Passage::In, Some(link_kind)) => {
-            let master = link
-                .and_then(|link| link.master)
-                .and_then(|master| inventory.link(last.netns, master));
+            let master = link.and_then(|link| inventory.master(last.netns, link));
             match (master, link_kind) {
                 (Some(master), _) => format!("its bridge {}", master.name),
                 (None, _) => "the device that its route leads to".to_owned(),

@@ -82,7 +82,7 @@ pub(crate) fn verb(list: &[String], brief: bool, filter: &[OsString]) -> Result<
                 })
         };
         let mut outcome = run(&job, "");
-        if filter.is_empty() && !brief && kernel::numbers(series) < NEW_ENGINE.to_vec() {
+        if filter.is_empty() && !brief && has_old_engine(series) {
             let job = Job {
                 script: steps(&[step("cgroup_v1", &faults(&CGROUP_V1, engines))]),
                 ..job
@@ -117,12 +117,16 @@ fn slow(mut environment: Vec<(String, String)>) -> Vec<(String, String)> {
 
 /// One engine for a guest: the distribution's on kernels that are as old, the current one on those after them.
 fn of_its_time<'a>(engines: &'a [Engine], series: &str) -> &'a [Engine] {
-    let at = if kernel::numbers(series) < NEW_ENGINE.to_vec() {
+    let at = if has_old_engine(series) {
         0
     } else {
         engines.len().saturating_sub(1)
     };
     engines.get(at..=at).unwrap_or(engines)
+}
+
+fn has_old_engine(series: &str) -> bool {
+    kernel::numbers(series) < NEW_ENGINE.to_vec()
 }
 
 fn script(engines: &[Engine], brief: bool, filter: &[OsString]) -> String {

@@ -12,7 +12,7 @@ use crate::{
         Finding, Grade, Sight, Subject,
         finding::Affected,
         gather::Gather,
-        probe::{Probe, TCP, somewhere, translation, untracked},
+        probe::{Probe, TCP, somewhere, translated_again, translation, untracked},
         sight::{Member, has_been_given},
     },
     host::{
@@ -172,25 +172,17 @@ fn missing(
     };
     let verdict = Verdict::confirmed("nat-rules-missing", summary);
     let verdict = match kept_out {
-        Some(rule) => untracked(verdict, rule),
+        Some(_) => verdict,
         None if sight.host.firewall.has_docker_chains() => {
             verdict.fact("the rule that translates its destination is missing in table nat")
         }
         None => verdict.fact("Docker's chains are gone from the firewall"),
     };
+    let verdict = translated_again(verdict, kept_out);
     let verdict = if proxy {
         verdict.fact("docker-proxy still serves it, and the container sees its gateway as every client's address")
     } else {
         verdict.fact("no docker-proxy serves it either")
-    };
-    let verdict = match kept_out {
-        Some(_) => verdict,
-        None => verdict.run(
-            "systemctl restart docker",
-            "host",
-            None,
-            Impact::RestartsContainers,
-        ),
     };
     (if proxy { Grade::Risk } else { Grade::Broken }, verdict)
 }

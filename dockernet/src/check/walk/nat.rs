@@ -5,12 +5,11 @@ use std::net::IpAddr;
 use super::{Go, Halted, Space, Walk};
 use crate::{
     cause::Verdict,
-    check::probe::{Probe, translation, untracked},
+    check::probe::{Probe, translated_again, translation},
     host::{
         firewall::{FlowPacket, FlowTuple, Hook, NatKind, Translation},
         sysctl::{display_key, interface_key},
     },
-    model::Impact,
 };
 
 impl Walk<'_> {
@@ -148,17 +147,11 @@ impl Walk<'_> {
                             self.probe.original.src
                         ),
                     );
-                    let verdict = match &self.untracked {
-                        Some(rule) => untracked(verdict, rule),
-                        None => verdict
-                            .fact("no rule in table nat translates its source")
-                            .run(
-                                "systemctl restart docker",
-                                "host",
-                                None,
-                                Impact::RestartsContainers,
-                            ),
+                    let verdict = match self.untracked {
+                        Some(_) => verdict,
+                        None => verdict.fact("no rule in table nat translates its source"),
                     };
+                    let verdict = translated_again(verdict, self.untracked.as_deref());
                     return self.stop("host", "snat", verdict);
                 }
                 Ok(())

@@ -3,7 +3,7 @@
 use super::{Go, Party, Space, Walk, forth::Arrived};
 use crate::{
     cause::Verdict,
-    check::probe::{Probe, TCP, untracked},
+    check::probe::{Probe, TCP, translated_again},
     host::{
         firewall::Hook,
         listeners::{Transport, listening_on},
@@ -147,15 +147,7 @@ impl<'s> Walk<'s> {
                         container.name
                     ),
                 );
-                match &self.untracked {
-                    Some(rule) => untracked(verdict, rule),
-                    None => verdict.run(
-                        "systemctl restart docker",
-                        "host",
-                        None,
-                        Impact::RestartsContainers,
-                    ),
-                }
+                translated_again(verdict, self.untracked.as_deref())
             }
             None => match sight.inventory.published_on(protocol, port).next() {
                 Some((container, published)) if published.host_ip.is_loopback() => {

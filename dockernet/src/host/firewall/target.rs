@@ -36,7 +36,7 @@ pub enum Target {
     SetCtMark,
     /// A field of the packet changes; none is "any of them".
     Change(Option<Field>),
-    /// A packet without a flow so far is to get one of these properties (`CT --zone`, `ct zone set`).
+    /// A packet without a flow so far gets a template: what its flow is to be like (`CT --zone`, `ct zone set`).
     Template,
     /// A packet without a flow so far stays without one (`notrack`).
     Untrack,

@@ -134,7 +134,7 @@ pub(super) fn add_packet(transition: &mut Transition, record: &NatRecord, invent
     // Kernels that do not tell: an answer leaves by another interface than the first packet did.
     if has_new_source && record.masquerade == UNKNOWN && record.direction == direction::ORIGINAL {
         // A port of a bridge has no address: the bridge is what the packet left by.
-        let bridge = link.and_then(|link| inventory.link(host, link.master?));
+        let bridge = link.and_then(|link| inventory.master(host, link));
         transition.masquerade = bridge.or(link).map(|link| {
             link.addresses
                 .iter()

@@ -63,63 +63,62 @@ pub(in crate::host::firewall) fn candidates(
         let mut after = if mixed { Marks::default() } else { marks };
         let dropped_before = walked.drops.len();
         let (mut ended, mut dropping) = (false, 0);
-        let mut rivals = Rivals::of(group, &walked);
-        for seat in group {
-            if seat.base.priority != rivals.priority {
-                ended |= rivals.settle(&mut walked, &mut translated);
-                rivals = Rivals::of(std::slice::from_ref(seat), &walked);
-            }
-            let Some(seen) = Seen::by(packet, seat, site, untracks, translated) else {
-                continue;
-            };
-            let (nats, drops) = (walked.nat.len(), walked.drops.len());
-            let alone = !mixed || writers == 1 && seat.marks;
-            let before = if alone { marks } else { Marks::default() };
-            let mut walk = Walk {
-                backend: seat.backend,
-                table: seat.table,
-                base: seat.base,
-                context: Context {
-                    packet: &seen.packet,
-                    hook: seat.base.hook,
-                    family: seat.table.family,
-                    changed: &changed,
-                    env,
-                    mark: before.packet,
-                    ct_mark: before.flow,
-                },
-                path: Vec::new(),
-                doubts: Vec::new(),
-                alive: drops == 0,
-                walked: &mut walked,
-                accepted: false,
-                exits: 0,
-                budget: &mut budget,
-            };
-            let survives = walk.base_chain(seat.chain, seen.sure);
-            if alone {
-                after = Marks {
-                    packet: walk.context.mark,
-                    flow: walk.context.ct_mark,
+        for level in group.chunk_by(|a, b| a.base.priority == b.base.priority) {
+            let mut rivals = Rivals::from(&walked);
+            for seat in level {
+                let Some(seen) = Seen::by(packet, seat, site, untracks, translated) else {
+                    continue;
                 };
-                if !seen.sure {
-                    after = after.or(before);
+                let (nats, drops) = (walked.nat.len(), walked.drops.len());
+                let alone = !mixed || writers == 1 && seat.marks;
+                let before = if alone { marks } else { Marks::default() };
+                let mut walk = Walk {
+                    backend: seat.backend,
+                    table: seat.table,
+                    base: seat.base,
+                    context: Context {
+                        packet: &seen.packet,
+                        hook: seat.base.hook,
+                        family: seat.table.family,
+                        changed: &changed,
+                        env,
+                        mark: before.packet,
+                        ct_mark: before.flow,
+                    },
+                    path: Vec::new(),
+                    doubts: Vec::new(),
+                    alive: drops == 0,
+                    walked: &mut walked,
+                    accepted: false,
+                    exits: 0,
+                    budget: &mut budget,
+                };
+                let survives = walk.base_chain(seat.chain, seen.sure);
+                if alone {
+                    after = Marks {
+                        packet: walk.context.mark,
+                        flow: walk.context.ct_mark,
+                    };
+                    if !seen.sure {
+                        after = after.or(before);
+                    }
+                }
+                dropping += usize::from(walked.drops.len() > drops);
+                let ends = !survives && seen.sure;
+                if seat.base.kind == ChainKind::Nat {
+                    rivals.acting +=
+                        usize::from(walked.nat.len() > nats || walked.drops.len() > drops);
+                    rivals.drops.extend(drops..walked.drops.len());
+                    rivals.ended |= ends;
+                } else {
+                    ended |= ends;
+                }
+                if walked.gave_up {
+                    return walked;
                 }
             }
-            dropping += usize::from(walked.drops.len() > drops);
-            let ends = !survives && seen.sure;
-            if seat.base.kind == ChainKind::Nat {
-                rivals.acting += usize::from(walked.nat.len() > nats || walked.drops.len() > drops);
-                rivals.drops.extend(drops..walked.drops.len());
-                rivals.ended |= ends;
-            } else {
-                ended |= ends;
-            }
-            if walked.gave_up {
-                return walked;
-            }
+            ended |= rivals.settle(&mut walked, &mut translated);
         }
-        ended |= rivals.settle(&mut walked, &mut translated);
         marks = after;
         // Where two chains of one priority may drop it, which is asked first is not known.
         if dropping > 1 {
@@ -138,7 +137,6 @@ pub(in crate::host::firewall) fn candidates(
 
 /// NAT chains of one priority: which of them is asked first is not known, and the first that translates is the last.
 struct Rivals {
-    priority: i32,
     /// Where their translations begin in [`Walked::nat`].
     nats: usize,
     /// Their drops' places in [`Walked::drops`].
@@ -150,10 +148,8 @@ struct Rivals {
 }
 
 impl Rivals {
-    /// Of the first seat's priority.
-    fn of(seats: &[Seat<'_>], walked: &Walked) -> Self {
+    fn from(walked: &Walked) -> Self {
         Self {
-            priority: seats.first().map_or(0, |seat| seat.base.priority),
             nats: walked.nat.len(),
             drops: Vec::new(),
             acting: 0,
