@@ -1,14 +1,17 @@
 //! A container that is frozen reads nothing.
 
-use super::{Case, Verdict};
+use super::{Case, Verdict, socket::no_room};
 use crate::model::{Container, Impact, State};
 
 /// Row 51, once what comes in no longer fits into the socket's buffer.
 pub(super) fn container_paused(case: &Case<'_>) -> Option<Verdict> {
-    if !matches!(
+    let is_told = matches!(
         case.evidence.reason(),
         "SOCKET_RCVBUFF" | "PROTO_MEM" | "SOCKET_BACKLOG" | "TCP_LISTEN_OVERFLOW"
-    ) {
+    );
+    // An older kernel tells no reason. Its socket tells that it is full, which it stays while nobody reads.
+    let full = no_room(case);
+    if !is_told && full.is_none() {
         return None;
     }
     let container = case.container_here()?;
@@ -29,6 +32,7 @@ pub(super) fn container_paused(case: &Case<'_>) -> Option<Verdict> {
             ),
         )
         .fact(format!("{name} is frozen (docker ps: Paused)"))
+        .maybe_fact(full.and_then(|full| full.fact()))
         .run(format!("docker unpause {name}"), "host", None, Impact::None),
     )
 }

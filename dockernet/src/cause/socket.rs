@@ -291,8 +291,32 @@ pub(super) fn loopback_verdict(
     ))
 }
 
-/// Row 50.
-pub(super) fn buffer_full(case: &Case<'_>) -> Option<Verdict> {
+/// A packet that a socket had no room for.
+pub(super) struct NoRoom {
+    /// No reason tells it, only the function that freed it, and the socket.
+    silent: bool,
+    /// The one that is meant, where it is still there.
+    socket: Option<Listener>,
+}
+
+impl NoRoom {
+    /// The kernel says so in words and in the socket's own counter.
+    fn is_sure(&self) -> bool {
+        !self.silent && self.socket.as_ref().is_some_and(|socket| socket.drops > 0)
+    }
+
+    /// What its socket tells.
+    pub(super) fn fact(&self) -> Option<String> {
+        let socket = self.socket.as_ref()?;
+        Some(format!(
+            "socket {} has dropped {} datagrams; {} bytes wait to be read",
+            socket.local, socket.drops, socket.receive_queue
+        ))
+    }
+}
+
+/// Whether the packet was freed because the buffer of its socket is full.
+pub(super) fn no_room(case: &Case<'_>) -> Option<NoRoom> {
     // Before 5.18 the same functions free it without a reason, and for a few other reasons too.
     let silent = case.evidence.reason().is_empty()
         && case
@@ -302,7 +326,6 @@ pub(super) fn buffer_full(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let packet = case.packet()?;
-    let port = packet.dst_port?;
     let transport = if packet.protocol == "udp" {
         Transport::Udp
     } else {
@@ -313,29 +336,31 @@ pub(super) fn buffer_full(case: &Case<'_>) -> Option<Verdict> {
         .listeners(&case.netns()?)
         .ok()
         .unwrap_or_default();
-    let socket = listening_on(&all, transport, port)
+    let socket = listening_on(&all, transport, packet.dst_port?)
         .into_iter()
-        .max_by_key(|listener| listener.drops);
-    let drops = socket.map_or(0, |listener| listener.drops);
-    let waiting = socket.map_or(0, |listener| listener.receive_queue);
-    if silent && (drops == 0 || waiting == 0) {
-        return None;
-    }
+        .max_by_key(|listener| listener.drops)
+        .cloned();
+    let is_full = socket
+        .as_ref()
+        .is_some_and(|socket| socket.drops > 0 && socket.receive_queue > 0);
+    (is_full || !silent).then_some(NoRoom { silent, socket })
+}
+
+/// Row 50.
+pub(super) fn buffer_full(case: &Case<'_>) -> Option<Verdict> {
+    let full = no_room(case)?;
+    let packet = case.packet()?;
+    let port = packet.dst_port?;
     let place = case.place();
     let verdict = Verdict::when(
-        drops > 0 && !silent,
+        full.is_sure(),
         "socket-buffer-full",
         format!(
             "the program on {port}/{} in {place} reads more slowly than data comes in",
             packet.protocol
         ),
     )
-    .maybe_fact(socket.map(|socket| {
-        format!(
-            "socket {} has dropped {} datagrams; {} bytes wait to be read",
-            socket.local, socket.drops, socket.receive_queue
-        )
-    }));
+    .maybe_fact(full.fact());
     Some(
         verdict
             .run("sysctl -w net/core/rmem_max=8388608", "host", Some("/etc/sysctl.d/90-rmem.conf".into()), Impact::None)

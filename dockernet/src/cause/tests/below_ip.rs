@@ -1,15 +1,16 @@
 //! Causes below IP: each with what must not be enough for it.
 
-use super::yard::*;
+use super::{listener, yard::*};
 use crate::{
     host::{
         hosts::HostsEntry,
+        listeners::{Listener, Transport},
         neighbour::{Neighbour, NeighbourState},
         queue::Queue,
         route::{Route, RouteKind},
         vxlan::Vxlan,
     },
-    model::{LinkKind, State},
+    model::{Confidence, LinkKind, State},
 };
 
 const GAVE_UP: (&str, &str) = ("NEIGH_FAILED", "neigh_invalidate");
@@ -190,9 +191,9 @@ fn a_queue_is_full_only_if_it_says_so_and_its_device_works() {
 fn a_backlog_is_full_for_sure_once_a_cpu_has_counted_it() {
     let mut yard = Yard::in_host("CPU_BACKLOG", "enqueue_to_backlog", VETH_WEB);
     let confidence = |yard: &Yard| yard.cause().unwrap().confidence;
-    assert_eq!(confidence(&yard), crate::model::Confidence::Likely);
+    assert_eq!(confidence(&yard), Confidence::Likely);
     yard.state.backlog_drops = 5;
-    assert_eq!(confidence(&yard), crate::model::Confidence::Confirmed);
+    assert_eq!(confidence(&yard), Confidence::Confirmed);
 }
 
 /// A UDP packet to 4789 that carries an Ethernet frame of VXLAN network `id`.
@@ -298,6 +299,38 @@ fn a_paused_container_is_not_a_slow_one() {
     assert_eq!(yard.cause().unwrap().id, "socket-buffer-full");
     yard.containers[1].state = State::Running;
     yard.state.frozen = vec![7];
+    assert_eq!(yard.id(), "container-paused");
+}
+
+#[test]
+fn before_reasons_a_full_buffer_is_told_by_its_socket() {
+    let mut yard = Yard::in_db("", "udp_queue_rcv_one_skb");
+    let packet = yard.evidence.drop.packet.as_mut().unwrap();
+    (packet.protocol, packet.dst_port) = ("udp".into(), Some(67));
+    let full = Listener {
+        transport: Transport::Udp,
+        receive_queue: 212_992,
+        drops: 3,
+        ..listener("0.0.0.0:67")
+    };
+    for (drops, receive_queue) in [(0, 212_992), (3, 0)] {
+        yard.canned(2).listeners = vec![Listener {
+            drops,
+            receive_queue,
+            ..full.clone()
+        }];
+        assert_eq!(yard.id(), "unexplained");
+        yard.containers[1].state = State::Paused;
+        assert_eq!(yard.id(), "unexplained");
+        yard.containers[1].state = State::Running;
+    }
+    yard.canned(2).listeners = vec![full];
+    let slow = yard.cause().unwrap();
+    assert_eq!(
+        (&*slow.id, slow.confidence),
+        ("socket-buffer-full", Confidence::Likely)
+    );
+    yard.containers[1].state = State::Paused;
     assert_eq!(yard.id(), "container-paused");
 }
 
