@@ -23,6 +23,7 @@ pub mod host;
 #[doc(hidden)]
 pub mod hostile;
 pub mod inventory;
+pub mod loading;
 pub mod map;
 pub mod memory;
 pub mod model;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use dockernet::{
     bpf::{
         hops::PreparedHops,
-        load::{self, Kernel, Prepared, Tier},
+        load::{self, Kernel},
         nat::{Hook, NatTracer},
         tracer::Tracer,
     },
@@ -31,6 +31,7 @@ use dockernet::{
         privileges::{self, Process},
     },
     inventory::{Inventory, InventoryService, Options as InventoryOptions},
+    loading::Loaded,
     map, memory,
     model::Ready,
     monitor::{self, Monitor},
@@ -112,9 +113,7 @@ struct Service {
 fn trace(options: Options, started: Instant, service: Option<Service>) -> Result<Exit> {
     // Before any thread: all of them inherit it.
     block_signals()?;
-    if service.is_some() {
-        memory::prefer_small();
-    }
+    memory::prefer_small();
     if options.job == Job::Top {
         top::prepare(&options)?;
     }
@@ -180,28 +179,14 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
         Job::Path(path) => Some(path.clone()),
         _ => None,
     };
-    let hops = path
-        .is_some()
-        .then(|| PreparedHops::load(&plan.kernel, tier()?))
-        .transpose()?;
-    let prepared = if plan.options.drops || path.is_some() {
-        Some(Prepared::load(
-            &plan.kernel,
-            &plan.filter,
-            plan.expression.as_ref(),
-            tier()?,
-            plan.options.verbose > 1,
-        )?)
-    } else {
-        None
-    };
-    let mut nat = plan
-        .options
-        .nat
-        .then(|| NatTracer::load(&plan.kernel, plan.host.clone()))
-        .transpose()?;
     let expression = plan.expression.clone();
-    let (options, host, kernel, symbols) = plan.into_parts()?;
+    let (options, host, loaded, symbols) = plan.into_parts()?;
+    let Loaded {
+        kernel,
+        hops,
+        drops: prepared,
+        mut nat,
+    } = loaded;
     let mut degraded = prepared
         .as_ref()
         .map_or_else(Vec::new, |prepared| prepared.degraded.clone());
@@ -428,19 +413,6 @@ fn log_to_stderr(verbose: u8) {
             )
         })
         .init();
-}
-
-/// `DOCKERNET_TIER=tp_btf|tracepoint` takes one tier alone: for tests of the fallback, and for measuring.
-fn tier() -> Result<Option<Tier>> {
-    match std::env::var("DOCKERNET_TIER").as_deref() {
-        Err(_) => Ok(None),
-        Ok("tp_btf") => Ok(Some(Tier::TpBtf)),
-        Ok("tracepoint") => Ok(Some(Tier::Tracepoint)),
-        Ok(other) => Err(cli::Usage(format!(
-            "DOCKERNET_TIER={other}: expected tp_btf or tracepoint"
-        ))
-        .into()),
-    }
 }
 
 /// `DOCKERNET_TC=tcx|clsact` hangs the NAT program on devices in one way alone: for tests of the fallback.

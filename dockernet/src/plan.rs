@@ -10,21 +10,20 @@ use crate::{
     bpf::{load::Kernel, symbols::Symbols},
     cli::{Filter, Protocol, options::Options},
     host::{link, netns::NetnsHandle, privileges},
+    loading::{Loaded, Loading, Wanted},
     pcap_filter::Expression,
 };
 
-/// Everything that is known before the first program is loaded.
+/// Everything that is known before anything is attached.
 pub struct Plan {
     /// What the user asked for.
     pub options: Options,
     /// The namespace taken as the host.
     pub host: NetnsHandle,
-    /// The kernel's types and reasons.
-    pub kernel: Kernel,
+    /// The programs, being loaded on a thread of their own.
+    loading: Loading,
     /// Function names, being read on a thread of their own.
     symbols: thread::JoinHandle<Result<Symbols>>,
-    /// What of the filter the kernel half can test.
-    pub filter: KernelFilter,
     /// `--filter`, compiled.
     pub expression: Option<Expression>,
 }
@@ -54,22 +53,24 @@ impl Plan {
         if expression.is_some() {
             filter.tests |= test::EXPRESSION;
         }
+        let wanted = Wanted::new(&options, filter, expression.clone())?;
+        let loading = Loading::start(kernel, host.clone(), wanted)?;
         Ok(Self {
             options,
             host,
-            kernel,
+            loading,
             symbols,
-            filter,
             expression,
         })
     }
 
-    /// Waits for the function names and hands everything over.
-    pub fn into_parts(self) -> Result<(Options, NetnsHandle, Kernel, Symbols)> {
+    /// Waits for the programs and the function names, and hands everything over.
+    pub fn into_parts(self) -> Result<(Options, NetnsHandle, Loaded, Symbols)> {
+        let loaded = self.loading.finish()?;
         let Ok(symbols) = self.symbols.join() else {
             bail!("the thread that reads /proc/kallsyms panicked");
         };
-        Ok((self.options, self.host, self.kernel, symbols?))
+        Ok((self.options, self.host, loaded, symbols?))
     }
 }
 
