@@ -317,12 +317,12 @@ catalogue! {
         "Let it pass, or give the container a server that can be reached (--dns).";
     "nat-rules-missing": "Docker's address translation is gone",
         "Published ports work by docker-proxy alone, and the container sees its gateway as the client; or they are refused.",
-        "No drop. check: no rule in table nat leads from the published port to the container.",
-        "Restart Docker, which writes its rules again; find what flushes them (a firewall's reload).";
+        "No drop. check: no rule in table nat leads from the published port to the container, or a rule keeps its packets out of conntrack (notrack), which translates nothing.",
+        "Restart Docker, which writes its rules again; find what flushes them (a firewall's reload). A notrack rule: delete it.";
     "masquerade-missing": "Outgoing connections keep the container's address",
         "Containers reach the host and nothing beyond; published ports work.",
-        "No drop here: packets leave with a source that nobody answers to. A finding when conntrack holds such a flow without an answer. Confirmed when no rule in table nat translates the network's subnet.",
-        "Restart Docker; or enable_ip_masquerade=true where it was switched off.";
+        "No drop here: packets leave with a source that nobody answers to. A finding when conntrack holds such a flow without an answer. Confirmed when no rule in table nat translates the network's subnet, or a rule keeps its packets out of conntrack (notrack).",
+        "Restart Docker; or enable_ip_masquerade=true where it was switched off. A notrack rule: delete it.";
     "container-no-default-route": "A container has no default route",
         "In: timeout. Out: network is unreachable.",
         "No drop. A finding when IpOutNoRoutes rises in the container. Confirmed by its routes, on a network that has a gateway.",
