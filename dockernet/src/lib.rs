@@ -8,7 +8,7 @@
 //! [`record`] keeps what a run would have shown in a file, and shows it again.
 //! [`top`] is the same as a screen: another report, with a thread that draws.
 //! [`pcap_filter`] compiles `--filter` for the kernel half.
-//! [`plan`] turns options into what to do, [`pipeline`] does it.
+//! [`plan`] turns options into what to do, [`loading`] loads the kernel half for it, [`pipeline`] does it.
 
 pub mod bpf;
 pub mod cause;

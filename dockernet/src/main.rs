@@ -30,7 +30,7 @@ use dockernet::{
         netns::NetnsHandle,
         privileges::{self, Process},
     },
-    inventory::{Inventory, InventoryService, Options as InventoryOptions},
+    inventory::{EngineStatus, Inventory, InventoryService, Options as InventoryOptions},
     loading::Loaded,
     map, memory,
     model::Ready,
@@ -45,6 +45,13 @@ use dockernet::{
 
 /// Outside the service a cause that was quiet for so long begins anew, as it does there by default.
 const CLEAR_AFTER: Duration = Duration::from_secs(60);
+
+/// From the start, how long the engine has for its first answer: a listing, and a question for each container. Others' drops are
+/// not kept waiting for one that hangs.
+const ENGINE: Duration = Duration::from_millis(300);
+
+const NO_ANSWER_YET: &str =
+    "the engine has not answered yet: names come from cgroups and its own files until it does";
 
 fn main() -> ExitCode {
     let started = Instant::now();
@@ -113,7 +120,11 @@ struct Service {
 fn trace(options: Options, started: Instant, service: Option<Service>) -> Result<Exit> {
     // Before any thread: all of them inherit it.
     block_signals()?;
-    memory::prefer_small();
+    if service.is_some() {
+        memory::prefer_small();
+    } else {
+        memory::one_heap();
+    }
     if options.job == Job::Top {
         top::prepare(&options)?;
     }
@@ -199,12 +210,20 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
     }
     // Names of networks are checked against the engine's, so that one question waits for its answer.
     let patience = if options.filter.networks.is_empty() {
-        Duration::from_millis(50)
+        ENGINE
+            .saturating_sub(started.elapsed())
+            .max(Duration::from_millis(50))
     } else {
         Duration::from_secs(2)
     };
     let status = runtime.block_on(service.engine_within(patience));
-    degraded.extend(status.problem().map(str::to_owned));
+    degraded.extend(
+        match status {
+            EngineStatus::Unknown => Some(NO_ANSWER_YET),
+            _ => status.problem(),
+        }
+        .map(str::to_owned),
+    );
     let inventory = service.current();
     degraded.extend(inventory.caveats());
     let networks: Vec<&str> = inventory

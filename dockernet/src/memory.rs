@@ -2,20 +2,28 @@
 
 use std::fs;
 
-/// For a process that lives long: all threads take memory from one heap, and large blocks go back to the kernel when they are
-/// freed. glibc's defaults are made for speed: a heap for each thread, of which each keeps what it once needed, and a limit for
-/// large blocks that grows to the largest ever freed (mallopt(3)). Before the first thread.
-pub fn prefer_small() {
+/// All threads take memory from one heap: glibc's default, a heap for each, is made for speed, and what the threads of the start had
+/// needed would stay in theirs (5 MB). Before the first thread.
+pub fn one_heap() {
     #[cfg(target_env = "gnu")]
-    for (parameter, value) in [
-        (libc::M_ARENA_MAX, 1),
-        (libc::M_MMAP_THRESHOLD, LARGE),
-        (libc::M_TRIM_THRESHOLD, LARGE),
-    ] {
-        // SAFETY: a number that is set; no other thread runs yet.
-        if unsafe { libc::mallopt(parameter, value) } == 0 {
-            log::debug!("mallopt({parameter}, {value}) was refused");
-        }
+    set(libc::M_ARENA_MAX, 1);
+}
+
+/// For a process that lives long: [`one_heap`], and large blocks go back to the kernel when they are freed. By glibc's defaults the
+/// limit for large blocks grows to the largest ever freed (mallopt(3)). Before the first thread.
+pub fn prefer_small() {
+    one_heap();
+    #[cfg(target_env = "gnu")]
+    for parameter in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+        set(parameter, LARGE);
+    }
+}
+
+#[cfg(target_env = "gnu")]
+fn set(parameter: libc::c_int, value: libc::c_int) {
+    // SAFETY: a number that is set; no other thread runs yet.
+    if unsafe { libc::mallopt(parameter, value) } == 0 {
+        log::debug!("mallopt({parameter}, {value}) was refused");
     }
 }
 

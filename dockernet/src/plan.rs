@@ -29,7 +29,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Checks privileges and options against this machine.
+    /// Checks privileges and options against this machine, and begins to load the programs that they want.
     pub fn new(options: Options) -> Result<Self> {
         let expression = options
             .expression

@@ -293,7 +293,7 @@ catalogue! {
         "ip addr del the leftover address; find who adds it.";
     "container-paused": "The container is paused",
         "UDP to it is lost; TCP connects and then nothing comes.",
-        "SOCKET_RCVBUFF in a container (before 5.18 a socket whose buffer is full); before that no drop, and a finding when packets come in and wait unread. Confirmed by its cgroup, which is frozen (docker ps: Paused).",
+        "No drop at first, and a finding when packets come in and wait unread; SOCKET_RCVBUFF in a container once its buffer is full. Confirmed by its cgroup, which is frozen (docker ps: Paused); a drop before 5.18, which tells no such reason, is likely.",
         "docker unpause CONTAINER.";
     "stale-hosts-entry": "A hosts file leads to an address that is another's now",
         "A linked container is refused or not found after its peer was recreated; by its right address it is reached.",
@@ -305,7 +305,7 @@ catalogue! {
         "Switch transmit checksum offload off on the sending virtual device.";
     "socket-buffer-full": "The program reads too slowly",
         "UDP losses under load.",
-        "SOCKET_RCVBUFF (before 5.18 a socket whose buffer is full). Confirmed by the socket's own drop counter.",
+        "SOCKET_RCVBUFF. Confirmed by the socket's own drop counter; before 5.18, which tells no such reason, likely by it and what waits there.",
         "Raise net.core.rmem_max and the program's SO_RCVBUF; read faster.";
     "embedded-dns-broken": "Docker's resolver is not reached any more",
         "Names do not resolve in one container: connection refused by 127.0.0.11.",

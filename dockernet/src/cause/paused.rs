@@ -1,6 +1,6 @@
 //! A container that is frozen reads nothing.
 
-use super::{Case, Verdict, socket::no_room};
+use super::{Case, Verdict, socket};
 use crate::model::{Container, Impact, State};
 
 /// Row 51, once what comes in no longer fits into the socket's buffer.
@@ -9,30 +9,34 @@ pub(super) fn container_paused(case: &Case<'_>) -> Option<Verdict> {
         case.evidence.reason(),
         "SOCKET_RCVBUFF" | "PROTO_MEM" | "SOCKET_BACKLOG" | "TCP_LISTEN_OVERFLOW"
     );
-    // An older kernel tells no reason. Its socket tells that it is full, which it stays while nobody reads.
-    let full = no_room(case);
+    if !is_told && !socket::may_lack_room(case) {
+        return None;
+    }
+    // One of several in a namespace may hold the socket: only if none of them runs nobody reads it.
+    let mut live = case
+        .inventory
+        .containers_in(case.evidence.netns)
+        .filter(|container| container.ended.is_none())
+        .peekable();
+    let name = &live.peek()?.name;
+    if !live.all(|container| is_paused(case, container)) {
+        return None;
+    }
+    // What waits there stays, as nobody reads it.
+    let full = socket::short_of_room(case).filter(|socket| socket.receive_queue > 0);
     if !is_told && full.is_none() {
         return None;
     }
-    let container = case.container_here()?;
-    // One of several in a namespace may hold the socket: only if none of them runs nobody reads it.
-    if !case
-        .inventory
-        .containers_in(case.evidence.netns)
-        .all(|container| is_paused(case, container))
-    {
-        return None;
-    }
-    let name = &container.name;
     Some(
-        Verdict::confirmed(
+        Verdict::when(
+            is_told,
             "container-paused",
             format!(
                 "{name} is paused: its programs read nothing, and what comes in fills their buffers"
             ),
         )
         .fact(format!("{name} is frozen (docker ps: Paused)"))
-        .maybe_fact(full.and_then(|full| full.fact()))
+        .maybe_fact(full.as_ref().map(socket::lack_of_room))
         .run(format!("docker unpause {name}"), "host", None, Impact::None),
     )
 }

@@ -291,76 +291,71 @@ pub(super) fn loopback_verdict(
     ))
 }
 
-/// A packet that a socket had no room for.
-pub(super) struct NoRoom {
-    /// No reason tells it, only the function that freed it, and the socket.
-    silent: bool,
-    /// The one that is meant, where it is still there.
-    socket: Option<Listener>,
-}
-
-impl NoRoom {
-    /// The kernel says so in words and in the socket's own counter.
-    fn is_sure(&self) -> bool {
-        !self.silent && self.socket.as_ref().is_some_and(|socket| socket.drops > 0)
-    }
-
-    /// What its socket tells.
-    pub(super) fn fact(&self) -> Option<String> {
-        let socket = self.socket.as_ref()?;
-        Some(format!(
-            "socket {} has dropped {} datagrams; {} bytes wait to be read",
-            socket.local, socket.drops, socket.receive_queue
-        ))
-    }
-}
-
-/// Whether the packet was freed because the buffer of its socket is full.
-pub(super) fn no_room(case: &Case<'_>) -> Option<NoRoom> {
-    // Before 5.18 the same functions free it without a reason, and for a few other reasons too.
-    let silent = case.evidence.reason().is_empty()
+/// Whether a socket may have had no room for it, as far as the function tells that freed it.
+///
+/// Before 5.18 there is no reason for that: the same functions free what a socket's filter, IPsec or a checksum refuses.
+pub(super) fn may_lack_room(case: &Case<'_>) -> bool {
+    case.evidence.reason_or_silent("SOCKET_RCVBUFF")
         && case
             .evidence
-            .freed_in(&["udp_queue_rcv_one_skb", "udpv6_queue_rcv_one_skb"]);
-    if !silent && !matches!(case.evidence.reason(), "SOCKET_RCVBUFF" | "PROTO_MEM") {
+            .freed_in(&["udp_queue_rcv_one_skb", "udpv6_queue_rcv_one_skb"])
+}
+
+/// The UDP socket that the packet was for, if it has ever dropped one: rather one in which some wait to be read.
+pub(super) fn short_of_room(case: &Case<'_>) -> Option<Listener> {
+    let packet = case.packet()?;
+    if packet.protocol != "udp" {
         return None;
     }
-    let packet = case.packet()?;
-    let transport = if packet.protocol == "udp" {
-        Transport::Udp
-    } else {
-        Transport::Tcp
-    };
-    let all = case
-        .state
-        .listeners(&case.netns()?)
-        .ok()
-        .unwrap_or_default();
-    let socket = listening_on(&all, transport, packet.dst_port?)
+    let (src, dst) = (packet.src?, packet.dst?);
+    let from = (src, packet.src_port?);
+    let all = case.state.listeners(&case.netns()?).ok()?;
+    listening_on(&all, Transport::Udp, packet.dst_port?)
         .into_iter()
-        .max_by_key(|listener| listener.drops)
-        .cloned();
-    let is_full = socket
-        .as_ref()
-        .is_some_and(|socket| socket.drops > 0 && socket.receive_queue > 0);
-    (is_full || !silent).then_some(NoRoom { silent, socket })
+        .filter(|socket| socket.drops > 0 && socket.accepts(dst))
+        .filter(|socket| {
+            socket
+                .remote
+                .is_none_or(|remote| (remote.ip().to_canonical(), remote.port()) == from)
+        })
+        .max_by_key(|socket| (socket.receive_queue > 0, socket.drops))
+        .cloned()
+}
+
+/// What such a socket shows.
+pub(super) fn lack_of_room(socket: &Listener) -> String {
+    format!(
+        "socket {} has dropped {} datagrams; {} bytes wait to be read",
+        socket.local, socket.drops, socket.receive_queue
+    )
 }
 
 /// Row 50.
 pub(super) fn buffer_full(case: &Case<'_>) -> Option<Verdict> {
-    let full = no_room(case)?;
+    let is_told = matches!(case.evidence.reason(), "SOCKET_RCVBUFF" | "PROTO_MEM");
+    if !is_told && !may_lack_room(case) {
+        return None;
+    }
+    let socket = short_of_room(case);
+    if !is_told
+        && socket
+            .as_ref()
+            .is_none_or(|socket| socket.receive_queue == 0)
+    {
+        return None;
+    }
     let packet = case.packet()?;
     let port = packet.dst_port?;
     let place = case.place();
     let verdict = Verdict::when(
-        full.is_sure(),
+        is_told && socket.is_some(),
         "socket-buffer-full",
         format!(
             "the program on {port}/{} in {place} reads more slowly than data comes in",
             packet.protocol
         ),
     )
-    .maybe_fact(full.fact());
+    .maybe_fact(socket.as_ref().map(lack_of_room));
     Some(
         verdict
             .run("sysctl -w net/core/rmem_max=8388608", "host", Some("/etc/sysctl.d/90-rmem.conf".into()), Impact::None)

@@ -244,6 +244,8 @@ pub struct Expect {
     pub cause: Vec<String>,
     /// Least confidence: `confirmed` (default) or `likely`.
     pub confidence: Option<String>,
+    /// The same on kernels that tell no reason (before 5.17).
+    pub confidence_without_reason: Option<String>,
     /// `cause.id`s that other lines may carry as confirmed, beside `cause`.
     #[serde(default)]
     pub also: Vec<String>,

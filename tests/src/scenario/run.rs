@@ -194,6 +194,10 @@ fn faulty_phase(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<R
             if !evidence.has_reasons() {
                 // Nothing to compare with; the cause must be found all the same.
                 expect.reason.clear();
+                expect.confidence = expect
+                    .confidence_without_reason
+                    .take()
+                    .or(expect.confidence);
             }
             check(lab, &expect, &finished)?;
         }

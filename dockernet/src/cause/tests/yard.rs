@@ -157,13 +157,16 @@ impl Yard {
                 links: self.links[place].clone(),
             }
         };
-        let own = |name: &str| Owner::Containers(vec![format!("{name}-id")]);
+        let own = |key| {
+            let there = self.containers.iter().filter(|one| one.netns == Some(key));
+            Owner::Containers(there.map(|one| one.id.clone()).collect())
+        };
         Inventory::new(Parts {
             host: HOST,
             namespaces: vec![
                 info(0, HOST, Owner::Host).into(),
-                info(1, WEB, own("web")).into(),
-                info(2, DB, own("db")).into(),
+                info(1, WEB, own(WEB)).into(),
+                info(2, DB, own(DB)).into(),
             ],
             containers: self.containers.iter().cloned().map(Into::into).collect(),
             networks: vec![self.network.clone().into()],

@@ -50,7 +50,13 @@ fn row(lab: &Lab, args: &[&str]) -> Result<String> {
     for _ in 0..STARTS {
         let tracer = Tracer::start(lab, args)?;
         starts.push(tracer.ready_after.as_secs_f64() * 1e3);
-        end(tracer)?;
+        let finished = end(tracer)?;
+        // Being ready before there are names would be no gain.
+        let ready = finished.of_type("ready").next().context("no ready line")?;
+        ensure!(
+            ready["docker"].is_string(),
+            "ready without the engine: {ready}"
+        );
     }
     let tracer = Tracer::start(lab, args)?;
     thread::sleep(SETTLED);
