@@ -64,34 +64,36 @@ pub(crate) fn verb(list: &[String], brief: bool, filter: &[OsString]) -> Result<
     let mut outcomes = Vec::new();
     for series in list {
         let engines = of_its_time(&engines, series);
-        let job = Job {
-            script: script(engines, brief, filter),
-            environment: slow(environment(engines)),
-            files: files.clone(),
-            // Scenarios are read where they were when the tests were built.
-            folders: ["tests/scenarios", "tests/pairs"]
-                .map(|folder| project::root().join(folder))
-                .to_vec(),
-        };
-        let run = |job: &Job, command_line: &str| {
-            one(series, engines, job, command_line)
+        let mut outcome: Option<Outcome> = None;
+        for (script, command_line) in guests(series, engines, brief, filter) {
+            let job = Job {
+                script,
+                environment: slow(environment(engines)),
+                files: files.clone(),
+                // Scenarios are read where they were when the tests were built.
+                folders: ["tests/scenarios", "tests/pairs"]
+                    .map(|folder| project::root().join(folder))
+                    .to_vec(),
+            };
+            let said = one(series, engines, &job, command_line)
                 .with_context(|| format!("kernel {series}"))
                 .unwrap_or_else(|error| {
                     eprintln!("xtask: {error:#}");
                     Outcome::failed(series)
-                })
-        };
-        let mut outcome = run(&job, "");
-        if filter.is_empty() && !brief && has_old_engine(series) {
-            let job = Job {
-                script: steps(&[step("cgroup_v1", &faults(&CGROUP_V1, engines))]),
-                ..job
-            };
-            outcome.and(run(&job, "dockernet.cgroup=v1"));
+                });
+            match &mut outcome {
+                Some(all) => all.and(said),
+                None => outcome = Some(said),
+            }
         }
+        let outcome = outcome.unwrap_or_else(|| Outcome::failed(series));
         // A brief run of continuous integration is no reason to change a file.
-        if filter.is_empty() && !(brief && project::is_ci()) {
-            table::update(&outcome)?;
+        if !(brief && project::is_ci()) {
+            if filter.is_empty() {
+                table::update(&outcome)?;
+            } else {
+                table::amend(&outcome)?;
+            }
         }
         outcomes.push(outcome);
     }
@@ -129,19 +131,52 @@ fn has_old_engine(series: &str) -> bool {
     kernel::numbers(series) < NEW_ENGINE.to_vec()
 }
 
-fn script(engines: &[Engine], brief: bool, filter: &[OsString]) -> String {
+/// What each guest of a kernel runs, and what is added to its kernel's command line.
+fn guests(
+    series: &str,
+    engines: &[Engine],
+    brief: bool,
+    filter: &[OsString],
+) -> Vec<(String, &'static str)> {
+    let old = (
+        steps(&[step(table::CGROUP_V1, &faults(&CGROUP_V1, engines))]),
+        "dockernet.cgroup=v1",
+    );
+    let words: Vec<String> = filter
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let (old_too, words): (Vec<String>, Vec<String>) =
+        words.into_iter().partition(|word| word == table::CGROUP_V1);
     if brief {
-        return steps(&[
-            step("doctor", &format!("{TRACER} doctor")),
-            step("features", &features()),
-            step("faults", &faults(&BRIEF, engines)),
-        ]);
+        vec![(brief_set(engines), "")]
+    } else if filter.is_empty() {
+        let mut all = vec![(quick(engines), "")];
+        all.extend(has_old_engine(series).then_some(old));
+        all
+    } else {
+        let mut all = Vec::new();
+        if !words.is_empty() {
+            all.push((named(&words), ""));
+        }
+        all.extend((!old_too.is_empty()).then_some(old));
+        all
     }
-    if filter.is_empty() {
-        return quick(engines);
-    }
-    let words = filter.iter().map(|word| word.to_string_lossy());
-    let (tests, names): (Vec<_>, Vec<_>) = words.partition(|word| PROGRAMS.contains(&&**word));
+}
+
+fn brief_set(engines: &[Engine]) -> String {
+    steps(&[
+        step("doctor", &format!("{TRACER} doctor")),
+        step("features", &features()),
+        step("faults", &faults(&BRIEF, engines)),
+    ])
+}
+
+/// The tests and faults that somebody names.
+fn named(words: &[String]) -> String {
+    let (tests, names): (Vec<_>, Vec<_>) = words
+        .iter()
+        .partition(|word| PROGRAMS.contains(&word.as_str()));
     let mut all: Vec<String> = tests
         .iter()
         .map(|test| step(test, &format!("{}/{test}", programs::FOLDER)))
@@ -149,7 +184,7 @@ fn script(engines: &[Engine], brief: bool, filter: &[OsString]) -> String {
     if !names.is_empty() {
         let names: Vec<String> = names.iter().map(|name| guest::quoted(name)).collect();
         let command = format!("{}/faults {}", programs::FOLDER, names.join(" "));
-        all.push(step("faults", &command));
+        all.push(step("some faults", &command));
     }
     steps(&all)
 }

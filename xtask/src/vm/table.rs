@@ -11,7 +11,8 @@ use crate::project;
 const HEAD: &str = "# Kernels
 
 Written by `cargo xtask test --kernels 5.10,6.1,…`, which boots each kernel in an emulated machine and runs the quick set of the
-lab's tests in it (with `--brief` a few scenarios of it), with a real Docker engine. Rows of kernels that a run does not name stay as they were.
+lab's tests in it (with `--brief` a few scenarios of it), with a real Docker engine. Rows of kernels that a run does not name stay as they were,
+and so do cells where it names single tests (`-- nat cgroup_v1`).
 
 | kernel | drops | reasons | receiving socket | namespace id | missed drops counted | NAT | scenarios | classic tracepoint | hooks | NAT test | refusals | rule tracing | cgroup v1 |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|---|
@@ -24,6 +25,53 @@ const TAIL: &str = "
 - scenarios, classic tracepoint (the same, with `DOCKERNET_TIER=tracepoint`), hooks, NAT test, refusals, rule tracing (`--trace-rules`): tests that passed of those that ran.
 - cgroup v1: scenarios with the old hierarchy mounted, before 6.12 (current engines are leaving it).
 ";
+
+/// The step that runs with the old hierarchy mounted.
+pub(super) const CGROUP_V1: &str = "cgroup_v1";
+
+/// The last columns: steps, of which each is run as a whole.
+const TESTED: [&str; 7] = [
+    "faults",
+    "tracepoint",
+    "hooks",
+    "nat",
+    "refusals",
+    "trace_rules",
+    CGROUP_V1,
+];
+
+/// Writes what came out of single steps into the row of just this kernel, if there is one, and keeps everything else.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn amend(outcome: &Outcome) -> Result<()> {
+    let file = project::root().join("docs/kernels.md");
+    let old = fs::read_to_string(&file).unwrap_or_default();
+    let new: String = old
+        .lines()
+        .map(|line| format!("{}\n", amended(line, outcome)))
+        .collect();
+    fs::write(&file, new).with_context(|| format!("{} could not be written", file.display()))
+}
+
+fn amended(line: &str, outcome: &Outcome) -> String {
+    let is_its_row = line
+        .strip_prefix("| ")
+        .and_then(|line| line.strip_prefix(&outcome.release))
+        .is_some_and(|rest| rest.starts_with(" |"));
+    if outcome.release.is_empty() || !is_its_row {
+        return line.to_owned();
+    }
+    let mut cells: Vec<String> = line.split('|').map(|cell| cell.trim().to_owned()).collect();
+    // The last is what comes after the last bar.
+    let first = cells.len().saturating_sub(TESTED.len() + 1);
+    for (cell, step) in cells.iter_mut().skip(first).zip(TESTED) {
+        if outcome.step(step).is_some() {
+            *cell = tested(outcome, step);
+        }
+    }
+    cells.join(" | ").trim().to_owned()
+}
 
 /// Writes the row of an outcome, and keeps the others.
 ///
@@ -91,7 +139,7 @@ fn row(outcome: &Outcome) -> String {
         Some(false) => "clsact",
         None => "?",
     };
-    let cells = [
+    let mut cells = vec![
         outcome.release.clone(),
         program("kfree_skb"),
         match features["reasons"].as_u64() {
@@ -108,14 +156,8 @@ fn row(outcome: &Outcome) -> String {
         .to_owned(),
         yes("recursion_misses").to_owned(),
         nat.to_owned(),
-        tested(outcome, "faults"),
-        tested(outcome, "tracepoint"),
-        tested(outcome, "hooks"),
-        tested(outcome, "nat"),
-        tested(outcome, "refusals"),
-        tested(outcome, "trace_rules"),
-        tested(outcome, "cgroup_v1"),
     ];
+    cells.extend(TESTED.map(|step| tested(outcome, step)));
     format!("| {} |", cells.join(" | "))
 }
 
@@ -143,6 +185,33 @@ mod tests {
         let head = HEAD.lines().find(|line| line.starts_with("|---"));
         assert_eq!(Some(bars(&new)), head.map(bars));
         assert_eq!(padded(&new), new);
+    }
+
+    #[test]
+    fn single_steps_change_their_cells_in_the_row_of_their_kernel() {
+        let step = |name: &str, status, ok| super::super::outcome::Step {
+            name: name.to_owned(),
+            status,
+            ok,
+            failed: u32::from(status != 0),
+            ..Default::default()
+        };
+        let outcome = Outcome {
+            release: "5.10.0-46".into(),
+            steps: vec![
+                step("nat", 0, 1),
+                step("some faults", 0, 3),
+                step(CGROUP_V1, 1, 1),
+            ],
+            ..Outcome::default()
+        };
+        let row =
+            "| 5.10.0-46 | tp_btf | – | 9/9 | 1/1 | 1/1 | FAILED 0/1 | 10/10 | 1/1 | not run |";
+        let new = "| 5.10.0-46 | tp_btf | – | 9/9 | 1/1 | 1/1 | 1/1 | 10/10 | 1/1 | FAILED 1/2 |";
+        assert_eq!(amended(row, &outcome), new);
+        for other in ["| 5.10.0-461 | tp_btf | 9/9 |", "|---|---|", "", "text"] {
+            assert_eq!(amended(other, &outcome), other);
+        }
     }
 
     #[test]
