@@ -103,7 +103,8 @@ impl Drop for Evidence {
 /// `… kfree_skb: skbaddr=… rx_sk=… protocol=2048 location=ip_error+0xb8/0x200 reason: IP_INADDRERRORS`
 fn parse(line: &str) -> Option<String> {
     let location = line.split_once("location=")?.1;
-    let end = location.find(['+', ' ']).unwrap_or(location.len());
+    // A compiler's suffix, as in `ip_rcv_finish_core.isra.0`, is not the same in all kernels.
+    let end = location.find(['+', ' ', '.']).unwrap_or(location.len());
     let reason = line.split_once("reason: ")?.1.trim();
     Some(format!("{reason}@{}", &location[..end]))
 }

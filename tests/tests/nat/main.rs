@@ -269,8 +269,10 @@ fn tuples(lab: &mut Lab) -> Result<()> {
     let (finished, table) = (&account.finished, &account.table);
     ensure!(
         table.len() >= 2600,
-        "only {} translated entries",
-        table.len()
+        "only {} translated entries, {} events: {:?}",
+        table.len(),
+        account.events.len(),
+        by_destination(table)
     );
     let of = |port: u64, what: &str| {
         lines
@@ -312,6 +314,17 @@ pub(crate) struct Account {
     pub finished: Finished,
     pub table: BTreeSet<Entry>,
     pub events: Vec<Entry>,
+}
+
+/// Entries by who was asked.
+fn by_destination(table: &BTreeSet<Entry>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for (protocol, [_, destination, ..]) in table {
+        *counts
+            .entry(format!("{protocol} {destination}"))
+            .or_default() += 1;
+    }
+    counts
 }
 
 /// Ends a run, and demands that what it told is what conntrack has.

@@ -30,6 +30,9 @@ const QUICK: [&str; 9] = [
     "bridge-filter-drop-ebtables-legacy",
 ];
 
+/// Names them all on the command line.
+const SCENARIOS: &str = "scenarios";
+
 /// Of those, the ones that run on the classic tracepoint too.
 const TRACEPOINT: [&str; 1] = ["docker-user-drop"];
 
@@ -157,7 +160,7 @@ fn guests(
     } else {
         let mut all = Vec::new();
         if !words.is_empty() {
-            all.push((named(&words), ""));
+            all.push((named(&words, engines), ""));
         }
         all.extend((!old_too.is_empty()).then_some(old));
         all
@@ -172,8 +175,8 @@ fn brief_set(engines: &[Engine]) -> String {
     ])
 }
 
-/// The tests and faults that somebody names.
-fn named(words: &[String]) -> String {
+/// The tests and faults that somebody names; [`SCENARIOS`] are those of the quick set.
+fn named(words: &[String], engines: &[Engine]) -> String {
     let (tests, names): (Vec<_>, Vec<_>) = words
         .iter()
         .partition(|word| PROGRAMS.contains(&word.as_str()));
@@ -181,6 +184,10 @@ fn named(words: &[String]) -> String {
         .iter()
         .map(|test| step(test, &format!("{}/{test}", programs::FOLDER)))
         .collect();
+    let (quick, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|word| *word == SCENARIOS);
+    if !quick.is_empty() {
+        all.push(step("faults", &faults(&QUICK, engines)));
+    }
     if !names.is_empty() {
         let names: Vec<String> = names.iter().map(|name| guest::quoted(name)).collect();
         let command = format!("{}/faults {}", programs::FOLDER, names.join(" "));

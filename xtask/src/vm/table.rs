@@ -12,7 +12,7 @@ const HEAD: &str = "# Kernels
 
 Written by `cargo xtask test --kernels 5.10,6.1,…`, which boots each kernel in an emulated machine and runs the quick set of the
 lab's tests in it (with `--brief` a few scenarios of it), with a real Docker engine. Rows of kernels that a run does not name stay as they were,
-and so do cells where it names single tests (`-- nat cgroup_v1`).
+and so do cells where it names single tests (`-- scenarios nat cgroup_v1`).
 
 | kernel | drops | reasons | receiving socket | namespace id | missed drops counted | NAT | scenarios | classic tracepoint | hooks | NAT test | refusals | rule tracing | cgroup v1 |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|---|
