@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use dockernet_common::filter::Filter;
 use serde::Serialize;
 
 use crate::{
     bpf::{
         features::Features,
-        load::{Kernel, Prepared, release},
+        load::{Fitting, Kernel, Prepared, release},
         symbols::Symbols,
     },
     cli::{
@@ -207,7 +206,7 @@ fn programs() -> Vec<Check> {
     let Ok(kernel) = Kernel::look() else {
         return Vec::new();
     };
-    let prepared = match Prepared::load(&kernel, &Filter::ALL, None, None, false) {
+    let prepared = match Prepared::load(&kernel, Fitting::PLAIN, None) {
         Ok(prepared) => prepared,
         Err(error) => return vec![Check::new("programs", Health::Broken, format!("{error:#}"))],
     };

@@ -8,7 +8,7 @@ use dockernet_common::filter::Filter as KernelFilter;
 use crate::{
     bpf::{
         hops::PreparedHops,
-        load::{Kernel, Prepared, Tier},
+        load::{Fitting, Kernel, Prepared, Tier},
         nat::NatTracer,
     },
     cli::{
@@ -99,13 +99,13 @@ fn load(kernel: Kernel, netns: NetnsHandle, wanted: &Wanted) -> Result<Loaded> {
     let drops = wanted
         .drops
         .then(|| {
-            Prepared::load(
-                &kernel,
-                &wanted.filter,
-                wanted.expression.as_ref(),
-                wanted.only,
-                wanted.verbose,
-            )
+            let fitting = Fitting {
+                filter: &wanted.filter,
+                expression: wanted.expression.as_ref(),
+                verbose: wanted.verbose,
+                beside_nat: wanted.nat,
+            };
+            Prepared::load(&kernel, fitting, wanted.only)
         })
         .transpose()?;
     let nat = wanted

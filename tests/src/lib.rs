@@ -44,5 +44,5 @@ pub use lab::{Lab, LabOptions};
 pub use netns::{Netns, Place};
 pub use policy::{Part, Refusal, can_run, group, kernel_since, missing_requirement, progress};
 pub use server::{Kind as ServerKind, Server};
-pub use tracer::{FATES, Finished, Tracer, tool_path};
+pub use tracer::{FATES, Finished, Tracer, tool_for_anybody, tool_path};
 pub use wires::{HOST_IP, HOST_IP6, INTERNET_IP, OUTSIDE_IP, OUTSIDE_IP6};

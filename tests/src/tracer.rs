@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Child, ChildStdout, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -15,6 +16,7 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{
     engine::target_folders,
@@ -54,6 +56,20 @@ pub fn tool_path() -> Result<PathBuf> {
         .filter(|path| path.is_file())
         .max_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok())
         .context("dockernet-trace is not built: `cargo xtask build`, or set DOCKERNET_TRACE")
+}
+
+/// The binary where an unprivileged user can reach it, as long as the folder is there.
+///
+/// # Errors
+/// There is none, or it cannot be copied.
+pub fn tool_for_anybody() -> Result<(TempDir, PathBuf)> {
+    let folder = tempfile::tempdir()?;
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755))?;
+    let copy = folder.path().join("dockernet-trace");
+    // By another process: a descriptor of ours that is open for writing could be inherited by what a test beside this one
+    // starts at that moment, and the copy could not be run meanwhile (ETXTBSY).
+    Cmd::new("cp").arg(tool_path()?).arg(&copy).run()?;
+    Ok((folder, copy))
 }
 
 /// A running tool.

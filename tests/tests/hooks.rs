@@ -5,14 +5,14 @@ use std::{net::SocketAddr, thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use dockernet::{
     bpf::{
-        load::{Kernel, Prepared},
+        load::{Fitting, Kernel, Prepared},
         symbols::Symbols,
         tracer::Tracer,
     },
     evidence::HookPoint,
     host::firewall::Hook,
 };
-use dockernet_common::{filter::Filter, record::DropRecord};
+use dockernet_common::record::DropRecord;
 use dockernet_tests::{Engine, Lab, LabOptions, Netns, Place, Run, can_run, group, traffic::Probe};
 
 /// A rule, and the packet that it is to catch.
@@ -172,7 +172,7 @@ fn in_lists(lab: &mut Lab) -> Result<()> {
 fn all(lab: &Lab) -> Result<()> {
     let kernel = Kernel::look()?;
     let symbols = Symbols::read()?;
-    let mut tracer = Prepared::load(&kernel, &Filter::ALL, None, None, false)?.attach()?;
+    let mut tracer = Prepared::load(&kernel, Fitting::PLAIN, None)?.attach()?;
     tracer.set_hook_functions(|name| symbols.address(name))?;
     tracer.set_hook_loop(symbols.range("nf_hook_slow"))?;
     for (case, port) in cases().iter().zip(7001_u16..) {

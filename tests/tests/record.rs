@@ -1,6 +1,8 @@
 //! `record` and `replay` of a real fault, and what Wireshark's own programs make of its pcapng.
 
 use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -8,8 +10,9 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use dockernet_tests::{
-    Cmd, Engine, HOST_IP, Lab, LabOptions, Place, Run, Tracer, can_run, engines_of_run, tool_path,
-    traffic::Probe,
+    Cmd, Engine, HOST_IP, INTERNET_IP, Lab, LabOptions, Place, Run, Tracer, can_run,
+    engines_of_run, tool_for_anybody, tool_path,
+    traffic::{Outcome, Probe},
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -84,6 +87,12 @@ fn on(engine: &Engine) -> Result<()> {
     let replayed = replay(&file, &["--drops", "--output", "json"])?;
     same(&live.lines, &replayed, "drop")?;
     same(&live.lines, &replayed, "finding")?;
+    ensure!(
+        of_type(&replayed, "finding")
+            .any(|line| line["cause"]["id"] == "container-no-default-route"),
+        "no finding was told: {live:?}"
+    );
+    without_rights(&file, &replayed)?;
     let filtered = replay(
         &file,
         &["--drops", "--output", "json", "--cause", "no-listener"],
@@ -157,8 +166,12 @@ fn flown(flights: &[PathBuf; 2], keeper: Tracer, service: Tracer) -> Result<()> 
     );
     for file in files {
         let read = Cmd::new("tshark").arg("-r").arg(&file).output()?;
+        // What drops nothing begins a file too, and there may be no packet around it.
+        let may_be_empty = file
+            .to_string_lossy()
+            .contains("-container-no-default-route-");
         ensure!(
-            read.success() && !read.stdout.trim().is_empty(),
+            read.success() && (may_be_empty || !read.stdout.trim().is_empty()),
             "{}: {read:?}",
             file.display()
         );
@@ -174,7 +187,7 @@ fn flown(flights: &[PathBuf; 2], keeper: Tracer, service: Tracer) -> Result<()> 
 
 /// Files in a folder by name, which for the recorder's is by time.
 fn written(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = std::fs::read_dir(folder)?
+    let mut files = fs::read_dir(folder)?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<Vec<_>>>()?;
     files.sort();
@@ -193,6 +206,12 @@ fn faults(lab: &mut Lab) -> Result<()> {
     for _ in 0..2 {
         Probe::tcp(published).send(&outside)?;
     }
+    // What drops nothing, and is a finding.
+    let inside = Place::Container("web".into());
+    ensure!(lab.shell(&inside, "ip route del default")?.success());
+    let lost = Probe::tcp(format!("{INTERNET_IP}:80").parse()?);
+    let answer = lost.send(&lab.netns(&inside)?)?;
+    ensure!(answer == Outcome::Unreachable, "{answer:?}");
     thread::sleep(Duration::from_secs(1));
     Ok(())
 }
@@ -254,6 +273,32 @@ fn same(live: &[Value], replayed: &[Value], kind: &str) -> Result<()> {
     Ok(())
 }
 
+/// By somebody who may do nothing.
+fn without_rights(file: &Path, replayed: &[Value]) -> Result<()> {
+    let (place, tool) = tool_for_anybody()?;
+    let copy = place.path().join("fault.rec");
+    fs::copy(file, &copy)?;
+    fs::set_permissions(&copy, Permissions::from_mode(0o644))?;
+    let lines = Cmd::new("setpriv")
+        .args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--bounding-set=-all",
+        ])
+        .arg(tool)
+        .arg("replay")
+        .arg(copy)
+        .args(["--drops", "--output", "json"])
+        .run()?;
+    let lines = lines
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<Vec<Value>, _>>()?;
+    ensure!(lines == replayed, "another user is told other lines");
+    Ok(())
+}
+
 /// Without the tool: zstd's own program and jq.
 fn zstdcat(file: &Path, replayed: &[Value]) -> Result<()> {
     let filter = r#"select(.type == "drop" and .recorded.scope == "containers" and .noise == null) | .count"#;
@@ -274,9 +319,9 @@ fn zstdcat(file: &Path, replayed: &[Value]) -> Result<()> {
 
 /// What is left of a file that lost its end is shown, and what is lost is said.
 fn cut_off(file: &Path, replayed: &[Value]) -> Result<()> {
-    let bytes = std::fs::read(file)?;
+    let bytes = fs::read(file)?;
     let cut: PathBuf = file.with_extension("cut");
-    std::fs::write(&cut, &bytes[..bytes.len() - 7])?;
+    fs::write(&cut, &bytes[..bytes.len() - 7])?;
     let output = command(&cut, &["--drops", "--output", "json"])?.output()?;
     ensure!(output.status == Some(1), "{output:?}");
     ensure!(

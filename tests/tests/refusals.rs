@@ -1,10 +1,7 @@
 //! Bad usage and missing rights: a sentence, the right status, nothing attached.
 
-use std::{os::unix::fs::PermissionsExt, path::PathBuf};
-
 use anyhow::{Result, ensure};
-use dockernet_tests::{Cmd, Output, can_run, tool_path};
-use tempfile::TempDir;
+use dockernet_tests::{Cmd, Output, can_run, tool_for_anybody, tool_path};
 
 /// Runs the tool to its end.
 fn tool(args: &[&str]) -> Result<Output> {
@@ -107,23 +104,12 @@ fn without_tracefs_the_better_tier_works() -> Result<()> {
     refused(&output, 1, &["tracefs", "mount -t tracefs"])
 }
 
-/// The binary where an unprivileged user can reach it.
-fn reachable() -> Result<(TempDir, PathBuf)> {
-    let folder = tempfile::tempdir()?;
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755))?;
-    let copy = folder.path().join("dockernet-trace");
-    // By another process: a descriptor of ours that is open for writing could be inherited by what a test beside this one
-    // starts at that moment, and the copy could not be run meanwhile (ETXTBSY).
-    Cmd::new("cp").arg(tool_path()?).arg(&copy).run()?;
-    Ok((folder, copy))
-}
-
 #[test]
 fn without_root_it_says_so() -> Result<()> {
     if !can_run()? {
         return Ok(());
     }
-    let (_folder, tool) = reachable()?;
+    let (_folder, tool) = tool_for_anybody()?;
     let output = Cmd::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
         .arg(tool)
@@ -138,7 +124,7 @@ fn a_missing_capability_is_named() -> Result<()> {
     if !can_run()? {
         return Ok(());
     }
-    let (_folder, tool) = reachable()?;
+    let (_folder, tool) = tool_for_anybody()?;
     for (without, name) in [
         ("-bpf,-sys_admin", "CAP_BPF"),
         ("-perfmon,-sys_admin", "CAP_PERFMON"),

@@ -56,6 +56,9 @@ pub(crate) fn verb(full: bool, filter: &[OsString]) -> Result<()> {
         "--exclude",
         "dockernet-tests",
     ]);
+    if full {
+        unit.env("DOCKERNET_TEST_FULL", "1");
+    }
 
     let mut sum = Sum::default();
     process::step("unit tests", "they need no rights");

@@ -80,37 +80,61 @@ impl Kernel {
     }
 }
 
+/// What the drop program is fitted to.
+#[derive(Clone, Copy)]
+pub struct Fitting<'a> {
+    /// What it tests.
+    pub filter: &'a Filter,
+    /// What [`test::EXPRESSION`] in it stands for.
+    ///
+    /// [`test::EXPRESSION`]: dockernet_common::filter::test::EXPRESSION
+    pub expression: Option<&'a Expression>,
+    /// Whether it says what it does.
+    pub verbose: bool,
+    /// Whether NAT's program and its maps are loaded too.
+    pub beside_nat: bool,
+}
+
+impl Fitting<'_> {
+    /// Every packet is counted.
+    pub const PLAIN: Self = Self {
+        filter: &Filter::ALL,
+        expression: None,
+        verbose: false,
+        beside_nat: false,
+    };
+
+    fn rows(&self) -> u32 {
+        count_rows(possible_cpus(), self.beside_nat)
+    }
+}
+
 /// A loaded and verified program that is not attached.
 pub struct Prepared {
     ebpf: Ebpf,
     tier: Tier,
     verbose: bool,
+    /// Of each count map.
+    rows: u32,
     /// What this kernel or these privileges did not give, one sentence each.
     pub degraded: Vec<String>,
 }
 
 impl Prepared {
-    /// Loads the best tier that this kernel accepts. `expression` is what [`test::EXPRESSION`] in `filter` stands for.
-    ///
-    /// [`test::EXPRESSION`]: dockernet_common::filter::test::EXPRESSION
-    pub fn load(
-        kernel: &Kernel,
-        filter: &Filter,
-        expression: Option<&Expression>,
-        only: Option<Tier>,
-        verbose: bool,
-    ) -> Result<Self> {
+    /// Loads the best tier that this kernel accepts.
+    pub fn load(kernel: &Kernel, fitting: Fitting<'_>, only: Option<Tier>) -> Result<Self> {
         preconditions()?;
         let mut offsets = offsets::resolve(&kernel.btf)?;
         let mut degraded = Features::with(kernel, &offsets).lacking();
         let mut refusal = None;
         if only != Some(Tier::Tracepoint) {
-            match Self::load_tp_btf(&offsets, filter, expression, verbose) {
+            match Self::load_tp_btf(&offsets, fitting) {
                 Ok(ebpf) => {
                     return Ok(Self {
                         ebpf,
                         tier: Tier::TpBtf,
-                        verbose,
+                        verbose: fitting.verbose,
+                        rows: fitting.rows(),
                         degraded,
                     });
                 }
@@ -133,13 +157,14 @@ impl Prepared {
             }
         };
         offsets::add_tracepoint(&mut offsets, &format)?;
-        match Self::load_tracepoint(&offsets, filter, expression, verbose) {
+        match Self::load_tracepoint(&offsets, fitting) {
             Ok(ebpf) => {
                 degraded.extend(refusal);
                 Ok(Self {
                     ebpf,
                     tier: Tier::Tracepoint,
-                    verbose,
+                    verbose: fitting.verbose,
+                    rows: fitting.rows(),
                     degraded,
                 })
             }
@@ -152,12 +177,10 @@ impl Prepared {
 
     fn load_tp_btf(
         offsets: &dockernet_common::offsets::Offsets,
-        filter: &Filter,
-        expression: Option<&Expression>,
-        verbose: bool,
+        fitting: Fitting<'_>,
     ) -> Result<Ebpf> {
         let btf = aya::Btf::from_sys_fs().context("reading the kernel's type information")?;
-        let mut ebpf = open(offsets, filter, expression, Some(&btf), verbose)?;
+        let mut ebpf = open(offsets, fitting, Some(&btf))?;
         let program: &mut BtfTracePoint = program(&mut ebpf, names::KFREE_SKB_BTF)?;
         program
             .load("kfree_skb", &btf)
@@ -167,11 +190,9 @@ impl Prepared {
 
     fn load_tracepoint(
         offsets: &dockernet_common::offsets::Offsets,
-        filter: &Filter,
-        expression: Option<&Expression>,
-        verbose: bool,
+        fitting: Fitting<'_>,
     ) -> Result<Ebpf> {
-        let mut ebpf = open(offsets, filter, expression, None, verbose)?;
+        let mut ebpf = open(offsets, fitting, None)?;
         let program: &mut TracePoint = program(&mut ebpf, names::KFREE_SKB_TRACEPOINT)?;
         program
             .load()
@@ -191,6 +212,7 @@ impl Prepared {
             mut ebpf,
             tier,
             verbose,
+            rows,
             ..
         } = self;
         match tier {
@@ -205,18 +227,16 @@ impl Prepared {
             }
         }
         .with_context(|| format!("attaching {}", tier.name()))?;
-        Tracer::new(ebpf, tier, verbose)
+        Tracer::new(ebpf, tier, verbose, rows)
     }
 }
 
 fn open(
     offsets: &dockernet_common::offsets::Offsets,
-    filter: &Filter,
-    expression: Option<&Expression>,
+    fitting: Fitting<'_>,
     btf: Option<&aya::Btf>,
-    verbose: bool,
 ) -> Result<Ebpf> {
-    let log_level = if verbose {
+    let log_level = if fitting.verbose {
         aya_log::Level::Debug as u8
     } else {
         0
@@ -225,7 +245,7 @@ fn open(
     loader
         .btf(btf)
         .override_global(names::OFFSETS_GLOBAL, offsets, true)
-        .override_global(names::FILTER_GLOBAL, filter, true)
+        .override_global(names::FILTER_GLOBAL, fitting.filter, true)
         // A level that is filtered out is a constant to the verifier: its code disappears.
         .override_global(aya_log::LEVEL, &log_level, true);
     only_maps(
@@ -239,12 +259,12 @@ fn open(
             names::FAR,
         ],
     );
-    let rows = count_rows(possible_cpus());
+    let rows = fitting.rows();
     loader
         .map_max_entries(names::COUNTS_EVEN, rows)
         .map_max_entries(names::COUNTS_ODD, rows);
     loader
-        .load(&inject::object(object()?, expression)?)
+        .load(&inject::object(object()?, fitting.expression)?)
         .context("creating the kernel half's maps")
 }
 
@@ -253,15 +273,17 @@ pub(super) fn possible_cpus() -> usize {
     aya::util::nr_cpus().unwrap_or(1)
 }
 
-/// Rows of each count map. They are made beforehand, for every possible CPU: on large machines there are fewer, so that both maps
-/// take 32 MiB at most.
-pub(super) fn count_rows(cpus: usize) -> u32 {
-    /// Both maps.
-    const MOST: usize = 32 << 20;
+/// Rows of each count map. They are made beforehand, for every possible CPU: on large machines there are fewer, so that the service
+/// stays below its memory budget, which it has to fall 20 % below to recover. `beside_nat`: NAT's own maps take 20 MiB.
+pub(super) fn count_rows(cpus: usize, beside_nat: bool) -> u32 {
+    /// Bytes of both maps.
+    const ALONE: usize = 24 << 20;
+    const BESIDE_NAT: usize = 6 << 20;
     /// A row's key, its bucket and its place in the free list (kernel/bpf/hashtab.c, `struct htab_elem`).
     const OVERHEAD: usize = 128;
     let row = size_of::<CountRow>() * cpus + size_of::<CountKey>() + OVERHEAD;
-    u32::try_from(MOST / 2 / row).map_or(8192, |rows| rows.clamp(256, 8192))
+    let most = if beside_nat { BESIDE_NAT } else { ALONE };
+    u32::try_from(most / 2 / row).map_or(8192, |rows| rows.clamp(256, 8192))
 }
 
 /// The kernel half is one object, and every load makes all its maps: those of the other views are made as small as they can be.
@@ -371,18 +393,19 @@ mod tests {
 
     #[test]
     fn count_maps_are_bounded_on_large_machines() {
-        assert_eq!(
-            [1, 2, 16, 32].map(count_rows),
-            [8192; 4].map(|rows: u32| rows)
-        );
-        for cpus in [64, 128, 1024, 8192] {
-            let rows = count_rows(cpus) as usize;
-            assert!(rows >= 256, "{cpus}");
-            assert!(
-                cpus > 1024 || 2 * rows * (32 * cpus + 168) <= 32 << 20,
-                "{cpus}"
-            );
+        for (beside_nat, most, whole) in [(false, 24 << 20, 42), (true, 6 << 20, 6)] {
+            for cpus in 1..=whole {
+                assert_eq!(count_rows(cpus, beside_nat), 8192, "{cpus}");
+            }
+            for cpus in [64, 128, 1024, 8192] {
+                let rows = count_rows(cpus, beside_nat) as usize;
+                assert!(rows >= 256, "{cpus}");
+                assert!(
+                    rows == 256 || 2 * rows * (32 * cpus + 168) <= most,
+                    "{cpus}"
+                );
+            }
         }
-        assert_eq!(count_rows(128), 3934);
+        assert_eq!([false, true].map(|nat| count_rows(128, nat)), [2950, 737]);
     }
 }

@@ -18,10 +18,7 @@ use dockernet_common::{
     record::DropRecord,
 };
 
-use super::{
-    load::{self, Tier},
-    mirror::Mirror,
-};
+use super::{load::Tier, mirror::Mirror};
 
 /// Samples per key, CPU and drain. At 20 drains a second far more than a person reads; a storm sends no more.
 const KEY_BURST: u32 = 16;
@@ -62,6 +59,8 @@ pub struct Tracer {
     program_fd: Option<RawFd>,
     ring: RingBuf<MapData>,
     counts: [PerCpuHashMap<MapData, CountKey, CountRow>; 2],
+    /// What each of them holds.
+    rows: u32,
     totals: PerCpuArray<MapData, Totals>,
     control_map: Array<MapData, Control>,
     control: Control,
@@ -73,7 +72,7 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    pub(super) fn new(mut ebpf: Ebpf, tier: Tier, verbose: bool) -> Result<Self> {
+    pub(super) fn new(mut ebpf: Ebpf, tier: Tier, verbose: bool, rows: u32) -> Result<Self> {
         // The kernel half's debug messages, for `-vv`.
         let logger = match verbose.then(|| EbpfLogger::init(&mut ebpf)) {
             Some(Ok(logger)) => Some(logger),
@@ -111,6 +110,7 @@ impl Tracer {
             program_fd,
             ring,
             counts,
+            rows,
             totals,
             control_map,
             control: Control {
@@ -205,7 +205,7 @@ impl Tracer {
     /// Rows after which a generation is to be retired: half of what its map holds.
     #[must_use]
     pub fn many_rows(&self) -> usize {
-        load::count_rows(load::possible_cpus()) as usize / 2
+        self.rows as usize / 2
     }
 
     /// Every row of both generations.

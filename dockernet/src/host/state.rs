@@ -43,7 +43,7 @@ use super::{
 };
 use crate::model::Tuple;
 
-/// What a cause asks the host. Every call blocks, for some milliseconds as a rule: call it from `spawn_blocking`.
+/// What a cause asks the host. Every call blocks, for some milliseconds as a rule: not for the runtime's threads.
 pub trait HostState: Send + Sync {
     /// A namespace by its file.
     fn open(&self, path: &Path) -> std::io::Result<NetnsHandle>;

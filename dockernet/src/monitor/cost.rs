@@ -147,30 +147,44 @@ impl Kernel {
             let fd = entry.file_name();
             let info =
                 fs::read_to_string(Path::new("/proc/self/fdinfo").join(fd)).unwrap_or_default();
-            let field = |name: &str| -> u64 {
-                info.lines()
-                    .find_map(|line| {
-                        line.strip_prefix(name)?
-                            .strip_prefix(':')?
-                            .trim()
-                            .parse()
-                            .ok()
-                    })
-                    .unwrap_or(0)
-            };
+            let field = |name: &str| field(&info, name);
             let is_map = kind == "anon_inode:bpf-map";
             let id = field(if is_map { "map_id" } else { "prog_id" });
             if !counted.insert((is_map, id)) {
                 continue;
             }
             if is_map {
-                sum.map_bytes += field("memlock");
+                sum.map_bytes += map_bytes(&info);
             } else {
                 sum.run_time += Duration::from_nanos(field("run_time_ns"));
                 sum.runs += field("run_cnt");
             }
         }
         Ok(sum)
+    }
+}
+
+/// A number of an fdinfo file; 0 if it has none of that name.
+fn field(info: &str, name: &str) -> u64 {
+    info.lines()
+        .find_map(|line| {
+            line.strip_prefix(name)?
+                .strip_prefix(':')?
+                .trim()
+                .parse()
+                .ok()
+        })
+        .unwrap_or(0)
+}
+
+/// Bytes of a map, as far as the kernel tells them. From 5.11 to 6.3 that is its entries' keys and values
+/// (kernel/bpf/syscall.c, `bpf_map_memory_footprint`), of which a ring has none.
+fn map_bytes(info: &str) -> u64 {
+    /// `BPF_MAP_TYPE_RINGBUF` (include/uapi/linux/bpf.h).
+    const RING: u64 = 27;
+    match (field(info, "map_type"), field(info, "memlock")) {
+        (RING, 0) => field(info, "max_entries"),
+        (_, told) => told,
     }
 }
 
@@ -211,6 +225,19 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+
+    #[test]
+    fn a_ring_has_its_size_where_the_kernel_counts_entries() {
+        let info = |kind: u32, memlock: u64| {
+            format!(
+                "pos:\t0\nflags:\t02000002\nmap_type:\t{kind}\nkey_size:\t0\nmax_entries:\t4194304\nmemlock:\t{memlock}\nmap_id:\t7\n"
+            )
+        };
+        assert_eq!(map_bytes(&info(27, 0)), 4 << 20);
+        assert_eq!(map_bytes(&info(27, 4_276_520)), 4_276_520);
+        assert_eq!(map_bytes(&info(1, 0)), 0);
+        assert_eq!(map_bytes(""), 0);
+    }
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_fields() {

@@ -20,8 +20,12 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    /// A container's value: its name, or [`OTHER`] if there are `most` others.
+    /// A container's value: its name, or [`OTHER`] if there are `most` others, or it has none but its id: the label of one that
+    /// no engine describes would be gone with it.
     pub(super) fn of(&mut self, container: &ContainerRef, most: usize) -> String {
+        if container.name == container.id {
+            return OTHER.to_owned();
+        }
         let label = stable(&container.name, container.service.as_deref());
         if let Some(gone) = self.known.get_mut(label) {
             *gone = None;
@@ -122,6 +126,14 @@ mod tests {
         assert_eq!(labels.of(&name(2), 2), "c2");
         assert_eq!(labels.of(&name(3), 2), OTHER);
         assert_eq!(labels.of(&name(1), 2), "c1");
+    }
+
+    #[test]
+    fn an_id_is_no_label() {
+        let mut nameless = container("84087a212917");
+        assert_eq!(Labels::default().of(&nameless, 2), "84087a212917");
+        nameless.id = nameless.name.clone();
+        assert_eq!(Labels::default().of(&nameless, 2), OTHER);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod anew;
 mod damage;
+mod round_trip;
 mod samples;
 
 use std::{
@@ -383,6 +384,27 @@ fn rotated_files_stand_alone_and_together() {
     assert_eq!(together.matches(r#"{"type":"ready""#).count(), 1);
     assert_eq!(together.matches(r#"{"type":"drop""#).count(), all);
     assert_eq!(all, 2, "the first went with its file");
+}
+
+#[test]
+fn files_are_rotated_by_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = RecordArgs {
+        file: folder.path().join("x.rec"),
+        rotate_every: Some(Duration::from_millis(1)),
+        ..RecordArgs::default()
+    };
+    let quiet = text(&Shared::default(), &Shared::default(), None);
+    let wanted = everything(options(&["record", "x", "--drops", "--nat"]));
+    let mut recorder = Recorder::create(&args, &wanted, Vec::new(), quiet).unwrap();
+    let _ = recorder.ready(&ready(), Duration::ZERO).unwrap();
+    let _ = recorder.dropped(&at(incident(), 0)).unwrap();
+    std::thread::sleep(Duration::from_millis(2));
+    let _ = recorder.tick(Timestamp::now()).unwrap();
+    let _ = recorder.finish(&ledger(), false).unwrap();
+    let first = std::fs::read(folder.path().join("x.rec.1")).unwrap();
+    let (out, ..) = shown(&first, &["--output", "json"]);
+    assert_eq!(out.matches(r#"{"type":"drop""#).count(), 1);
 }
 
 #[test]

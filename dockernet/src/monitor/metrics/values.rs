@@ -91,8 +91,8 @@ impl Values {
     pub fn dropped(&mut self, drop: &Drop, container: &str, bytes: u64, most: usize) {
         let cause = drop.cause.id.clone();
         let time = seconds(drop.time);
-        let last = self.last.entry(cause.clone()).or_insert(time);
-        *last = last.max(time);
+        // The clock may have been set back.
+        self.last.insert(cause.clone(), time);
         let mut key = (cause, container.to_owned(), network(drop).to_owned());
         if self.drops.len() >= most && !self.drops.contains_key(&key) {
             key.1 = OTHER.to_owned();
