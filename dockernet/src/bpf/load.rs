@@ -126,18 +126,17 @@ impl Prepared {
         preconditions()?;
         let mut offsets = offsets::resolve(&kernel.btf)?;
         let mut degraded = Features::with(kernel, &offsets).lacking();
+        let made = |ebpf, tier, degraded| Self {
+            ebpf,
+            tier,
+            verbose: fitting.verbose,
+            rows: fitting.rows(),
+            degraded,
+        };
         let mut refusal = None;
         if only != Some(Tier::Tracepoint) {
             match Self::load_tp_btf(&offsets, fitting) {
-                Ok(ebpf) => {
-                    return Ok(Self {
-                        ebpf,
-                        tier: Tier::TpBtf,
-                        verbose: fitting.verbose,
-                        rows: fitting.rows(),
-                        degraded,
-                    });
-                }
+                Ok(ebpf) => return Ok(made(ebpf, Tier::TpBtf, degraded)),
                 Err(error) if only.is_some() => return Err(error),
                 Err(error) => {
                     refusal = Some(format!(
@@ -160,13 +159,7 @@ impl Prepared {
         match Self::load_tracepoint(&offsets, fitting) {
             Ok(ebpf) => {
                 degraded.extend(refusal);
-                Ok(Self {
-                    ebpf,
-                    tier: Tier::Tracepoint,
-                    verbose: fitting.verbose,
-                    rows: fitting.rows(),
-                    degraded,
-                })
+                Ok(made(ebpf, Tier::Tracepoint, degraded))
             }
             Err(error) => Err(match refusal {
                 Some(first) => error.context(first),

@@ -211,16 +211,21 @@ fn tell(report: &mut dyn Report, is_live: bool) {
     let _ = report.finish(&last, false).unwrap();
 }
 
+/// Records both views, and says nothing.
+fn recorder(args: &RecordArgs, reasons: Vec<String>) -> Recorder {
+    let quiet = text(&Shared::default(), &Shared::default(), None);
+    let wanted = everything(options(&["record", "x", "--drops", "--nat"]));
+    Recorder::create(args, &wanted, reasons, quiet).unwrap()
+}
+
 /// The bytes of a recording of [`tell`].
 fn recorded(folder: &TempDir) -> Vec<u8> {
     let args = RecordArgs {
         file: folder.path().join("x.rec"),
         ..RecordArgs::default()
     };
-    let quiet = text(&Shared::default(), &Shared::default(), None);
-    let wanted = everything(options(&["record", "x", "--drops", "--nat"]));
     let reasons = vec!["NETFILTER_DROP".to_owned(), "IP_INADDRERRORS".to_owned()];
-    let mut recorder = Recorder::create(&args, &wanted, reasons, quiet).unwrap();
+    let mut recorder = recorder(&args, reasons);
     tell(&mut recorder, false);
     std::fs::read(&args.file).unwrap()
 }
@@ -357,9 +362,7 @@ fn rotated_files_stand_alone_and_together() {
         ..RecordArgs::default()
     };
     std::fs::write(&args.file, "older").unwrap();
-    let quiet = text(&Shared::default(), &Shared::default(), None);
-    let wanted = everything(options(&["record", "x", "--drops", "--nat"]));
-    let mut recorder = Recorder::create(&args, &wanted, Vec::new(), quiet).unwrap();
+    let mut recorder = recorder(&args, Vec::new());
     let _ = recorder.ready(&ready(), Duration::ZERO).unwrap();
     for number in 0..3 {
         let _ = recorder.dropped(&at(incident(), number)).unwrap();
@@ -394,9 +397,7 @@ fn files_are_rotated_by_time() {
         rotate_every: Some(Duration::from_millis(1)),
         ..RecordArgs::default()
     };
-    let quiet = text(&Shared::default(), &Shared::default(), None);
-    let wanted = everything(options(&["record", "x", "--drops", "--nat"]));
-    let mut recorder = Recorder::create(&args, &wanted, Vec::new(), quiet).unwrap();
+    let mut recorder = recorder(&args, Vec::new());
     let _ = recorder.ready(&ready(), Duration::ZERO).unwrap();
     let _ = recorder.dropped(&at(incident(), 0)).unwrap();
     std::thread::sleep(Duration::from_millis(2));

@@ -91,12 +91,10 @@ pub(crate) fn verb(list: &[String], brief: bool, filter: &[OsString]) -> Result<
         }
         let outcome = outcome.unwrap_or_else(|| Outcome::failed(series));
         // A brief run of continuous integration is no reason to change a file.
-        if !(brief && project::is_ci()) {
-            if filter.is_empty() {
-                table::update(&outcome)?;
-            } else {
-                table::amend(&outcome)?;
-            }
+        if filter.is_empty() && !(brief && project::is_ci()) {
+            table::update(&outcome)?;
+        } else if !brief {
+            table::amend(&outcome)?;
         }
         outcomes.push(outcome);
     }
@@ -145,26 +143,26 @@ fn guests(
         steps(&[step(table::CGROUP_V1, &faults(&CGROUP_V1, engines))]),
         "dockernet.cgroup=v1",
     );
-    let words: Vec<String> = filter
+    if brief {
+        return vec![(brief_set(engines), "")];
+    }
+    if filter.is_empty() {
+        let mut all = vec![(quick(engines), "")];
+        all.extend(has_old_engine(series).then_some(old));
+        return all;
+    }
+    let mut words: Vec<String> = filter
         .iter()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    let (old_too, words): (Vec<String>, Vec<String>) =
-        words.into_iter().partition(|word| word == table::CGROUP_V1);
-    if brief {
-        vec![(brief_set(engines), "")]
-    } else if filter.is_empty() {
-        let mut all = vec![(quick(engines), "")];
-        all.extend(has_old_engine(series).then_some(old));
-        all
-    } else {
-        let mut all = Vec::new();
-        if !words.is_empty() {
-            all.push((named(&words, engines), ""));
-        }
-        all.extend((!old_too.is_empty()).then_some(old));
-        all
+    let is_old_wanted = words.iter().any(|word| word == table::CGROUP_V1);
+    words.retain(|word| word != table::CGROUP_V1);
+    let mut all = Vec::new();
+    if !words.is_empty() {
+        all.push((named(&words, engines), ""));
     }
+    all.extend(is_old_wanted.then_some(old));
+    all
 }
 
 fn brief_set(engines: &[Engine]) -> String {

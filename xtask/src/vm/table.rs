@@ -45,13 +45,19 @@ const TESTED: [&str; 7] = [
 /// # Errors
 /// The file cannot be written.
 pub(super) fn amend(outcome: &Outcome) -> Result<()> {
+    rewrite(|old| {
+        old.lines()
+            .map(|line| format!("{}\n", amended(line, outcome)))
+            .collect()
+    })
+}
+
+fn rewrite(change: impl FnOnce(&str) -> String) -> Result<()> {
     let file = project::root().join("docs/kernels.md");
     let old = fs::read_to_string(&file).unwrap_or_default();
-    let new: String = old
-        .lines()
-        .map(|line| format!("{}\n", amended(line, outcome)))
-        .collect();
-    fs::write(&file, new).with_context(|| format!("{} could not be written", file.display()))
+    fs::create_dir_all(project::root().join("docs"))
+        .and_then(|()| fs::write(&file, change(&old)))
+        .with_context(|| format!("{} could not be written", file.display()))
 }
 
 fn amended(line: &str, outcome: &Outcome) -> String {
@@ -81,22 +87,20 @@ pub(super) fn update(outcome: &Outcome) -> Result<()> {
     if outcome.steps.is_empty() {
         return Ok(());
     }
-    let file = project::root().join("docs/kernels.md");
-    let old = fs::read_to_string(&file).unwrap_or_default();
-    let mut rows: Vec<(Vec<u64>, String)> = old
-        .lines()
-        .filter_map(|line| Some((series_of(line)?, padded(line))))
-        .collect();
-    let line = row(outcome);
-    if let Some(series) = series_of(&line) {
-        rows.retain(|(other, _)| *other != series);
-        rows.push((series, line));
-    }
-    rows.sort();
-    let body: String = rows.iter().map(|(_, line)| format!("{line}\n")).collect();
-    fs::create_dir_all(project::root().join("docs"))
-        .and_then(|()| fs::write(&file, format!("{HEAD}{body}{TAIL}")))
-        .with_context(|| format!("{} could not be written", file.display()))
+    rewrite(|old| {
+        let mut rows: Vec<(Vec<u64>, String)> = old
+            .lines()
+            .filter_map(|line| Some((series_of(line)?, padded(line))))
+            .collect();
+        let line = row(outcome);
+        if let Some(series) = series_of(&line) {
+            rows.retain(|(other, _)| *other != series);
+            rows.push((series, line));
+        }
+        rows.sort();
+        let body: String = rows.iter().map(|(_, line)| format!("{line}\n")).collect();
+        format!("{HEAD}{body}{TAIL}")
+    })
 }
 
 /// A row of an older table, which had fewer columns.

@@ -6,14 +6,13 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{
-    Shared, at,
+    Shared, at, recorder,
     samples::{captured, transition},
-    shown, text,
+    shown,
 };
 use crate::{
     cli::{Exit, options::RecordArgs},
     model::{Drop, Transition},
-    record::{Recorder, everything},
     report::{
         Json, Report,
         samples::{denied, incident, ledger, mystery, ready},
@@ -159,9 +158,7 @@ proptest! {
     ) {
         let folder = tempfile::tempdir().unwrap();
         let args = RecordArgs { file: folder.path().join("x.rec"), ..RecordArgs::default() };
-        let quiet = text(&Shared::default(), &Shared::default(), None);
-        let wanted = everything(super::options(&["record", "x", "--drops", "--nat"]));
-        let mut recorder = Recorder::create(&args, &wanted, Vec::new(), quiet).unwrap();
+        let mut recorder = recorder(&args, Vec::new());
         tell(&mut recorder, &drops, &finding, &transition);
         let live = Shared::default();
         tell(&mut Json::new(live.clone()), &drops, &finding, &transition);
