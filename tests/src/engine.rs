@@ -18,6 +18,10 @@ pub struct Engine {
     pub version: String,
     /// The folder that holds `usr/sbin/dockerd`; `None` for the one of `PATH`.
     pub root: Option<PathBuf>,
+    /// Whether it is to run where `iptables` is iptables-legacy.
+    pub legacy: bool,
+    /// The folder of programs that go before those of `PATH`: a lab's own.
+    pub(crate) shims: Option<PathBuf>,
 }
 
 impl Engine {
@@ -26,6 +30,8 @@ impl Engine {
             name: name.to_owned(),
             version: String::new(),
             root,
+            legacy: false,
+            shims: None,
         };
         let text = Cmd::new(engine.dockerd())
             .arg("--version")
@@ -61,9 +67,48 @@ impl Engine {
             .find(|file| file.exists())
     }
 
+    /// The same engine where `iptables` and its like are iptables-legacy's programs, as an administrator can choose
+    /// (`update-alternatives`).
+    #[must_use]
+    pub fn on_legacy(&self) -> Self {
+        Self {
+            name: format!("{}+legacy", self.name),
+            legacy: true,
+            ..self.clone()
+        }
+    }
+
+    /// Whether this kernel has iptables-legacy at all: from 6.17 on it may be built without.
+    #[must_use]
+    pub fn has_legacy() -> bool {
+        let listed = Cmd::shell("unshare -n iptables-legacy -nL").output();
+        listed.is_ok_and(|output| output.success())
+    }
+
+    /// Gives it the programs that it is to find first, in a folder of the lab.
+    pub(crate) fn with_shims(mut self, lab: &Path) -> Result<Self> {
+        if self.legacy {
+            let folder = lab.join("legacy");
+            std::fs::create_dir_all(&folder)?;
+            for family in ["iptables", "ip6tables"] {
+                for job in ["", "-save", "-restore"] {
+                    let legacy = Path::new("/usr/sbin").join(format!("{family}-legacy{job}"));
+                    std::os::unix::fs::symlink(&legacy, folder.join(format!("{family}{job}")))
+                        .with_context(|| format!("linking to {}", legacy.display()))?;
+                }
+            }
+            self.shims = Some(folder);
+        }
+        Ok(self)
+    }
+
     /// `PATH` with the engine's own programs first and the system's folders last (`su` may have dropped them).
     pub(crate) fn search_path(&self) -> OsString {
         let mut path = OsString::new();
+        if let Some(shims) = &self.shims {
+            path.push(shims);
+            path.push(":");
+        }
         if let Some(root) = &self.root {
             for folder in ["usr/sbin", "usr/bin"] {
                 path.push(root.join(folder));

@@ -69,6 +69,7 @@ impl Lab {
         let (host, outside) = wires::connect(&id).inspect_err(|_| {
             cleanup::namespaces(&id);
         })?;
+        let engine = &engine.clone().with_shims(folder.path())?;
         let mut lab = Self {
             id,
             engine: engine.clone(),
@@ -89,7 +90,8 @@ impl Lab {
             &options.daemon,
         )?);
         lab.import_image()?;
-        lab.undo.remember(&lab.host, &lab.outside)?;
+        let path = engine.search_path();
+        lab.undo.remember(&lab.host, &lab.outside, path)?;
         Ok(lab)
     }
 
@@ -267,7 +269,8 @@ impl Lab {
         let containers = self.docker(["ps", "-aq"])?;
         self.kept = containers.split_whitespace().map(str::to_owned).collect();
         let (host, outside) = (self.host.clone(), self.outside.clone());
-        self.undo.remember(&host, &outside)
+        let path = self.engine.search_path();
+        self.undo.remember(&host, &outside, path)
     }
 
     /// Puts everything back to how it was after the start: containers, networks, sysctls, firewall rules.

@@ -1,5 +1,7 @@
 //! Putting a used lab back to how it was.
 
+use std::ffi::{OsStr, OsString};
+
 use anyhow::{Result, bail};
 
 use crate::{
@@ -15,6 +17,8 @@ pub(crate) struct Undo {
     rules: Vec<(&'static str, String)>,
     tables: String,
     state: String,
+    /// Where `iptables` and its like are found.
+    path: OsString,
 }
 
 const SAVE: [(&str, &str); 2] = [
@@ -24,13 +28,15 @@ const SAVE: [(&str, &str); 2] = [
 
 impl Undo {
     /// Takes the state of a fresh lab as the one to come back to.
-    pub(crate) fn remember(&mut self, host: &Netns, outside: &Netns) -> Result<()> {
+    pub(crate) fn remember(&mut self, host: &Netns, outside: &Netns, path: OsString) -> Result<()> {
+        let saved = |save| host.command(save).env("PATH", &path).run();
         self.rules = SAVE
             .iter()
-            .map(|(save, restore)| Ok((*restore, host.command(save).run()?)))
+            .map(|(save, restore)| Ok((*restore, saved(save)?)))
             .collect::<Result<_>>()?;
         self.tables = tables(host)?;
-        self.state = state(host, outside)?;
+        self.state = state(host, outside, &path)?;
+        self.path = path;
         Ok(())
     }
 
@@ -51,12 +57,13 @@ impl Undo {
             }
         }
         for (restore, rules) in &self.rules {
-            host.command(restore).input(rules.clone()).run()?;
+            let command = host.command(restore).env("PATH", &self.path);
+            command.input(rules.clone()).run()?;
         }
         Cmd::shell("ip neigh flush all; ip -6 neigh flush all; conntrack -F 2>/dev/null; true")
             .in_netns(host.path())
             .run()?;
-        let now = state(host, lab.outside())?;
+        let now = state(host, lab.outside(), &self.path)?;
         if now != self.state {
             bail!(
                 "the lab is not as it was: {}",
@@ -82,7 +89,7 @@ fn tables(host: &Netns) -> Result<String> {
 }
 
 /// Everything a fault may change, without what changes by itself (counters, MACs, carrier, link-local addresses).
-fn state(host: &Netns, outside: &Netns) -> Result<String> {
+fn state(host: &Netns, outside: &Netns, path: &OsStr) -> Result<String> {
     let mut text = String::new();
     for netns in [host, outside] {
         let script = "ip -br -4 addr | sed 's/@[^ ]*//; s/ \\(UP\\|DOWN\\|UNKNOWN\\|LOWERLAYERDOWN\\) / /; s/  */ /g'
@@ -96,12 +103,14 @@ fn state(host: &Netns, outside: &Netns) -> Result<String> {
         text += &Cmd::shell(script).in_netns(netns.path()).run()?;
     }
     let rules = Cmd::shell("iptables-save; ip6tables-save; nft list tables")
+        .env("PATH", path)
         .in_netns(host.path())
         .run()?;
     text.extend(
         rules
             .lines()
-            .filter(|line| !line.starts_with('#'))
+            // A table of iptables-legacy that was asked for once stays, without rules.
+            .filter(|line| !line.starts_with(['#', '*']))
             .map(|line| line.split(" [").next().unwrap_or(line).to_owned() + "\n"),
     );
     // The order of chains changes with each save and restore.

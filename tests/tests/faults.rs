@@ -1,8 +1,8 @@
 //! Every fault in `scenarios/`, against every Docker engine that this machine has.
 //!
 //! Arguments as the standard harness takes them: names to look for, `--exact`, `--list`, `--skip NAME`.
-//! `DOCKERNET_TEST_FULL=1` runs every fault on every engine; else each runs on one, and `DOCKERNET_TEST_SEED` says
-//! which. `DOCKERNET_LAB_ONLY=1` leaves the tool out and judges traffic and the kernel's own evidence.
+//! `DOCKERNET_TEST_FULL=1` runs every fault on every engine, those of the firewall on iptables-nft and on iptables-legacy; else each
+//! runs on one, and `DOCKERNET_TEST_SEED` says which. `DOCKERNET_LAB_ONLY=1` leaves the tool out and judges traffic and the kernel's own evidence.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -99,7 +99,13 @@ fn harness(options: &Options) -> Result<bool> {
     if !options.evidence {
         tool_path()?;
     }
-    let engines = engines()?;
+    let mut engines = engines()?;
+    if Engine::has_legacy() {
+        let legacy: Vec<Engine> = engines.iter().map(Engine::on_legacy).collect();
+        engines.extend(legacy);
+    } else {
+        println!("this kernel has no iptables-legacy: no engine runs on it");
+    }
     let mut plan = plan(&scenarios, &engines)?;
     plan.retain(|(engine, scenario)| {
         options.selects(&format!("{}::{}", scenario.name, engine.name))

@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Result, ensure};
 use dockernet_tests::{
-    Engine, HOST_IP, HOST_IP6, INTERNET_IP, Lab, LabOptions, Netns, OUTSIDE_IP, OUTSIDE_IP6, Place,
-    Run, ServerKind, Tracer, can_run, engines,
+    Cmd, Engine, HOST_IP, HOST_IP6, INTERNET_IP, Lab, LabOptions, Netns, OUTSIDE_IP, OUTSIDE_IP6,
+    Place, Run, ServerKind, Tracer, can_run, engines,
     scenario::quiet,
     traffic::{Probe, Proto},
 };
@@ -33,6 +33,7 @@ fn on(engine: &Engine) -> Result<()> {
     for list_path in [false, true] {
         lab.list_path(list_path)?;
         connections(&lab)?;
+        names(&lab)?;
         groups(&lab)?;
         closings(&lab)?;
         churn(&lab)?;
@@ -75,7 +76,80 @@ fn topology(lab: &Lab) -> Result<()> {
     lab.run(&server("vlan").network("mv"))?;
     lab.run(&Run::new("client", "sleep 1000").network("lan"))?;
     lab.run(&Run::new("both", "sleep 1000").network("lan").network("two"))?;
-    lab.run(&Run::new("shared", "sleep 1000").option("--network=host"))
+    lab.run(&Run::new("shared", "sleep 1000").option("--network=host"))?;
+    lab.run(&Run::new("alone", "sleep 1000").option("--network=none"))?;
+    // In the namespace of another, which may have a resolver of its own.
+    lab.run(&Run::new("side", "sleep 1000").option("--network=container:api"))?;
+    lab.docker(["network", "create", "--internal", "inside"])?;
+    lab.run(&server("store").network("inside"))?;
+    lab.run(
+        &Run::new("teller", "sleep 1000")
+            .network("inside")
+            .network("two"),
+    )?;
+    let resolver = format!("--dns={INTERNET_IP}");
+    lab.run(
+        &Run::new("named", "sleep 1000")
+            .network("lan")
+            .option(&resolver),
+    )?;
+    ipvlan(lab)
+}
+
+/// Two containers on an ipvlan, where the kernel has it.
+fn ipvlan(lab: &Lab) -> Result<()> {
+    if !has_ipvlan() {
+        println!("  this kernel has no ipvlan: that mode is left out");
+    } else {
+        lab.shell(&Place::Host, "ip link add par0 type veth peer name par1 && ip link set par0 up && ip link set par1 up")?;
+        let network = ["-d", "ipvlan", "-o", "parent=par0", "--subnet"];
+        lab.docker(
+            ["network", "create"]
+                .into_iter()
+                .chain(network)
+                .chain(["192.0.2.128/25", "ip"]),
+        )?;
+        lab.run(
+            &Run::new("ipa", "httpd -f -p 80 -h /www")
+                .network("ip")
+                .wait_port("80/tcp"),
+        )?;
+        lab.run(&Run::new("ipb", "sleep 1000").network("ip"))?;
+    }
+    Ok(())
+}
+
+fn has_ipvlan() -> bool {
+    let known = Cmd::shell("test -d /sys/module/ipvlan || modprobe -nq ipvlan").output();
+    known.is_ok_and(|output| output.success())
+}
+
+/// By name, as programs do it: through the resolver at 127.0.0.11.
+fn names(lab: &Lab) -> Result<()> {
+    let by_name = [
+        ("client", "api"),
+        ("both", "client"),
+        ("teller", "store"),
+        ("store", "teller"),
+        ("named", "api"),
+        ("named", "registry.example"),
+    ];
+    for (from, name) in by_name {
+        lab.docker(["exec", from, "nslookup", name])?;
+    }
+    for (from, url) in [
+        ("client", "http://api/"),
+        ("teller", "http://store/"),
+        ("side", "http://127.0.0.1/"),
+        ("both", "http://api/"),
+    ] {
+        lab.docker(["exec", from, "wget", "-q", "-O", "-", url])?;
+    }
+    lab.docker(["exec", "alone", "ping", "-c", "1", "127.0.0.1"])?;
+    if has_ipvlan() {
+        lab.docker(["exec", "ipb", "wget", "-q", "-O", "-", "http://ipa/"])?;
+    }
+    Ok(())
 }
 
 fn place(lab: &Lab, container: &str) -> Result<Netns> {

@@ -4,7 +4,7 @@ use std::{net::IpAddr, rc::Rc};
 
 use dockernet_common::record::{Settings, UNREAD};
 
-use super::{FirewallCache, Verdict};
+use super::{Addresses, FirewallCache, Verdict};
 use crate::{
     evidence::Evidence,
     host::{
@@ -14,7 +14,7 @@ use crate::{
         sysctl,
     },
     inventory::Inventory,
-    model::{Container, Impact, NetnsKey, NetnsOwner, Packet},
+    model::{Container, Impact, Link, NetnsKey, NetnsOwner, Packet},
 };
 
 /// One drop, and everything that can be asked about it.
@@ -128,6 +128,13 @@ impl<'a> Case<'a> {
             self.firewalls
                 .get(self.evidence.netns, &self.netns()?, self.state, dropped),
         )
+    }
+
+    /// The addresses of the namespace in which the packet died, by interface.
+    pub(super) fn addresses(&self) -> Option<Addresses> {
+        let links = &self.inventory.netns(self.evidence.netns)?.links;
+        let own = |link: &Link| (link.name.clone(), link.addresses.clone());
+        Some(Addresses(links.iter().map(own).collect()))
     }
 
     /// The host's rules now.

@@ -246,6 +246,7 @@ mod tests {
             table: "ip filter".into(),
             chain: "FORWARD".into(),
             rule: text.into(),
+            handle: None,
             how: "simulated".into(),
             owner: "user".into(),
         };

@@ -5,11 +5,16 @@ mod forward;
 mod manager;
 mod packet;
 mod special;
+mod translated;
 
+use std::rc::Rc;
+
+pub(super) use self::translated::rules_missing;
 pub(crate) use self::{
     fix::{accept, delete},
     forward::calls,
     packet::Addresses,
+    translated::{translated_again, untracked},
 };
 use self::{
     forward::{foreign, forward},
@@ -18,55 +23,123 @@ use self::{
 use super::{Case, Verdict, socket};
 use crate::{
     host::firewall::{
-        self, Attribution, Backend, DropKind, Engine, Owner, attribute, drop_candidates,
+        self, Attribution, Backend, DropKind, Engine, Firewall, FlowPacket, Owner, Site, attribute,
+        left_by_counters,
     },
-    model::{EndpointKind, Impact, Network, Rule},
+    model::{Confidence, EndpointKind, Fix, Impact, Network, Rule},
 };
 
-/// Everything with `NETFILTER_DROP`, and on kernels without reasons what died below `nf_hook_slow`.
-pub(super) fn netfilter_drop(case: &Case<'_>) -> Option<Verdict> {
-    if case.evidence.reason() != "NETFILTER_DROP" && !case.evidence.reason().is_empty() {
-        return None;
+/// Purposes that are told of where it is not known which dropped a packet.
+const SEVERAL: usize = 3;
+
+/// What is known about a packet that rules dropped.
+struct Look {
+    before: Option<Rc<Firewall>>,
+    now: Rc<Firewall>,
+    packet: FlowPacket,
+    site: Site,
+    env: Addresses,
+}
+
+impl Look {
+    /// At everything with `NETFILTER_DROP`, and on kernels without reasons at what died below `nf_hook_slow`.
+    fn at(case: &Case<'_>) -> Option<Self> {
+        if case.evidence.reason() != "NETFILTER_DROP" && !case.evidence.reason().is_empty() {
+            return None;
+        }
+        let point = case.evidence.hook?;
+        let (before, now) = case.firewall()?;
+        Some(Self {
+            before,
+            now,
+            packet: flow_packet(case, point),
+            site: site(case, point),
+            env: case.addresses()?,
+        })
     }
-    let point = case.evidence.hook?;
-    let (before, now) = case.firewall()?;
-    let packet = flow_packet(case, point);
-    let site = site(case, point);
-    let traced = case
-        .traced
-        .and_then(|traced| firewall::traced(&now, traced, &site));
-    let env = Addresses(
-        case.inventory
-            .netns(case.evidence.netns)?
-            .links
-            .iter()
-            .map(|link| (link.name.clone(), link.addresses.clone()))
-            .collect(),
-    );
-    let found = traced.or_else(|| attribute(before.as_deref(), &now, &packet, &site, &env));
-    if let Some(found) = found {
+
+    /// The rule that did it, where it is known.
+    fn rule(&self, case: &Case<'_>) -> Option<Attribution> {
+        let traced = case
+            .traced
+            .and_then(|traced| firewall::traced(&self.now, traced, &self.site));
+        let before = self.before.as_deref();
+        traced.or_else(|| attribute(before, &self.now, &self.packet, &self.site, &self.env))
+    }
+
+    /// All that may have done it.
+    fn candidates(&self) -> Vec<Attribution> {
+        let before = self.before.as_deref();
+        left_by_counters(before, &self.now, &self.packet, &self.site, &self.env)
+    }
+
+    fn judge(&self, case: &Case<'_>, found: &Attribution, certain: bool) -> Option<Verdict> {
+        special::about_size(case, found, certain)
+            .or_else(|| {
+                let found = (found, certain);
+                special::invalid(case, &self.now, &self.packet, &self.site, &self.env, found)
+            })
+            .or_else(|| verdict(case, found, certain))
+    }
+}
+
+/// A rule dropped it, or one of several that are there for the same purpose.
+pub(super) fn netfilter_drop(case: &Case<'_>) -> Option<Verdict> {
+    let look = Look::at(case)?;
+    if let Some(found) = look.rule(case) {
         // Where the location says that nf_tables dropped it, a candidate without a rival did it, whatever its conditions
         // (limits, strings) are; but only if all rules were read.
         let certain = found.how == "counter"
             || found.dropped.certain
-            || site.engine == Some(Engine::Nft) && now.notes.is_empty();
-        return special::about_size(case, &found, certain)
-            .or_else(|| special::invalid(case, &now, &packet, &site, &env, (&found, certain)))
-            .or_else(|| verdict(case, &found, certain));
+            || look.site.engine == Some(Engine::Nft) && look.now.notes.is_empty();
+        return look.judge(case, &found, certain);
     }
-    // Several rules may have done it. If they are all there for the same purpose, that purpose is the cause.
-    let candidates = drop_candidates(&now, &packet, &site, &env);
+    let candidates = look.candidates();
     let first = candidates.first()?;
     if candidates.iter().any(|other| other.kind != first.kind) {
         return None;
     }
-    let mut found = special::about_size(case, first, false)
-        .or_else(|| special::invalid(case, &now, &packet, &site, &env, (first, false)))
-        .or_else(|| verdict(case, first, false))?;
+    let mut found = look.judge(case, first, false)?;
     if candidates.len() > 1 {
         found.rule = None;
     }
     Some(found)
+}
+
+/// Rules of several purposes may have dropped it, and nothing else explains it: all of them are said, the likeliest gives its name.
+pub(super) fn one_of_several(case: &Case<'_>) -> Option<Verdict> {
+    let look = Look::at(case)?;
+    let mut kinds: Vec<DropKind> = Vec::new();
+    let mut found: Vec<Verdict> = Vec::new();
+    let candidates = look.candidates();
+    let is_legacy = |other: &Attribution| other.dropped.backend.engine() == Engine::Legacy;
+    let which = if candidates.iter().any(is_legacy) {
+        "which of them: the one whose packet counter rises (iptables-legacy -vnL, iptables -vnL, nft list ruleset)"
+    } else {
+        "which of them: dockernet-trace --drops --trace-rules has the kernel name the rule"
+    };
+    for candidate in candidates {
+        if found.len() < SEVERAL && !kinds.contains(&candidate.kind) {
+            found.extend(look.judge(case, &candidate, false));
+            kinds.push(candidate.kind);
+        }
+    }
+    // One that the catalogue has no name for is told, but gives none.
+    found.sort_by_key(|verdict| verdict.cause.confidence == Confidence::Unknown);
+    let mut found = found.into_iter();
+    let mut verdict = found.next()?;
+    verdict.rule = None;
+    let cause = &mut verdict.cause;
+    for other in found {
+        cause.summary = format!("{}, or {}", cause.summary, other.cause.summary);
+        cause.evidence.extend(other.cause.evidence);
+        cause.fix.extend(other.cause.fix);
+    }
+    let advice = Fix::Advice {
+        advice: which.into(),
+    };
+    cause.fix.insert(0, advice);
+    Some(verdict)
 }
 
 fn verdict(case: &Case<'_>, found: &Attribution, certain: bool) -> Option<Verdict> {

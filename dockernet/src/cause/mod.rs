@@ -45,7 +45,7 @@ mod wire;
 pub(crate) use bpf::detach;
 pub use case::Case;
 pub use conntrack::{adopt, may_be_adopted};
-pub(crate) use firewall::{Addresses, accept, calls, delete};
+pub(crate) use firewall::{Addresses, accept, calls, delete, translated_again, untracked};
 pub use firewalls::FirewallCache;
 pub use verdict::Verdict;
 
@@ -102,6 +102,7 @@ const TESTS: &[Test] = &[
     socket::buffer_full,
     checksum::bad_checksum,
     bpf::bpf_drop,
+    firewall::one_of_several,
 ];
 
 /// Why the packet died, as far as the catalogue and the live state tell.

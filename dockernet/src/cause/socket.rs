@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{Case, Verdict};
 use crate::{
     host::listeners::{Listener, Transport, listening_on},
-    model::{Container, Impact, NetworkMode, State},
+    model::{Container, Impact, NetworkMode, Published, State},
 };
 
 const RECEIVE: &[&str] = &[
@@ -108,7 +108,7 @@ pub(super) fn no_socket(case: &Case<'_>) -> Option<Verdict> {
     if case.in_host()
         && let Some((container, published)) = case.inventory.published_on(protocol, port).next()
     {
-        return Some(unserved(verdict, container, &published.to_string()));
+        return Some(unserved(case, verdict, container, published));
     }
     let verdict =
         verdict.maybe_fact((!others.is_empty()).then(|| format!("{who} listens on {others}")));
@@ -123,13 +123,23 @@ pub(super) fn no_socket(case: &Case<'_>) -> Option<Verdict> {
 }
 
 /// A published port that the host does not serve, though its container runs and is on a network.
-fn unserved(verdict: Verdict, container: &Container, published: &str) -> Verdict {
+fn unserved(
+    case: &Case<'_>,
+    verdict: Verdict,
+    container: &Container,
+    published: &Published,
+) -> Verdict {
     let name = &container.name;
-    verdict
-        .fact(format!("{name} publishes {published}"))
-        .advise(format!(
-            "neither a rule nor docker-proxy leads to {name}: restart it, or Docker"
-        ))
+    let fact = format!("{name} publishes {published}");
+    if let Some(missing) = super::firewall::rules_missing(case, name, published.host_port) {
+        return missing.fact(fact).fact(format!(
+            "no socket of the host is on port {}: no docker-proxy serves it either",
+            published.host_port
+        ));
+    }
+    verdict.fact(fact).advise(format!(
+        "neither a rule nor docker-proxy leads to {name}: restart it, or Docker"
+    ))
 }
 
 /// The ports that are open to others, for the reader to recognise the right one.
@@ -330,6 +340,23 @@ pub(super) fn lack_of_room(socket: &Listener) -> String {
     )
 }
 
+/// Without docker-proxy the engine holds a published port's socket, and never reads from it: what comes to it was to be
+/// translated.
+fn held_by_docker(case: &Case<'_>, protocol: &str, port: u16) -> Option<Verdict> {
+    let mut publishing = case.inventory.published_on(protocol, port);
+    let (container, published) = case.in_host().then(|| publishing.next())??;
+    let runs = container.ended.is_none() && container.state != State::Stopped;
+    if !runs || container.attachments.is_empty() {
+        return None;
+    }
+    let verdict = super::firewall::rules_missing(case, &container.name, port)?;
+    Some(
+        verdict
+            .fact(format!("{} publishes {published}", container.name))
+            .fact("what holds the host's own socket on that port does not read from it"),
+    )
+}
+
 /// Row 50.
 pub(super) fn buffer_full(case: &Case<'_>) -> Option<Verdict> {
     let is_told = matches!(case.evidence.reason(), "SOCKET_RCVBUFF" | "PROTO_MEM");
@@ -346,6 +373,9 @@ pub(super) fn buffer_full(case: &Case<'_>) -> Option<Verdict> {
     }
     let packet = case.packet()?;
     let port = packet.dst_port?;
+    if let Some(verdict) = held_by_docker(case, &packet.protocol, port) {
+        return Some(verdict.maybe_fact(socket.as_ref().map(lack_of_room)));
+    }
     let place = case.place();
     let verdict = Verdict::when(
         is_told && socket.is_some(),

@@ -18,7 +18,7 @@ use super::{Case, FirewallCache, Verdict, explain, noise};
 use crate::{
     evidence::{Evidence, HookPoint},
     host::{
-        firewall::{Firewall, Hook},
+        firewall::{Backend, Firewall, Hook, canned},
         listeners::{Listener, Transport},
         netns::NetnsHandle,
         route::{
@@ -152,7 +152,10 @@ impl Scene {
     /// With its rules.
     fn host(&self) -> CannedState {
         CannedState {
-            firewall: self.firewall.clone().unwrap_or_default(),
+            firewall: self.firewall.clone().unwrap_or_else(|| Firewall {
+                notes: vec!["not read".into()],
+                ..Firewall::default()
+            }),
             ..self.state.clone()
         }
     }
@@ -386,6 +389,48 @@ fn listeners_tell_three_refusals_apart() {
     // It has come up meanwhile.
     scene.canned(1).listeners = vec![listener("0.0.0.0:80")];
     assert_eq!(scene.id(), "unexplained");
+}
+
+/// Without docker-proxy the host refuses what no rule takes to the container.
+#[test]
+fn a_published_port_without_its_rule_is_told_by_the_rules() {
+    let mut scene = Scene::new("NO_SOCKET", "tcp_v4_rcv");
+    let packet = scene.evidence.drop.packet.as_mut().unwrap();
+    (packet.dst, packet.dst_port) = (Some("198.51.100.10".parse().unwrap()), Some(10001));
+    scene.published = vec![conntrack::published("tcp", 10001, 80)];
+    let nat = |rules: &str, raw: &str| {
+        let rules = format!(
+            "*raw\n:PREROUTING ACCEPT [0:0]\n{raw}COMMIT\n*nat\n:PREROUTING ACCEPT [0:0]\n:DOCKER - [0:0]\n-A PREROUTING -j DOCKER\n\
+             {rules}COMMIT\n"
+        );
+        Some(Firewall {
+            rulesets: vec![canned::save(&rules, Backend::IptablesNft)],
+            notes: Vec::new(),
+        })
+    };
+    let leads = "-A DOCKER -p tcp -m tcp --dport 10001 -j DNAT --to-destination 172.17.0.2:80\n";
+    scene.firewall = nat("", "");
+    let told = |scene: &Scene| {
+        let cause = scene.verdict().unwrap().cause;
+        (cause.id.into_owned(), format!("{:?}", cause.fix))
+    };
+    let (id, fix) = told(&scene);
+    assert_eq!(id, "nat-rules-missing");
+    assert!(fix.contains("systemctl restart docker"), "{fix}");
+    // It is there, and something else is wrong.
+    scene.firewall = nat(leads, "");
+    assert_eq!(scene.id(), "no-listener");
+    // It is there, and kept from the packet.
+    scene.firewall = nat(leads, "-A PREROUTING -i eth0 -j CT --notrack\n");
+    let (id, fix) = told(&scene);
+    assert_eq!(id, "nat-rules-missing");
+    assert!(fix.contains("iptables -t raw -D PREROUTING"), "{fix}");
+    assert!(!fix.contains("restart docker"), "{fix}");
+    // Not all rules could be read.
+    let mut unread = nat("", "").unwrap();
+    unread.notes = vec!["nft is missing".into()];
+    scene.firewall = Some(unread);
+    assert_eq!(scene.id(), "no-listener");
 }
 
 #[test]

@@ -3,16 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::space::Space;
-use crate::{
-    cause::{Verdict, delete},
-    host::{
-        firewall::{
-            Attribution, CtState, Dropped, FlowPacket, FlowTuple, Hook, Outcome, Site, Translation,
-            drop_candidates, simulate, translate,
-        },
-        route::Family,
+use crate::host::{
+    firewall::{
+        Attribution, CtState, FlowPacket, FlowTuple, Hook, Outcome, Site, Translation,
+        drop_candidates, simulate, translate,
     },
-    model::Impact,
+    route::Family,
 };
 
 /// TCP.
@@ -242,31 +238,4 @@ pub(super) fn translation(space: &Space, packet: &FlowPacket, hook: Hook) -> Tra
         Translation::Untracked { .. } => first,
         _ => Translation::CannotTell(rule.text().to_owned()),
     }
-}
-
-/// How what Docker's rules of table nat do is had again: by the engine, which writes them anew; or, where they are there and a
-/// rule keeps packets out of conntrack, without that.
-#[must_use]
-pub(super) fn translated_again(verdict: Verdict, kept_out: Option<&Dropped>) -> Verdict {
-    match kept_out {
-        Some(rule) => untracked(verdict, rule),
-        None => verdict.run(
-            "systemctl restart docker",
-            "host",
-            None,
-            Impact::RestartsContainers,
-        ),
-    }
-}
-
-/// What a rule that keeps packets out of conntrack adds to what comes of it.
-#[must_use]
-pub(super) fn untracked(verdict: Verdict, rule: &Dropped) -> Verdict {
-    verdict
-        .fact(format!(
-            "what is not tracked is not translated, and this rule keeps it out of conntrack: {}",
-            rule.text()
-        ))
-        .advise("if it should be translated: delete that rule")
-        .run(delete(rule), "host", None, Impact::OpensFirewall)
 }

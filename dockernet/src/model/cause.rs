@@ -87,6 +87,9 @@ pub struct Rule {
     pub chain: String,
     /// The rule's text, or `policy drop`; with its number in the chain where that is known.
     pub rule: String,
+    /// The handle by which `nft delete rule` takes it; of a rule of iptables-nft too. None of a policy, and of the legacy programs' rules.
+    #[serde(default)]
+    pub handle: Option<u64>,
     /// `traced`, `counter` or `simulated`.
     pub how: Cow<'static, str>,
     /// Who wrote it: `docker`, `podman`, `firewalld`, `ufw`, `kube`, `user` or `unknown`.

@@ -137,6 +137,7 @@ pub(crate) fn denied(source: &str, port: u16) -> Drop {
             table: "ip filter".into(),
             chain: "DOCKER-USER".into(),
             rule: "#3 -i eth0 -j DROP".into(),
+            handle: Some(41),
             how: "counter".into(),
             owner: "user".into(),
         }),

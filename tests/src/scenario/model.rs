@@ -108,11 +108,31 @@ impl Scenario {
         (!found.is_ok_and(|output| output.success())).then_some(module)
     }
 
-    /// Whether this engine has the fault.
+    /// Whether this engine has the fault, on its backend.
     #[must_use]
     pub fn runs_on(&self, engine: &Engine) -> bool {
         self.min_engine.is_none_or(|min| engine.major() >= min)
             && self.max_engine.is_none_or(|max| engine.major() <= max)
+            && (!engine.legacy || self.is_of_the_backend())
+    }
+
+    /// Whether the backend of `iptables` matters: rules are in play, written with `iptables` or by the engine itself, and
+    /// none of a backend that the fault names.
+    #[must_use]
+    fn is_of_the_backend(&self) -> bool {
+        const OF_ONE: &[&str] = &["nft ", "iptables-", "ip6tables-", "ebtables", "firewall"];
+        let steps = [&self.setup, &self.fault, &self.heal].into_iter().flatten();
+        let scripts: Vec<&str> = steps.filter_map(|step| step.shell.as_deref()).collect();
+        let any = |words: &[&str]| {
+            let has = |script: &&str| words.iter().any(|word| script.contains(word));
+            scripts.iter().any(has)
+        };
+        let dropped = self
+            .expect
+            .reason
+            .iter()
+            .any(|reason| reason == "NETFILTER_DROP");
+        !any(OF_ONE) && (dropped || any(&["tables "]))
     }
 }
 
@@ -246,7 +266,9 @@ pub struct Expect {
     pub confidence: Option<String>,
     /// The same on kernels that tell no reason (before 5.17).
     pub confidence_without_reason: Option<String>,
-    /// `cause.id`s that other lines may carry as confirmed, beside `cause`.
+    /// The same where iptables is iptables-legacy, whose drops are freed where conntrack's are.
+    pub confidence_on_legacy: Option<String>,
+    /// `cause.id`s that other lines may carry, beside `cause`.
     #[serde(default)]
     pub also: Vec<String>,
     /// Accepted kernel reasons; all if empty.
@@ -276,4 +298,32 @@ pub struct Expect {
     pub began: Option<String>,
     /// How many packets the fitting lines stand for, at least.
     pub min_count: Option<u64>,
+}
+
+impl Expect {
+    /// The same for an engine on iptables-legacy.
+    #[must_use]
+    pub fn on_legacy(mut self) -> Self {
+        // Its changes are told to nobody.
+        self.began.take_if(|what| what.contains("firewall"));
+        self.confidence = self.confidence_on_legacy.take().or(self.confidence);
+        if let Some(fix) = &mut self.fix {
+            *fix = fix.replace("tables -", "tables-legacy -");
+        }
+        self
+    }
+
+    /// What the kernel's tracepoint shows with this engine: iptables-legacy's drops are freed by the caller of its hooks.
+    #[must_use]
+    pub fn kernel_of(&self, engine: &Engine) -> Vec<String> {
+        let mut keys = self.kernel.clone();
+        if engine.legacy {
+            for key in &mut keys {
+                if key == "NETFILTER_DROP@nft_do_chain" {
+                    *key = "NETFILTER_DROP@nf_hook_slow".into();
+                }
+            }
+        }
+        keys
+    }
 }

@@ -180,10 +180,10 @@ fn faulty_phase(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<R
     let kernel = evidence.read()?;
     let expects = || std::iter::once(&scenario.expect).chain(&scenario.beside);
     for expect in expects() {
+        let wanted = expect.kernel_of(lab.engine());
         ensure!(
-            evidence.shows(&kernel, &expect.kernel),
-            "the kernel's tracepoint shows none of {:?}, but {kernel:?}",
-            expect.kernel
+            evidence.shows(&kernel, &wanted),
+            "the kernel's tracepoint shows none of {wanted:?}, but {kernel:?}"
         );
     }
     let mut told = BTreeMap::new();

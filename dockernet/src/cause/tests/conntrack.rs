@@ -123,7 +123,7 @@ fn a_forgotten_connection_needs_a_strict_conntrack_and_a_published_port() {
     assert_eq!(scene.id(), "unexplained");
 }
 
-fn published(protocol: &str, host_port: u16, container_port: u16) -> Published {
+pub(super) fn published(protocol: &str, host_port: u16, container_port: u16) -> Published {
     Published {
         host_ip: "0.0.0.0".parse().unwrap(),
         host_port,

@@ -7,7 +7,7 @@ use crate::{
         firewall::{Backend, Firewall, Hook, Ruleset, canned},
         ipvs::{Frontend, Service},
     },
-    model::{Icmp, Packet},
+    model::{Confidence, Fix, Icmp, Packet},
 };
 
 const DROPPING: &str =
@@ -201,4 +201,41 @@ fn a_virtual_service_is_blamed_where_it_has_no_server_and_no_rule_did_it() {
         notes: Vec::new(),
     });
     assert_eq!(scene.id(), "host-input-drop");
+}
+
+/// Whether the string is in the packet and whether the limit was reached is not known here.
+#[test]
+fn rules_of_two_purposes_are_both_said() {
+    let text = ":DOCKER-USER - [0:0]\n-A FORWARD -j DOCKER-USER\n-A DOCKER-USER -m string --algo bm --string \"secret\" -j DROP\n\
+                -A FORWARD -i eth0 -m limit --limit 5/sec -j DROP\n";
+    let verdict = dropped(vec![rules(text, Backend::IptablesLegacy)])
+        .verdict()
+        .unwrap();
+    let cause = &verdict.cause;
+    assert_eq!(cause.id, "docker-user-drop");
+    assert_eq!(cause.confidence, Confidence::Likely);
+    assert_eq!(verdict.rule, None);
+    assert!(cause.summary.contains(", or "), "{}", cause.summary);
+    for rule in ["DOCKER-USER #1", "FORWARD #2"] {
+        let told = |fact: &String| fact.starts_with(rule);
+        assert!(cause.evidence.iter().any(told), "{rule}: {cause:?}");
+    }
+    let deletes = |place: &str| {
+        let command = |fix: &Fix| matches!(fix, Fix::Command { run, .. } if run.contains(place));
+        cause.fix.iter().any(command)
+    };
+    assert!(deletes("-D DOCKER-USER"), "{:?}", cause.fix);
+    assert!(deletes("-D FORWARD"), "{:?}", cause.fix);
+    assert!(
+        matches!(&cause.fix[0], Fix::Advice { advice } if advice.contains("iptables-legacy -vnL"))
+    );
+
+    // One of them alone is that.
+    let alone = "-A FORWARD -i eth0 -m limit --limit 5/sec -j DROP\n";
+    let verdict = dropped(vec![rules(alone, Backend::IptablesLegacy)])
+        .verdict()
+        .unwrap();
+    assert_eq!(verdict.cause.id, "forward-drop");
+    assert!(!verdict.cause.summary.contains(", or "));
+    assert!(verdict.rule.is_some());
 }

@@ -7,12 +7,12 @@ use super::{
     forwarding::{forwarded, whole},
 };
 use crate::{
-    cause::Verdict,
+    cause::{Verdict, translated_again, untracked},
     check::{
         Finding, Grade, Sight, Subject,
         finding::Affected,
         gather::Gather,
-        probe::{Probe, TCP, somewhere, translated_again, translation, untracked},
+        probe::{Probe, TCP, somewhere, translation},
         sight::{Member, has_been_given},
     },
     host::{

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use super::{Go, Halted, Space, Walk};
 use crate::{
-    cause::Verdict,
-    check::probe::{Probe, translated_again, translation},
+    cause::{Verdict, translated_again},
+    check::probe::{Probe, translation},
     host::{
         firewall::{FlowPacket, FlowTuple, Hook, NatKind, Translation},
         sysctl::{display_key, interface_key},

@@ -2,8 +2,8 @@
 
 use super::{Go, Party, Space, Walk, forth::Arrived};
 use crate::{
-    cause::Verdict,
-    check::probe::{Probe, TCP, translated_again},
+    cause::{Verdict, translated_again},
+    check::probe::{Probe, TCP},
     host::{
         firewall::Hook,
         listeners::{Transport, listening_on},

@@ -118,6 +118,7 @@ impl From<&Attribution> for crate::model::Rule {
                 Some(rule) => format!("#{} {}", rule.number, rule.text),
                 None => "policy drop".to_owned(),
             },
+            handle: dropped.rule.as_ref().and_then(|rule| rule.handle),
             how: attribution.how.into(),
             owner: attribution.owner.name().into(),
         }
@@ -197,20 +198,47 @@ pub fn attribute(
     site: &Site,
     env: &dyn Env,
 ) -> Option<Attribution> {
-    let mut candidates = drop_candidates(firewall, packet, site, env);
-    let moved = before.map_or_else(Vec::new, |before| moved(before, firewall));
-    let has_moved = |dropped: &Dropped| moved.iter().any(|moved| moved.is(dropped));
-    if !moved.is_empty() {
-        // A candidate without a counter stays: it may be the one, while others count other packets.
-        candidates.retain(|candidate| {
-            has_moved(&candidate.dropped) || !counter::counts(&candidate.dropped)
-        });
-    }
-    let mut only = candidates.pop().filter(|_| candidates.is_empty())?;
-    let counted = has_moved(&only.dropped);
+    let (mut left, moved) = remaining(before, firewall, packet, site, env);
+    let mut only = left.pop().filter(|_| left.is_empty())?;
+    let counted = has_moved(&moved, &only.dropped);
     if counted {
         only.how = "counter";
     }
     let nft = site.engine == Some(Engine::Nft);
     (counted || only.dropped.certain || nft).then_some(only)
+}
+
+/// The candidates that counters leave, as [`attribute`] takes them.
+#[must_use]
+pub fn left_by_counters(
+    before: Option<&Firewall>,
+    firewall: &Firewall,
+    packet: &FlowPacket,
+    site: &Site,
+    env: &dyn Env,
+) -> Vec<Attribution> {
+    remaining(before, firewall, packet, site, env).0
+}
+
+/// The candidates that counters leave, and what moved.
+fn remaining(
+    before: Option<&Firewall>,
+    firewall: &Firewall,
+    packet: &FlowPacket,
+    site: &Site,
+    env: &dyn Env,
+) -> (Vec<Attribution>, Vec<Moved>) {
+    let mut candidates = drop_candidates(firewall, packet, site, env);
+    let moved = before.map_or_else(Vec::new, |before| moved(before, firewall));
+    if !moved.is_empty() {
+        // A candidate without a counter stays: it may be the one, while others count other packets.
+        candidates.retain(|candidate| {
+            has_moved(&moved, &candidate.dropped) || !counter::counts(&candidate.dropped)
+        });
+    }
+    (candidates, moved)
+}
+
+fn has_moved(moved: &[Moved], dropped: &Dropped) -> bool {
+    moved.iter().any(|moved| moved.is(dropped))
 }

@@ -1,0 +1,111 @@
+//! Translation that does not happen, and how it is had again.
+
+use dockernet_common::conntrack::status;
+
+use super::{delete, packet::flow_packet};
+use crate::{
+    cause::{Case, Verdict},
+    evidence::HookPoint,
+    host::firewall::{CtState, Dropped, Firewall, FlowPacket, Hook, Translation, translate},
+    model::Impact,
+};
+
+/// Row 29: a port is published and its container runs, but what comes for it is not translated. `None` where a rule leads
+/// on, or the rules could not all be read.
+pub(in crate::cause) fn rules_missing(
+    case: &Case<'_>,
+    container: &str,
+    port: u16,
+) -> Option<Verdict> {
+    let proto = case.protocol()?;
+    let firewall = case.host_firewall();
+    // Engines without ip6tables serve IPv6 by docker-proxy alone: no rule is missing there.
+    if case.is_ipv6() || !firewall.notes.is_empty() {
+        return None;
+    }
+    if let Some(verdict) = no_rule(&firewall, container, proto, port) {
+        return Some(verdict);
+    }
+    if matches!(case.ingress(), "" | "lo") {
+        return None;
+    }
+    let arriving = HookPoint {
+        hook: Hook::Prerouting,
+        bridge: false,
+        family: None,
+        nft: false,
+    };
+    // As it came: the first of its flow.
+    let packet = FlowPacket {
+        oif: None,
+        mark: None,
+        ct_state: CtState::NEW,
+        ct_status: (status::SRC_NAT | status::DST_NAT, 0),
+        ct_reply: Some(false),
+        ct_original: None,
+        ct_answer: None,
+        ..flow_packet(case, arriving)
+    };
+    let addresses = case.addresses()?;
+    match translate(&firewall, &packet, Hook::Prerouting, &addresses) {
+        Translation::Untracked {
+            rule,
+            instead: true,
+        } => Some(translated_again(
+            nothing_leads(container, port),
+            Some(&rule),
+        )),
+        _ => None,
+    }
+}
+
+/// The same where no rule at all translates the port.
+fn no_rule(firewall: &Firewall, container: &str, proto: u8, port: u16) -> Option<Verdict> {
+    if !firewall.notes.is_empty() || firewall.has_dnat_for(proto, port) {
+        return None;
+    }
+    let fact = if firewall.has_docker_chains() {
+        "the rule that translates its destination is missing in table nat"
+    } else {
+        "there are no chains of Docker's in the firewall"
+    };
+    let verdict = translated_again(nothing_leads(container, port).fact(fact), None);
+    Some(verdict.advise(
+        "if they are gone again: find what flushes them (a firewall's reload), and see that /etc/docker/daemon.json does not say \
+         \"iptables\": false",
+    ))
+}
+
+fn nothing_leads(container: &str, port: u16) -> Verdict {
+    Verdict::confirmed(
+        "nat-rules-missing",
+        format!("no rule leads from the published port {port} to {container}"),
+    )
+}
+
+/// How what Docker's rules of table nat do is had again: by the engine, which writes them anew; or, where they are there and a
+/// rule keeps packets out of conntrack, without that.
+#[must_use]
+pub(crate) fn translated_again(verdict: Verdict, kept_out: Option<&Dropped>) -> Verdict {
+    match kept_out {
+        Some(rule) => untracked(verdict, rule),
+        None => verdict.run(
+            "systemctl restart docker",
+            "host",
+            None,
+            Impact::RestartsContainers,
+        ),
+    }
+}
+
+/// What a rule that keeps packets out of conntrack adds to what comes of it.
+#[must_use]
+pub(crate) fn untracked(verdict: Verdict, rule: &Dropped) -> Verdict {
+    verdict
+        .fact(format!(
+            "what is not tracked is not translated, and this rule keeps it out of conntrack: {}",
+            rule.text()
+        ))
+        .advise("if it should be translated: delete that rule")
+        .run(delete(rule), "host", None, Impact::OpensFirewall)
+}
