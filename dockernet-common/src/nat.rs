@@ -84,6 +84,8 @@ pub struct NatTotals {
     pub found: u64,
     /// Of these: not sent, because the ring was full. The flow's next packet tries again.
     pub ring_full: u64,
+    /// Flows of which nothing is sent, because the user's filter expression refuses them.
+    pub refused: u64,
 }
 
 crate::pod!(Known, NatRecord, NatTotals);

@@ -66,7 +66,24 @@ pub(crate) fn judge<M: Mem>(skb: &Skb<M>) {
     field!(picture.verdict = u32::from(accepted));
 }
 
-/// What [`judge`] has found out about this packet.
+/// Finds out whether the expression accepts a flow's opening packet, before or after NAT, for [`has_accepted`] to tell. There may be
+/// no such packet at hand: it is made up of the tuples, byte for byte as user space does it (`pcap_filter/synthetic.rs` there).
+#[inline(always)]
+pub(crate) fn judge_flow(original: &RawTuple, reply: &RawTuple) {
+    let Some(frame) = DOCKERNET_FRAME.get_ptr_mut(0) else {
+        return;
+    };
+    let picture = Picture(frame);
+    picture.make_up(original, false);
+    let mut accepted = picture.is_accepted();
+    if !accepted {
+        picture.make_up(reply, true);
+        accepted = picture.is_accepted();
+    }
+    field!(picture.verdict = u32::from(accepted));
+}
+
+/// What [`judge`] or [`judge_flow`] has found out.
 #[inline(always)]
 pub(crate) fn has_accepted() -> bool {
     DOCKERNET_FRAME.get_ptr_mut(0).is_some_and(|frame| {
@@ -143,6 +160,51 @@ impl Picture {
         // `skb->len` counts from `data`, wherever that is now.
         let begin = u32::from(from).wrapping_sub(data.wrapping_sub(head as u64) as u32);
         field!(self.length = skb.len().wrapping_sub(begin).wrapping_add(AT));
+    }
+
+    /// A flow's opening packet: no link-layer addresses, a SYN of TCP's, an echo request of ICMP's, no payload. `turned`: the tuple
+    /// is an answer's.
+    #[inline(always)]
+    fn make_up(&self, tuple: &RawTuple, turned: bool) {
+        const TRANSPORT: u32 = 20;
+        const V4: u32 = Ipv4Hdr::LEN as u32;
+        const V6: u32 = Ipv6Hdr::LEN as u32;
+        const AF_INET: u16 = 2;
+        let bytes: *mut u8 = self.0.cast();
+        // SAFETY: all places are constants inside the frame, which is aligned to 4 bytes.
+        let ip = unsafe {
+            let mut word = 0;
+            while word < ((ETHERNET + V6 + TRANSPORT) as usize).div_ceil(4) {
+                bytes.cast::<u32>().add(word).write_volatile(0);
+                word += 1;
+            }
+            let network = bytes.add(ETHERNET as usize);
+            let (src, dst, src_port, dst_port) = if turned {
+                (&tuple.dst, &tuple.src, tuple.dst_port, tuple.src_port)
+            } else {
+                (&tuple.src, &tuple.dst, tuple.src_port, tuple.dst_port)
+            };
+            if tuple.family == AF_INET {
+                put(bytes, 12, &[0x08, 0x00]);
+                put(network, 0, &[0x45, 0, 0, (V4 + TRANSPORT) as u8]);
+                put(network, 8, &[64, tuple.protocol]);
+                put(network, 12, &[src[0], src[1], src[2], src[3]]);
+                put(network, 16, &[dst[0], dst[1], dst[2], dst[3]]);
+                transport(network.add(V4 as usize), tuple.protocol, src_port, dst_port);
+                V4
+            } else {
+                put(bytes, 12, &[0x86, 0xdd]);
+                put(network, 0, &[0x60, 0, 0, 0, 0, TRANSPORT as u8]);
+                put(network, 6, &[tuple.protocol, 64]);
+                put(network, 8, src);
+                put(network, 24, dst);
+                transport(network.add(V6 as usize), tuple.protocol, src_port, dst_port);
+                V6
+            }
+        };
+        field!(self.network = ETHERNET);
+        field!(self.captured = ETHERNET + ip + TRANSPORT);
+        field!(self.length = ETHERNET + ip + TRANSPORT);
     }
 
     #[inline(always)]
@@ -242,6 +304,45 @@ impl Picture {
         let at = opaque(field!(self.network) + offset);
         // SAFETY: as checked, inside the frame.
         (at <= MOST).then(|| unsafe { self.0.cast::<u8>().add(at as usize) })
+    }
+}
+
+/// Writes bytes one by one: nothing is said about how they are aligned.
+///
+/// # Safety
+/// There is room for them.
+#[inline(always)]
+unsafe fn put<const N: usize>(base: *mut u8, at: usize, bytes: &[u8; N]) {
+    let mut index = 0;
+    while index < N {
+        // SAFETY: the caller's.
+        unsafe { base.add(at + index).write_volatile(bytes[index]) };
+        index += 1;
+    }
+}
+
+/// The fixed part of an opening packet's transport header.
+///
+/// # Safety
+/// There is room for 20 bytes, which are 0.
+#[inline(always)]
+unsafe fn transport(header: *mut u8, protocol: u8, src_port: [u8; 2], dst_port: [u8; 2]) {
+    // SAFETY: the caller's.
+    unsafe {
+        match protocol {
+            1 => put(header, 0, &[8]),
+            58 => put(header, 0, &[128]),
+            other if has_ports(other) => {
+                put(header, 0, &src_port);
+                put(header, 2, &dst_port);
+            }
+            _ => {}
+        }
+        match protocol {
+            6 => put(header, 12, &[5 << 4, 2]),
+            17 => put(header, 4, &[0, 20]),
+            _ => {}
+        }
     }
 }
 

@@ -43,6 +43,16 @@ pub(crate) fn passes<M: Mem>(skb: &Skb<M>, place: &Place, flow: &FlowKey, reason
     tests & test::EXPRESSION == 0 || expression::has_accepted()
 }
 
+/// Whether there is an expression, and it refuses the flow whose tuples these are.
+#[inline(always)]
+pub(crate) fn refuses_flow(original: &RawTuple, reply: &RawTuple) -> bool {
+    if filter!(tests) & test::EXPRESSION == 0 {
+        return false;
+    }
+    expression::judge_flow(original, reply);
+    !expression::has_accepted()
+}
+
 /// Runs the expression, if there is one, for [`passes`] to know.
 #[inline(always)]
 pub(crate) fn prepare<M: Mem>(skb: &Skb<M>) {

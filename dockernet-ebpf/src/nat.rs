@@ -10,6 +10,7 @@ use dockernet_common::{
 };
 
 use crate::{
+    filter,
     maps::{
         DOCKERNET_ADDR, DOCKERNET_FLOW, DOCKERNET_NAT, DOCKERNET_NATS, DOCKERNET_PORT,
         DOCKERNET_SETTLED, offsets,
@@ -171,6 +172,10 @@ fn translated(packet: &Leaving) {
         }
         return;
     };
+    if before == 0 && is_own(packet) && refuses(packet.skb, &original, &reply) {
+        refuse(packet, print);
+        return;
+    }
     report(packet, &original, &reply, print, what, after, 0);
     if is_assured {
         // A report that found no room is tried again: only then is the flow not known as reported.
@@ -178,6 +183,47 @@ fn translated(packet: &Leaving) {
             settle(packet.entry, packet.towards);
         }
     }
+}
+
+/// Whether the user's filter expression refuses this flow. What the host itself answers at a port that is published may be
+/// docker-proxy's: user space has to know of it, to tell whose connection the proxy carries.
+#[inline(always)]
+fn refuses(skb: *const u8, original: &Words, reply: &Words) -> bool {
+    let (original, reply) = (raw(original), raw(reply));
+    if !filter::refuses_flow(&original, &reply) {
+        return false;
+    }
+    let key = PortKey {
+        protocol: u16::from(reply.protocol),
+        port: u16::from_be_bytes(reply.src_port),
+    };
+    Probe::load::<u32>(skb, offsets!(skb_iif)) != 0
+        // SAFETY: the value is not read, only its presence counts.
+        || unsafe { DOCKERNET_PORT.get(key) }.is_none()
+}
+
+/// A macvlan's packets leave by its parent with the entry of the namespace that they come from.
+#[inline(always)]
+fn is_own(packet: &Leaving) -> bool {
+    let dev = load_ptr::<Probe>(packet.skb, offsets!(skb_dev));
+    let net = load_ptr::<Probe>(dev, offsets!(dev_net));
+    offsets!(ct_net) == ABSENT || load_ptr::<Probe>(packet.entry, offsets!(ct_net)) == net
+}
+
+/// Nothing is ever sent of a flow: as if all had been.
+#[inline(always)]
+fn refuse(packet: &Leaving, print: u64) {
+    if let Some(totals) = DOCKERNET_NATS.get_ptr_mut(0) {
+        // SAFETY: a per-CPU value; tc programs run with preemption by softirqs of the same kind switched off.
+        unsafe { (*totals).refused += 1 };
+    }
+    let known = Known {
+        fingerprint: print,
+        status: packet.state,
+        reported: direction::ORIGINAL | direction::REPLY,
+        pad: [0; 3],
+    };
+    let _full = DOCKERNET_FLOW.insert(packet.entry as u64, known, 0);
 }
 
 /// Flows without NAT in which docker-proxy may have a part: those that the host itself opens to a container, and those
@@ -310,10 +356,7 @@ fn report(
     after: u8,
     tgid: u32,
 ) {
-    let dev = load_ptr::<Probe>(packet.skb, offsets!(skb_dev));
-    let net = load_ptr::<Probe>(dev, offsets!(dev_net));
-    // A macvlan's packets leave by its parent with the entry of the namespace that they come from.
-    if offsets!(ct_net) != ABSENT && load_ptr::<Probe>(packet.entry, offsets!(ct_net)) != net {
+    if !is_own(packet) {
         return;
     }
     let masquerade = masquerade(packet.entry);

@@ -11,8 +11,8 @@ use crate::{
     check::last_words,
     cli::options::{Job, Options, Replay, Scope},
     host::{
-        conntrack, docker::convert, engine_files, firewall, freezer, hosts, listeners, proxies,
-        queue, resolver::Resolv, sysctl,
+        conntrack, docker::convert, engine_files, firewall, freezer, hosts, ipvs, listeners,
+        proxies, queue, resolver::Resolv, snmp, sysctl,
     },
     monitor, record,
     report::{Json, Look, Pcapng, Report, Text, TextOptions, Width},
@@ -199,6 +199,11 @@ pub fn proc(bytes: &[u8]) {
     let _ = proxies::parse(bytes);
     let _ = Resolv::parse(text);
     let _ = hosts::parse(text);
+    let _ = ipvs::parse(text);
+    let _ = (
+        snmp::line_of(text, "Udp6InErrors"),
+        snmp::column_of(text, "Udp", "InErrors"),
+    );
     for line in text.lines() {
         for transport in [listeners::Transport::Tcp, listeners::Transport::Udp] {
             let _ = listeners::parse(line, transport);

@@ -110,7 +110,7 @@ fn load(kernel: Kernel, netns: NetnsHandle, wanted: &Wanted) -> Result<Loaded> {
         .transpose()?;
     let nat = wanted
         .nat
-        .then(|| NatTracer::load(&kernel, netns))
+        .then(|| NatTracer::load(&kernel, netns, wanted.expression.as_ref()))
         .transpose()?;
     Ok(Loaded {
         kernel,

@@ -78,7 +78,7 @@ impl Engine {
         }
     }
 
-    /// Whether this kernel has iptables-legacy at all: from 6.17 on it may be built without.
+    /// Whether iptables-legacy works here: kernels from 6.17 on may be built without.
     #[must_use]
     pub fn has_legacy() -> bool {
         let listed = Cmd::shell("unshare -n iptables-legacy -nL").output();

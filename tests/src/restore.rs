@@ -106,13 +106,19 @@ fn state(host: &Netns, outside: &Netns, path: &OsStr) -> Result<String> {
         .env("PATH", path)
         .in_netns(host.path())
         .run()?;
-    text.extend(
-        rules
-            .lines()
-            // A table of iptables-legacy that was asked for once stays, without rules.
-            .filter(|line| !line.starts_with(['#', '*']))
-            .map(|line| line.split(" [").next().unwrap_or(line).to_owned() + "\n"),
-    );
+    let mut table = "";
+    for line in rules.lines().filter(|line| !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('*') {
+            table = name;
+            continue;
+        }
+        // A table of iptables-legacy that was asked for once stays, with its own chains and without rules.
+        let is_bare = line.starts_with(':') && line.contains(" ACCEPT ");
+        let words = line.split(" [").next().unwrap_or(line);
+        if line != "COMMIT" && !is_bare {
+            text += &format!("{table} {words}\n");
+        }
+    }
     // The order of chains changes with each save and restore.
     let mut lines: Vec<&str> = text.lines().collect();
     lines.sort_unstable();

@@ -466,6 +466,9 @@ fn narrowed(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// Containers of such a network may not talk to each other.
+const ICC: &str = "com.docker.network.bridge.enable_icc=false";
+
 /// Who, where to, what stops it (nothing: answers come back), and the steps that must be there.
 type Connection = (
     &'static str,
@@ -498,10 +501,30 @@ fn walks(lab: &mut Lab) -> Result<()> {
             Some("no-listener"),
             &["input"],
         ),
+        ("six", "[${outside6}]:443", None, &["forwarding", "leaves"]),
+        ("host", "[${ip6:six}]:80", None, &["output", "socket"]),
+        ("two", "[${ip6:six}]:80", None, &["bridge", "socket"]),
+        ("six", "[${ip6:two}]:81", Some("no-listener"), &["bridge"]),
+        ("six", "[${host6}]:9", Some("no-listener"), &["input"]),
     ];
     for connection in healthy {
         walked(lab, connection)?;
     }
+    // Docker's own rules, of which older engines have fewer.
+    if lab.engine().major() >= 28 {
+        let kept_out = Some("direct-access-drop");
+        walked(lab, &("outside", "${ip:api}:80", kept_out, &[]))?;
+    }
+    lab.docker(["network", "create", "-o", ICC, "apart"])?;
+    let run = |name| Run::new(name, "httpd -f -p 80 -h /www").wait_port("80/tcp");
+    lab.run(&run("lone").network("apart"))?;
+    lab.run(&run("other").network("apart"))?;
+    walked(
+        lab,
+        &("lone", "other:80", Some("icc-disabled"), &["bridge"]),
+    )?;
+    lab.docker(["rm", "-f", "lone", "other"])?;
+    lab.docker(["network", "rm", "apart"])?;
     let faults: &[(&str, &str, &str, Connection)] = &[
         (
             "host",
@@ -579,6 +602,34 @@ fn walks(lab: &mut Lab) -> Result<()> {
         ),
         (
             "host",
+            "nft 'add table bridge chk; add chain bridge chk c { type filter hook forward priority 0; }; add rule bridge chk c tcp dport 80 drop'",
+            "nft delete table bridge chk",
+            ("api", "two:80", Some("bridge-filter-drop"), &[]),
+        ),
+        (
+            "host",
+            "sysctl -qw net.ipv6.conf.all.forwarding=0",
+            "sysctl -qw net.ipv6.conf.all.forwarding=1",
+            (
+                "six",
+                "[${outside6}]:443",
+                Some("ipv6-forwarding-disabled"),
+                &["bridge"],
+            ),
+        ),
+        (
+            "host",
+            "ip6tables -I FORWARD -o eth0 -j DROP",
+            "ip6tables -D FORWARD -o eth0 -j DROP",
+            (
+                "six",
+                "[${outside6}]:443",
+                Some("ipv6-filter-drop"),
+                &["forwarding"],
+            ),
+        ),
+        (
+            "host",
             "ip route add prohibit 203.0.113.0/24",
             "ip route del prohibit 203.0.113.0/24",
             (
@@ -626,6 +677,7 @@ fn walks(lab: &mut Lab) -> Result<()> {
 }
 
 fn walked(lab: &Lab, (from, to, cause, steps): &Connection) -> Result<()> {
+    let to = &lab.expand(to)?;
     let output = tool(lab, &["--from", from, "--to", to, "--output", "json"])?;
     let lines = schema::lines(&output.stdout).with_context(|| format!("{output:?}"))?;
     let summary = lines.last().with_context(|| format!("{output:?}"))?;

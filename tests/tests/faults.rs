@@ -104,12 +104,14 @@ fn harness(options: &Options) -> Result<bool> {
         let legacy: Vec<Engine> = engines.iter().map(Engine::on_legacy).collect();
         engines.extend(legacy);
     } else {
-        println!("this kernel has no iptables-legacy: no engine runs on it");
+        println!(
+            "iptables-legacy does not work here (`iptables-legacy -nL`): no engine runs on it"
+        );
     }
-    let mut plan = plan(&scenarios, &engines)?;
-    plan.retain(|(engine, scenario)| {
+    let selects = |engine: &Engine, scenario: &Scenario| {
         options.selects(&format!("{}::{}", scenario.name, engine.name))
-    });
+    };
+    let mut plan = plan(&scenarios, &engines, &selects)?;
     leave_out_what_cannot_run(&mut plan)?;
     // Labs are expensive: scenarios that can share one run one after the other.
     plan.sort_by_key(|(engine, scenario)| {
@@ -190,10 +192,11 @@ fn leave_out_what_cannot_run(plan: &mut Vec<(&Engine, &Scenario)>) -> Result<()>
     Ok(())
 }
 
-/// Which scenario runs on which engine.
+/// Which scenario runs on which engine, of those that are asked for.
 fn plan<'a>(
     scenarios: &'a [Scenario],
     engines: &'a [Engine],
+    selects: &dyn Fn(&Engine, &Scenario) -> bool,
 ) -> Result<Vec<(&'a Engine, &'a Scenario)>> {
     let seed = seed()?;
     let mut plan = Vec::new();
@@ -201,14 +204,18 @@ fn plan<'a>(
         if !scenario.beside.is_empty() && !is_full() && index % PAIRS != seed % PAIRS {
             continue;
         }
-        let able: Vec<&Engine> = engines.iter().filter(|e| scenario.runs_on(e)).collect();
-        if able.is_empty() {
+        if !engines.iter().any(|engine| scenario.runs_on(engine)) {
             // Not silent, and not a failure: a second engine is a matter of the machine.
             println!("{}: no engine here has this fault", scenario.name);
-        } else if is_full() {
+        }
+        let able: Vec<&Engine> = engines
+            .iter()
+            .filter(|engine| scenario.runs_on(engine) && selects(engine, scenario))
+            .collect();
+        if is_full() {
             plan.extend(able.into_iter().map(|engine| (engine, scenario)));
-        } else {
-            plan.push((able[(index + seed) % able.len()], scenario));
+        } else if let Some(place) = (index + seed).checked_rem(able.len()) {
+            plan.push((able[place], scenario));
         }
     }
     Ok(plan)

@@ -7,8 +7,9 @@ use anyhow::{Context, Result, ensure};
 use dockernet_tests::{
     Cmd, Engine, Finished, HOST_IP6, Lab, LabOptions, Place, Run, Tracer, can_run, engines_of_run,
     group, tool_path,
-    traffic::{FrameSender, Probe},
+    traffic::{FrameSender, Probe, Proto},
 };
+use serde_json::Value;
 
 /// Both drop UDP: `one` what is for port 7001 (published as 10001), `two` what is for 7002 (10002).
 const RULES: &str = "nft -f - <<END
@@ -316,7 +317,7 @@ fn loads(lab: &mut Lab) -> Result<()> {
         "(ip[8] << ip[1] > 3) or (100 / ip[9] = 2)",
         &hosts.join(" or "),
     ] {
-        let done = Tracer::start(lab, &["--drops", "--filter", expression])
+        let done = Tracer::start(lab, &["--drops", "--nat", "--filter", expression])
             .with_context(|| format!("{expression:.60}"))?
             .stop()?;
         done.check_balance()?;
@@ -324,30 +325,107 @@ fn loads(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
+/// The kernel half refuses what user space would: a recording of the same flows, replayed with an expression, has the very lines of
+/// a run with it.
 fn transitions(lab: &mut Lab) -> Result<()> {
+    const RULES: &str = "nft 'add table ip6 turned; add chain ip6 turned in { type nat hook prerouting priority -100; };
+        add rule ip6 turned in tcp dport 10061 redirect to :7061'";
+    let output = lab.shell(&Place::Host, RULES)?;
+    ensure!(output.success(), "{output:?}");
     let web = lab.container_ip("web", None)?;
-    let from = lab.netns(&Place::Outside)?;
-    for (expression, is_shown) in [
-        ("tcp dst port 10080", true),
-        (&*format!("tcp dst port 80 and dst host {web}"), true),
-        (
-            "tcp[tcpflags] & tcp-syn != 0 and src host 198.51.100.20",
-            true,
-        ),
-        ("tcp src port 10080", false),
-        ("udp", false),
-    ] {
-        let tracer = Tracer::start(lab, &["--nat", "--filter", expression])?;
-        Probe::tcp("198.51.100.10:10080".parse()?).send(&from)?;
-        thread::sleep(Duration::from_millis(300));
+    let of_web = format!("tcp dst port 80 and dst host {web}");
+    let from_web = format!("src host {web} and (icmp[icmptype] = icmp-echo or udp[4:2] = 20)");
+    // With how many transitions each is about, one line or more of each.
+    let expressions = [
+        ("tcp dst port 10080", 1),
+        (&of_web, 1),
+        ("tcp[tcpflags] & tcp-syn != 0 and src host 198.51.100.20", 1),
+        ("ip[8] = 64 and ip[2:2] = len - 14 and len = 54", 3),
+        (&from_web, 2),
+        ("icmp and not port 7", 1),
+        ("udp dst port 7 and src host 198.51.100.10", 1),
+        ("tcp src port 10080", 0),
+        ("ip6", 1),
+        ("ip6[6] = 6 and ip6[40:4] & 0xffff = 7061 and len = 74", 1),
+        ("src host 2001:db8:1::20 and ip6[53] = 2", 1),
+        ("arp", 0),
+    ];
+    /// That there are.
+    const FLOWS: u64 = 4;
+    let file = lab.folder().join("flows.rec");
+    let name = file.to_string_lossy();
+    let recorder = Tracer::start(lab, &["record", &name, "--nat"])?;
+    let mut live = Vec::new();
+    for (expression, _) in &expressions {
+        let tracer = Tracer::start(lab, &["--nat", "--scope", "all", "--filter", expression])
+            .with_context(|| (*expression).to_owned())?;
+        live.push(tracer);
+    }
+    let client = lab.netns(&Place::Container("web".into()))?;
+    Probe::tcp("198.51.100.10:10080".parse()?).send(&lab.netns(&Place::Outside)?)?;
+    Probe::tcp("[2001:db8:1::10]:10061".parse()?).send(&lab.netns(&Place::Outside)?)?;
+    Probe::udp("203.0.113.7:7".parse()?).send(&client)?;
+    Probe::new(Proto::Ping, "203.0.113.7:0".parse()?).send(&client)?;
+    thread::sleep(Duration::from_millis(500));
+    recorder.stop()?;
+    for (tracer, (expression, flows)) in live.into_iter().zip(expressions) {
         let done = tracer.stop()?;
+        let told: Vec<Value> = done.of_type("nat").map(ends).collect();
+        let view = ["--nat", "--scope", "all", "--output", "json", "--filter"];
+        let replayed = Cmd::new(tool_path()?)
+            .arg("replay")
+            .arg(&file)
+            .args(view)
+            .arg(expression)
+            .run()?;
+        let mut lines = Vec::new();
+        for line in replayed.lines() {
+            lines.push(serde_json::from_str::<Value>(line)?);
+        }
+        let later: Vec<Value> = lines
+            .iter()
+            .filter(|line| line["type"] == "nat")
+            .map(ends)
+            .collect();
         ensure!(
-            (done.of_type("nat").count() > 0) == is_shown,
-            "{expression}: {:?}",
+            told == later,
+            "{expression}: live {told:#?}, replayed {later:#?}"
+        );
+        let mut kinds: Vec<String> = told.iter().map(|line| line["flow"].to_string()).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        ensure!(
+            kinds.len() == flows,
+            "{expression}: {flows} flows wanted: {:?}",
             done.lines
         );
+        // What the kernel half refuses counts once, however many reports there would be.
+        let hidden = done.ledger()?["nat"]["hidden"].as_u64();
+        ensure!(
+            hidden == Some(FLOWS - flows as u64),
+            "{expression}: {}",
+            done.ledger()?
+        );
     }
+    let output = lab.shell(&Place::Host, "nft delete table ip6 turned")?;
+    ensure!(output.success(), "{output:?}");
     Ok(())
+}
+
+/// What does not depend on who saw it, and when.
+fn ends(line: &Value) -> Value {
+    let keys = [
+        "flow",
+        "kind",
+        "protocol",
+        "original",
+        "translated",
+        "replied",
+    ];
+    keys.iter()
+        .map(|key| ((*key).to_owned(), line[*key].clone()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn wrong(lab: &mut Lab) -> Result<()> {

@@ -309,6 +309,11 @@ fn restarted_dockerd(lab: &mut Lab) -> Result<()> {
     let tracer = Tracer::start(lab, &[])?;
     lab.stop_dockerd();
     lab.start_dockerd()?;
+    // Nothing starts web again.
+    for _ in 0..8 {
+        knock(lab)?;
+        thread::sleep(Duration::from_millis(500));
+    }
     // dockerd switches forwarding on again when it starts, on every interface.
     lab.sysctl(&Place::Host, "net/ipv4/conf/eth0/forwarding", "0")?;
     lab.run(
@@ -327,6 +332,17 @@ fn restarted_dockerd(lab: &mut Lab) -> Result<()> {
             .drops()
             .any(|line| line["destination"]["container"]["name"] == "later"),
         "the container that came after the restart is not named: {:#?}",
+        finished.lines
+    );
+    let by_restart = |line: &&serde_json::Value| {
+        let facts = line["cause"]["evidence"].to_string();
+        line["cause"]["id"] == "container-stopped"
+            && (facts.contains("s after Docker stopped answering")
+                || facts.contains("s after Docker answered again"))
+    };
+    ensure!(
+        finished.drops().any(|line| by_restart(&line)),
+        "that web went with the engine is not told: {:#?}",
         finished.lines
     );
     Ok(())

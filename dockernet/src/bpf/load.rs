@@ -1,6 +1,6 @@
 //! Loading: offsets in, verified program out. Nothing is attached yet.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
@@ -257,8 +257,13 @@ fn open(
         .map_max_entries(names::COUNTS_EVEN, rows)
         .map_max_entries(names::COUNTS_ODD, rows);
     loader
-        .load(&inject::object(object()?, fitting.expression)?)
+        .load(&object_with(fitting.expression)?)
         .context("creating the kernel half's maps")
+}
+
+/// The object, with the user's filter expression in it.
+pub(super) fn object_with(expression: Option<&Expression>) -> Result<Cow<'static, [u8]>> {
+    inject::object(object()?, expression)
 }
 
 /// CPUs that the kernel makes room for in a per-CPU map, whether they are there or not.

@@ -102,6 +102,7 @@ pub(super) fn netfilter_drop(case: &Case<'_>) -> Option<Verdict> {
     let mut found = look.judge(case, first, false)?;
     if candidates.len() > 1 {
         found.rule = None;
+        found.cause.confidence = found.cause.confidence.min(Confidence::Likely);
     }
     Some(found)
 }
@@ -109,15 +110,10 @@ pub(super) fn netfilter_drop(case: &Case<'_>) -> Option<Verdict> {
 /// Rules of several purposes may have dropped it, and nothing else explains it: all of them are said, the likeliest gives its name.
 pub(super) fn one_of_several(case: &Case<'_>) -> Option<Verdict> {
     let look = Look::at(case)?;
+    let candidates = look.candidates();
+    let which = which_of_them(case, &candidates);
     let mut kinds: Vec<DropKind> = Vec::new();
     let mut found: Vec<Verdict> = Vec::new();
-    let candidates = look.candidates();
-    let is_legacy = |other: &Attribution| other.dropped.backend.engine() == Engine::Legacy;
-    let which = if candidates.iter().any(is_legacy) {
-        "which of them: the one whose packet counter rises (iptables-legacy -vnL, iptables -vnL, nft list ruleset)"
-    } else {
-        "which of them: dockernet-trace --drops --trace-rules has the kernel name the rule"
-    };
     for candidate in candidates {
         if found.len() < SEVERAL && !kinds.contains(&candidate.kind) {
             found.extend(look.judge(case, &candidate, false));
@@ -130,16 +126,45 @@ pub(super) fn one_of_several(case: &Case<'_>) -> Option<Verdict> {
     let mut verdict = found.next()?;
     verdict.rule = None;
     let cause = &mut verdict.cause;
+    let mut said = vec![cause.summary.clone()];
     for other in found {
-        cause.summary = format!("{}, or {}", cause.summary, other.cause.summary);
-        cause.evidence.extend(other.cause.evidence);
-        cause.fix.extend(other.cause.fix);
+        // Rules of different kinds may be there for the same.
+        if !said.contains(&other.cause.summary) {
+            cause.summary = format!("{}, or {}", cause.summary, other.cause.summary);
+            said.push(other.cause.summary);
+        }
+        for fact in other.cause.evidence {
+            if !cause.evidence.contains(&fact) {
+                cause.evidence.push(fact);
+            }
+        }
+        for fix in other.cause.fix {
+            if !cause.fix.contains(&fix) {
+                cause.fix.push(fix);
+            }
+        }
     }
-    let advice = Fix::Advice {
-        advice: which.into(),
-    };
-    cause.fix.insert(0, advice);
+    cause.confidence = cause.confidence.min(Confidence::Likely);
+    cause.fix.insert(0, Fix::Advice { advice: which });
     Some(verdict)
+}
+
+/// How to find out. `--trace-rules` sees rules of nf_tables only.
+fn which_of_them(case: &Case<'_>, candidates: &[Attribution]) -> String {
+    let is_legacy = |other: &Attribution| other.dropped.backend.engine() == Engine::Legacy;
+    if candidates.iter().any(is_legacy) {
+        let program = if case.is_ipv6() {
+            "ip6tables"
+        } else {
+            "iptables"
+        };
+        format!(
+            "which of them: the one whose packet counter rises ({program}-legacy -vnL, {program} -vnL, nft list ruleset)"
+        )
+    } else {
+        "which of them: dockernet-trace --drops --trace-rules has the kernel name the rule"
+            .to_owned()
+    }
 }
 
 fn verdict(case: &Case<'_>, found: &Attribution, certain: bool) -> Option<Verdict> {

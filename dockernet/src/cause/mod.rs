@@ -102,12 +102,13 @@ const TESTS: &[Test] = &[
     socket::buffer_full,
     checksum::bad_checksum,
     bpf::bpf_drop,
-    firewall::one_of_several,
 ];
 
 /// Why the packet died, as far as the catalogue and the live state tell.
 #[must_use]
 pub fn explain(case: &Case<'_>) -> Option<Verdict> {
-    let verdict = TESTS.iter().find_map(|test| test(case))?;
+    let Some(verdict) = TESTS.iter().find_map(|test| test(case)) else {
+        return firewall::one_of_several(case);
+    };
     Some(dns::upstream_unreachable(case, &verdict).unwrap_or(verdict))
 }

@@ -4,8 +4,11 @@ use std::net::IpAddr;
 
 use super::{Case, Verdict};
 use crate::{
-    host::listeners::{Listener, Transport, listening_on},
-    model::{Container, Impact, NetworkMode, Published, State},
+    host::{
+        listeners::{Listener, Transport, listening_on},
+        route::{Family, Route},
+    },
+    model::{Attachment, Container, Impact, NetworkMode, Published, State},
 };
 
 const RECEIVE: &[&str] = &[
@@ -131,7 +134,7 @@ fn unserved(
 ) -> Verdict {
     let name = &container.name;
     let fact = format!("{name} publishes {published}");
-    if let Some(missing) = super::firewall::rules_missing(case, name, published.host_port) {
+    if let Some(missing) = super::firewall::rules_missing(case, container, published.host_port) {
         return missing.fact(fact).fact(format!(
             "no socket of the host is on port {}: no docker-proxy serves it either",
             published.host_port
@@ -237,21 +240,40 @@ fn stopped(case: &Case<'_>, address: IpAddr, protocol: &str, port: u16) -> Optio
             )),
         );
     }
-    let cut_off = container.state != State::Stopped
-        && container.ended.is_none()
-        && container.mode == NetworkMode::Networks
-        && container.attachments.is_empty();
+    let cut_off = container.mode == NetworkMode::Networks && !is_wired(case, container)?;
     cut_off.then(|| {
+        let why = if container.attachments.is_empty() {
+            "Docker lists no network for it"
+        } else {
+            "it has no interface on any of its networks"
+        };
         Verdict::confirmed(
             "container-stopped",
             format!("{name}, which publishes {port}/{protocol}, is on no network"),
         )
-        .fact(format!(
-            "{name} publishes {published} and runs, but Docker lists no network for it"
-        ))
+        .fact(format!("{name} publishes {published} and runs, but {why}"))
         .fact(format!("no {protocol} socket on port {port} of the host"))
         .advise(format!("docker network connect NETWORK {name}"))
     })
+}
+
+/// Whether a running container has an interface on one of its networks. Its own routes are asked: that it was taken off its last one
+/// may be news that is still on the way.
+fn is_wired(case: &Case<'_>, container: &Container) -> Option<bool> {
+    if container.attachments.is_empty() {
+        return Some(false);
+    }
+    let netns = case.open(container.netns?)?;
+    let has_way = |net: ipnet::IpNet| {
+        let routes = case.state.routes(&netns, Family::of(net.addr())).ok();
+        routes.is_none_or(|routes| {
+            let near = |route: &Route| route.prefix == net.trunc() && route.gateway.is_none();
+            routes.iter().any(near)
+        })
+    };
+    let given = |attachment: &Attachment| attachment.ipv4.or(attachment.ipv6);
+    let mut given = container.attachments.iter().filter_map(given).peekable();
+    Some(given.peek().is_none() || given.any(has_way))
 }
 
 /// Row 26: what is published on 127.0.0.1 has no socket and no rule for anybody else.
@@ -349,11 +371,15 @@ fn held_by_docker(case: &Case<'_>, protocol: &str, port: u16) -> Option<Verdict>
     if !runs || container.attachments.is_empty() {
         return None;
     }
-    let verdict = super::firewall::rules_missing(case, &container.name, port)?;
+    // A docker-proxy that is meant to serve it (no rules at all) may just be slow.
+    if !case.host_firewall().has_docker_chains() {
+        return None;
+    }
+    let verdict = super::firewall::rules_missing(case, container, port)?;
     Some(
         verdict
             .fact(format!("{} publishes {published}", container.name))
-            .fact("what holds the host's own socket on that port does not read from it"),
+            .fact("what comes for it ends in a socket of the host's own"),
     )
 }
 

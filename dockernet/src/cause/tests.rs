@@ -71,7 +71,11 @@ impl Scene {
         };
         let mut state = CannedState::default();
         state.at(&NetnsHandle::pretend(files[0].path()).unwrap());
-        state.at(&NetnsHandle::pretend(files[1].path()).unwrap());
+        let web = state.at(&NetnsHandle::pretend(files[1].path()).unwrap());
+        web.routes = vec![Route {
+            oif: Some("eth0".into()),
+            ..Route::new("172.17.0.0/16".parse().unwrap(), RouteKind::Unicast)
+        }];
         Self {
             evidence: Evidence {
                 drop,
@@ -397,6 +401,7 @@ fn a_published_port_without_its_rule_is_told_by_the_rules() {
     let mut scene = Scene::new("NO_SOCKET", "tcp_v4_rcv");
     let packet = scene.evidence.drop.packet.as_mut().unwrap();
     (packet.dst, packet.dst_port) = (Some("198.51.100.10".parse().unwrap()), Some(10001));
+    scene.networks = vec![misrouted::bridge_network("172.17.0.0/16", "172.17.0.1")];
     scene.published = vec![conntrack::published("tcp", 10001, 80)];
     let nat = |rules: &str, raw: &str| {
         let rules = format!(
@@ -426,6 +431,11 @@ fn a_published_port_without_its_rule_is_told_by_the_rules() {
     assert_eq!(id, "nat-rules-missing");
     assert!(fix.contains("iptables -t raw -D PREROUTING"), "{fix}");
     assert!(!fix.contains("restart docker"), "{fix}");
+    // Rules and interface went together, and what the engine says of it is still to come.
+    scene.firewall = nat("", "");
+    let routes = std::mem::take(&mut scene.canned(1).routes);
+    assert_eq!(scene.id(), "container-stopped");
+    scene.canned(1).routes = routes;
     // Not all rules could be read.
     let mut unread = nat("", "").unwrap();
     unread.notes = vec!["nft is missing".into()];

@@ -33,6 +33,8 @@ use sight::Sight;
 
 use self::{daemon::Daemon, progress::Progress, space::Space};
 use crate::{
+    bpf::{features::Features, load::Kernel},
+    cause::Verdict,
     cli::{
         Exit,
         options::{CheckArgs, Options, Output},
@@ -90,6 +92,7 @@ pub fn run(options: &Options, what: &CheckArgs) -> Result<Exit> {
     progress.say("comparing");
     let mut findings = families::all(&sight);
     findings.extend(sight.unread.take());
+    findings.extend(of_the_kernel());
     progress.done();
     choose::keep(&options.filter, &inventory, &mut findings);
     findings.sort_by(|left, right| {
@@ -121,6 +124,22 @@ pub fn run(options: &Options, what: &CheckArgs) -> Result<Exit> {
         .iter()
         .any(|finding| finding.grade == Grade::Broken);
     Ok(if broken { Exit::Found } else { Exit::Done })
+}
+
+/// What tracing cannot tell on this kernel.
+fn of_the_kernel() -> Vec<Finding> {
+    let lacking = Kernel::look()
+        .and_then(|kernel| Features::of(&kernel))
+        .map_or_else(
+            |error| vec![format!("{error:#}")],
+            |features| features.lacking(),
+        );
+    let told = lacking.into_iter();
+    told.map(|why| {
+        let verdict = Verdict::unexplained("tracing tells less on this kernel").fact(why);
+        Finding::new(Grade::Note, Subject::host(), verdict)
+    })
+    .collect()
 }
 
 /// What was looked at.

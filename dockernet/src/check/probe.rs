@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::space::Space;
 use crate::host::{
     firewall::{
-        Attribution, CtState, FlowPacket, FlowTuple, Hook, Outcome, Site, Translation,
-        drop_candidates, simulate, translate,
+        self, Attribution, CtState, FlowPacket, FlowTuple, Hook, Outcome, Site, Translation,
+        drop_candidates, simulate_at, translate,
     },
     route::Family,
 };
@@ -204,12 +204,31 @@ impl Probe {
 /// What a namespace's rules do to a packet at a hook.
 #[must_use]
 pub(super) fn judge(space: &Space, packet: &FlowPacket, hook: Hook) -> Judged {
+    judge_at(space, packet, &Site::new(hook))
+}
+
+/// What the bridge's own chains do to a packet that is forwarded from port to port. Which ports is left open.
+#[must_use]
+pub(super) fn judge_bridged(space: &Space, packet: &FlowPacket) -> Judged {
+    let packet = FlowPacket {
+        iif: None,
+        oif: None,
+        ..packet.clone()
+    };
+    let site = Site {
+        bridge: true,
+        family: Some(firewall::Family::Bridge),
+        ..Site::new(Hook::Forward)
+    };
+    judge_at(space, &packet, &site)
+}
+
+fn judge_at(space: &Space, packet: &FlowPacket, site: &Site) -> Judged {
     let env = space.addresses();
-    match simulate(&space.firewall, packet, hook, &env) {
+    match simulate_at(&space.firewall, packet, site, &env) {
         Outcome::Accepted => Judged::Passes,
         Outcome::Dropped(dropped) => {
-            let site = Site::new(hook);
-            let mut found = drop_candidates(&space.firewall, packet, &site, &env);
+            let mut found = drop_candidates(&space.firewall, packet, site, &env);
             match found.iter().position(|found| found.dropped == *dropped) {
                 Some(place) => Judged::Drops(Box::new(found.swap_remove(place))),
                 None => Judged::Doubt(format!("{} in {}", dropped.chain, dropped.table)),

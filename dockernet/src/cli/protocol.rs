@@ -11,6 +11,7 @@ const NAMES: &[(&str, u8)] = &[
     ("ipip", 4),
     ("tcp", 6),
     ("udp", 17),
+    ("dccp", 33),
     ("ipv6", 41),
     ("gre", 47),
     ("esp", 50),

@@ -49,7 +49,7 @@ pub fn services(netns: &NetnsHandle) -> Result<Vec<Service>> {
     }
 }
 
-fn parse(text: &str) -> Vec<Service> {
+pub(crate) fn parse(text: &str) -> Vec<Service> {
     let mut services: Vec<Service> = Vec::new();
     // Servers of a service that is not understood are nobody's.
     let mut known = false;

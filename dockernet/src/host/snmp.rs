@@ -19,13 +19,13 @@ pub fn counter(netns: &NetnsHandle, table: &str, name: &str, ipv6: bool) -> Resu
 }
 
 /// snmp6 has a line for each counter.
-fn line_of(text: &str, name: &str) -> Option<u64> {
+pub(crate) fn line_of(text: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().map(str::split_whitespace);
     lines.find_map(|mut words| (words.next()? == name).then(|| words.next()?.parse().ok())?)
 }
 
 /// snmp has two lines for each table: names, and values under them.
-fn column_of(text: &str, table: &str, name: &str) -> Option<u64> {
+pub(crate) fn column_of(text: &str, table: &str, name: &str) -> Option<u64> {
     let mut rows = text
         .lines()
         .filter(|line| line.split(':').next() == Some(table))

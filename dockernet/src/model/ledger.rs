@@ -97,7 +97,7 @@ impl Ledger {
     }
 }
 
-/// Reports of NAT: one per flow and direction. `seen` = `shown` + `hidden` + `lost`, always.
+/// Reports of NAT: one per flow and direction, but one for all of a flow that `--filter` refuses in the kernel half. `seen` = `shown` + `hidden` + `lost`, always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NatLedger {

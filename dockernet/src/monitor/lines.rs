@@ -1,9 +1,6 @@
 //! What the service says: a line for each diagnosis that begins or ends, as text, JSON or a journal entry.
 
-use std::{
-    io::{self, Write as _},
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
@@ -11,6 +8,7 @@ use serde::Serialize;
 use super::{
     diagnoses::Notice,
     journal::{Entry, Journal, message_id, stdout_is_journal},
+    outlet::Outlet,
 };
 use crate::{
     cli::options::Output,
@@ -19,12 +17,12 @@ use crate::{
 };
 
 /// Where lines go.
-#[derive(Debug)]
 pub(super) struct Lines {
     output: Output,
     /// Journald writes the time itself.
     has_time: bool,
     journal: Option<Journal>,
+    out: Outlet,
 }
 
 #[derive(Serialize)]
@@ -87,6 +85,7 @@ impl Lines {
             output,
             has_time: !stdout_is_journal(),
             journal,
+            out: Outlet::new(io::stdout()),
         }
     }
 
@@ -183,9 +182,9 @@ impl Lines {
 
     /// The last line.
     pub(super) fn ledger(&self, ledger: &Ledger) {
-        match self.output {
-            Output::Json => self.json(&Line::Ledger(ledger)),
-            Output::Text => self.text(&format!(
+        self.out.finish(match self.output {
+            Output::Json => json(&Line::Ledger(ledger)),
+            Output::Text => self.dated(&format!(
                 "stopped after {}: {} = {} diagnosed + {} benign + {} expected + {} out of scope + {} filtered + {} without detail",
                 lasted(Duration::from_secs_f64(ledger.seconds.max(0.0))),
                 counted(ledger.observed, "drop"),
@@ -196,33 +195,54 @@ impl Lines {
                 ledger.filtered,
                 ledger.lost,
             )),
-        }
+        });
+    }
+
+    /// Lines for which there was no room, as nobody read the earlier ones.
+    pub(super) fn lost(&self) -> u64 {
+        self.out.lost()
     }
 
     fn text(&self, line: &str) {
+        self.out
+            .write(self.dated(line), |lost| self.dated(&unread(lost)));
+    }
+
+    fn dated(&self, line: &str) -> String {
         let line = cleaned(line);
         if self.has_time {
             let now = Zoned::new(Timestamp::now(), TimeZone::system());
-            write(&format!("{} {line}\n", now.strftime("%Y-%m-%d %H:%M:%S")));
+            format!("{} {line}\n", now.strftime("%Y-%m-%d %H:%M:%S"))
         } else {
-            write(&format!("{line}\n"));
+            format!("{line}\n")
         }
     }
 
     fn json(&self, line: &Line<'_>) {
-        match serde_json::to_string(line) {
-            Ok(text) => write(&format!("{text}\n")),
-            Err(error) => log::error!("a line is no JSON: {error}"),
+        self.out.write(json(line), |lost| {
+            json(&Line::Note {
+                time: now(),
+                text: &unread(lost),
+            })
+        });
+    }
+}
+
+fn json(line: &Line<'_>) -> String {
+    match serde_json::to_string(line) {
+        Ok(text) => text + "\n",
+        Err(error) => {
+            log::error!("a line is no JSON: {error}");
+            String::new()
         }
     }
 }
 
-/// A service goes on when nobody reads its lines: the numbers are elsewhere.
-fn write(text: &str) {
-    let mut out = io::stdout().lock();
-    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        log::warn!("writing to standard output: {error}");
-    }
+fn unread(lost: u64) -> String {
+    format!(
+        "{} before this were not written: nobody read standard output",
+        counted(lost, "line")
+    )
 }
 
 fn now() -> String {

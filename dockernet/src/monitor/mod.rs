@@ -14,6 +14,7 @@ mod labels;
 mod lines;
 pub mod metrics;
 mod notify;
+mod outlet;
 mod shared;
 mod sink;
 mod tasks;

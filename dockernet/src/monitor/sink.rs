@@ -83,7 +83,7 @@ impl Sink {
             *state.values.began.entry(key.0.clone()).or_default() += 1;
             state.values.active.insert(key, true);
         }
-        state.values.suppressed = state.diagnoses.suppressed;
+        state.values.suppressed = state.diagnoses.suppressed + self.lines.lost();
         drop(state);
         if let Some(notice) = notice {
             self.lines.notice(&notice);
@@ -106,7 +106,7 @@ impl Sink {
         for key in tick.forgotten {
             state.values.active.remove(&key);
         }
-        state.values.suppressed = state.diagnoses.suppressed;
+        state.values.suppressed = state.diagnoses.suppressed + self.lines.lost();
         let status = format!(
             "STATUS=causes at work now: {}; drops counted: {}, diagnosed: {}{}",
             state.diagnoses.active(),

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use dockernet_common::packet::has_ports;
+
 use crate::{cli::Protocol, model::Tuple};
 
 const ETHERNET: usize = 14;
@@ -43,10 +45,11 @@ pub(super) fn frame(protocol: &str, ends: &Tuple) -> Vec<u8> {
     match number {
         1 => header[0] = ECHO,
         58 => header[0] = ECHO_V6,
-        _ => {
+        number if has_ports(number) => {
             header[..2].copy_from_slice(&ends.src_port.unwrap_or(0).to_be_bytes());
             header[2..4].copy_from_slice(&ends.dst_port.unwrap_or(0).to_be_bytes());
         }
+        _ => {}
     }
     match number {
         6 => (header[12], header[13]) = (5 << 4, SYN),

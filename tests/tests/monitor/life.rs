@@ -1,14 +1,17 @@
 //! What it outlives.
 
-use std::time::Duration;
+use std::{io::Write as _, process::Stdio, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use dockernet_tests::{
-    Cmd, Lab,
-    monitor::{Monitor, configuration, sum},
-    tool_path,
+    Cmd, Lab, http,
+    monitor::{Monitor, configuration, samples, sum},
+    tool_path, wait_until,
 };
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use super::{CAUSE, knock, with_fault};
 
@@ -160,5 +163,51 @@ pub(crate) fn late_dockerd(lab: &mut Lab) -> Result<()> {
     ensure!(monitor.get("/readyz")?.status == 200);
     ensure!(monitor.sum("dockernet_inventory_age_seconds", "")? == 0.0);
     monitor.stop()?;
+    Ok(())
+}
+
+/// Standard output is a pipe that is full from the start.
+pub(crate) fn unread(lab: &mut Lab) -> Result<()> {
+    const ADDRESS: &str = "127.0.0.1:9777";
+    let (reader, mut writer) = std::io::pipe()?;
+    // Bytes that a pipe holds, unless told otherwise (pipe(7)).
+    writer.write_all(&vec![b'x'; 65536])?;
+    let mut child = Cmd::new(tool_path()?)
+        .args(["monitor", "--listen", ADDRESS, "-H"])
+        .arg(lab.docker_host())
+        .env_remove("DOCKER_HOST")
+        .in_netns(lab.host().path())
+        .to_command()
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting monitor")?;
+    let get =
+        |lab: &Lab, path: &str| http::get(Some(lab.host()), ADDRESS.parse().ok()?, path, "").ok();
+    let is_up = wait_until("it is ready", Duration::from_secs(10), || {
+        get(lab, "/readyz").filter(|answer| answer.status == 200)
+    });
+    let counted = is_up.and_then(|_| {
+        with_fault(lab, |lab| {
+            knock(lab)?;
+            wait_until("the drop is counted", Duration::from_secs(5), || {
+                let samples = samples(&get(lab, "/metrics")?.body).ok()?;
+                (sum(&samples, "dockernet_drops_total", CAUSE) >= 1.0).then_some(())
+            })
+        })
+    });
+    let pid = Pid::from_raw(i32::try_from(child.id())?);
+    kill(pid, Signal::SIGTERM)?;
+    let ended = wait_until("it ends", Duration::from_secs(8), || {
+        child.try_wait().transpose()
+    });
+    if ended.is_err() {
+        child.kill()?;
+    }
+    let status = ended??;
+    counted?;
+    ensure!(status.success(), "{status}");
+    drop(reader);
     Ok(())
 }

@@ -5,6 +5,7 @@ mod fleet;
 mod life;
 mod numbers;
 mod restart;
+mod restraint;
 mod scrape;
 mod service;
 
@@ -49,10 +50,12 @@ fn a_service_for_months() -> Result<()> {
             ("a failure that drops nothing", numbers::finding),
             ("counting only, over its budget", numbers::over_budget),
             ("a slow scraper stops nobody", scrape::slow),
+            ("lines that nobody reads stop nobody", life::unread),
             (
-                "the textfile is replaced, and a full disk survived",
+                "the textfile is replaced, and its folder may be away",
                 scrape::textfile,
             ),
+            ("a full disk is told and survived", scrape::full_disk),
             ("SIGHUP loses no count", life::reload),
             ("a configuration is checked", life::check_config),
             ("a restart loses no count", restart::restart),
@@ -64,6 +67,8 @@ fn a_service_for_months() -> Result<()> {
             ("a helper that dies ends the service", service::helper),
             ("NAT on a network that comes later", service::nat),
             ("the unit's capabilities are enough", service::unit),
+            ("the engine is asked and told nothing", restraint::asks_only),
+            ("no tc program unless NAT is asked for", restraint::no_tc),
             ("the number of series is bounded", bounds::churn),
         ],
     )

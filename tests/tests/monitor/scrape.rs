@@ -4,7 +4,7 @@ use std::{io::Write as _, net::TcpStream, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use dockernet_tests::{
-    Lab,
+    Cmd, Lab,
     monitor::{Monitor, configuration},
     prometheus::{Prometheus, promtool, shipped},
     wait_until,
@@ -60,7 +60,25 @@ pub(crate) fn promtool_is_content(lab: &mut Lab) -> Result<()> {
     let path = rules.0.path().join("alerts.yml").display().to_string();
     promtool(&["check", "rules", &path], "")?;
     monitor.stop()?;
-    Ok(())
+    each_alert()
+}
+
+/// When each of the rules fires, and when it does not: promtool's own tests of rules.
+fn each_alert() -> Result<()> {
+    const TESTS: &str = "tests/alerts/alerts.test.yml";
+    let tests = shipped(TESTS)?;
+    let rules = shipped("dist/prometheus/alerts.yml")?;
+    for name in rules
+        .lines()
+        .filter_map(|line| line.split("- alert: ").nth(1))
+    {
+        ensure!(
+            tests.contains(&format!("alertname: {name}\n")),
+            "{TESTS} has no test in which {name} fires"
+        );
+    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/alerts/alerts.test.yml");
+    promtool(&["test", "rules", file], "")
 }
 
 fn tempfile_named(name: &str) -> Result<(tempfile::TempDir, std::fs::File)> {
@@ -242,6 +260,69 @@ pub(crate) fn textfile(lab: &mut Lab) -> Result<()> {
     ensure!(told(&monitor) == 1, "{:?}", monitor.tracer.lines());
     std::fs::create_dir_all(folder.path())?;
     wait_until("it is written again", Duration::from_secs(5), read)?;
+    monitor.stop()?;
+    Ok(())
+}
+
+/// A small file system of a test's own; gone with it.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn mount(size: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let size = format!("size={size}");
+        Cmd::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(folder.path())
+            .run()?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        Cmd::new("umount").arg(self.0.path()).run().ok();
+    }
+}
+
+/// The numbers that are there stay whole while the disk is full, and go on when there is room.
+pub(crate) fn full_disk(lab: &mut Lab) -> Result<()> {
+    let disk = Disk::mount("256k")?;
+    let file = disk.0.path().join("dockernet.prom");
+    let ballast = disk.0.path().join("ballast");
+    let config = configuration(
+        lab.folder(),
+        &format!(
+            "textfile = \"{}\"\ntextfile_every = \"500ms\"\n",
+            file.display()
+        ),
+    )?;
+    let monitor = Monitor::start(lab, &["--config", &config])?;
+    let counts = || {
+        let page = std::fs::read_to_string(&file).ok()?;
+        let samples = dockernet_tests::monitor::samples(&page).ok()?;
+        let drops = dockernet_tests::monitor::sum(&samples, "dockernet_drops_total", CAUSE);
+        page.ends_with('\n').then_some(drops)
+    };
+    let before = wait_until("it is written", Duration::from_secs(5), counts)?;
+    let filled = std::fs::write(&ballast, vec![0; 1 << 20]);
+    ensure!(filled.is_err(), "the disk is not full");
+    with_fault(lab, knock)?;
+    let told = || {
+        let lines = monitor.tracer.lines();
+        let is_told = |line: &serde_json::Value| {
+            line["text"]
+                .as_str()
+                .is_some_and(|text| text.contains("No space left on device"))
+        };
+        lines.iter().any(is_told).then_some(())
+    };
+    wait_until("a full disk is told", Duration::from_secs(5), told)?;
+    ensure!(counts() == Some(before), "a page that is not whole");
+    std::fs::remove_file(&ballast)?;
+    wait_until("it goes on", Duration::from_secs(5), || {
+        counts().filter(|drops| *drops > before)
+    })?;
     monitor.stop()?;
     Ok(())
 }

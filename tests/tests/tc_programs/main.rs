@@ -121,7 +121,7 @@ fn every_frame_leaves() -> Result<()> {
 
 /// The program, told of one published port.
 fn load(kernel: &Kernel, netns: &NetnsHandle) -> Result<NatTracer> {
-    let mut tracer = NatTracer::load(kernel, netns.clone())?;
+    let mut tracer = NatTracer::load(kernel, netns.clone(), None)?;
     let port = PortKey {
         protocol: u16::try_from(libc::IPPROTO_TCP)?,
         port: PORT,

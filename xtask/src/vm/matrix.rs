@@ -40,7 +40,15 @@ const TRACEPOINT: [&str; 1] = ["docker-user-drop"];
 const CGROUP_V1: [&str; 2] = ["container-paused", "interface-forwarding-disabled-uplink"];
 
 /// The lab's test programs that run in a guest.
-const PROGRAMS: [&str; 5] = ["faults", "hooks", "nat", "refusals", "trace_rules"];
+const PROGRAMS: [&str; 7] = [
+    "faults",
+    "filter",
+    "healthy",
+    "hooks",
+    "nat",
+    "refusals",
+    "trace_rules",
+];
 
 /// From this kernel on guests have the current engine.
 const NEW_ENGINE: [u64; 2] = [6, 12];
@@ -246,6 +254,8 @@ fn quick(engines: &[Engine]) -> String {
         step("nat", &format!("{}/nat", programs::FOLDER)),
         step("refusals", &format!("{}/refusals", programs::FOLDER)),
         step("trace_rules", &format!("{}/trace_rules", programs::FOLDER)),
+        step("filter", &format!("{}/filter", programs::FOLDER)),
+        step("healthy", &format!("{}/healthy", programs::FOLDER)),
     ])
 }
 

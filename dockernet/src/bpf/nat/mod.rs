@@ -17,14 +17,14 @@ use aya::{
 };
 use dockernet_common::{
     count::PortKey,
-    filter::Filter,
+    filter::{Filter, test},
     names,
     nat::{NatRecord, NatTotals},
 };
 
 use self::follow::Follower;
 use super::{features::Features, load, mirror::Mirror, offsets};
-use crate::host::netns::NetnsHandle;
+use crate::{host::netns::NetnsHandle, pcap_filter::Expression};
 
 pub use attach::Hook;
 pub use stale::Leftover;
@@ -44,14 +44,22 @@ pub struct NatTracer {
 }
 
 impl NatTracer {
-    /// Loads the program; nothing is attached yet. `netns` is where the devices are.
-    pub fn load(kernel: &load::Kernel, netns: NetnsHandle) -> Result<Self> {
+    /// Loads the program; nothing is attached yet. `netns` is where the devices are. Flows that `expression` refuses are not told of.
+    pub fn load(
+        kernel: &load::Kernel,
+        netns: NetnsHandle,
+        expression: Option<&Expression>,
+    ) -> Result<Self> {
         load::preconditions()?;
         let offsets = offsets::resolve(&kernel.btf)?;
+        let filter = Filter {
+            tests: expression.map_or(0, |_| test::EXPRESSION),
+            ..Filter::ALL
+        };
         let mut loader = EbpfLoader::new();
         loader
             .override_global(names::OFFSETS_GLOBAL, &offsets, true)
-            .override_global(names::FILTER_GLOBAL, &Filter::ALL, true);
+            .override_global(names::FILTER_GLOBAL, &filter, true);
         load::only_maps(
             &mut loader,
             &[
@@ -63,7 +71,7 @@ impl NatTracer {
             ],
         );
         let mut ebpf = loader
-            .load(load::object()?)
+            .load(&load::object_with(expression)?)
             .context("creating the kernel half's maps for NAT")?;
         attach::program(&mut ebpf)?
             .load()
@@ -184,6 +192,7 @@ impl NatTracer {
         {
             sum.found += value.found;
             sum.ring_full += value.ring_full;
+            sum.refused += value.refused;
         }
         Ok(sum)
     }

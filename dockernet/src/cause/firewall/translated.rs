@@ -6,25 +6,37 @@ use super::{delete, packet::flow_packet};
 use crate::{
     cause::{Case, Verdict},
     evidence::HookPoint,
-    host::firewall::{CtState, Dropped, Firewall, FlowPacket, Hook, Translation, translate},
-    model::Impact,
+    host::firewall::{CtState, Dropped, FlowPacket, Hook, Translation, translate},
+    model::{Container, Impact},
 };
 
 /// Row 29: a port is published and its container runs, but what comes for it is not translated. `None` where a rule leads
-/// on, or the rules could not all be read.
+/// on, none is meant to, or the rules could not all be read. Likely where nothing of Docker's is in the firewall at all: it may have been
+/// told to leave it alone.
 pub(in crate::cause) fn rules_missing(
     case: &Case<'_>,
-    container: &str,
+    container: &Container,
     port: u16,
 ) -> Option<Verdict> {
     let proto = case.protocol()?;
     let firewall = case.host_firewall();
     // Engines without ip6tables serve IPv6 by docker-proxy alone: no rule is missing there.
-    if case.is_ipv6() || !firewall.notes.is_empty() {
+    if case.is_ipv6() || !firewall.notes.is_empty() || !is_translated(case, container) {
         return None;
     }
-    if let Some(verdict) = no_rule(&firewall, container, proto, port) {
-        return Some(verdict);
+    let name = &container.name;
+    if !firewall.has_dnat_for(proto, port) {
+        let is_certain = firewall.has_docker_chains();
+        let fact = if is_certain {
+            "the rule that translates its destination is missing in table nat"
+        } else {
+            "there are no chains of Docker's in the firewall"
+        };
+        let verdict = nothing_leads(is_certain, name, port).fact(fact);
+        return Some(translated_again(verdict, None).advise(
+            "if they are gone again: find what flushes them (a firewall's reload), and see that /etc/docker/daemon.json does not say \
+             \"iptables\": false",
+        ));
     }
     if matches!(case.ingress(), "" | "lo") {
         return None;
@@ -52,32 +64,28 @@ pub(in crate::cause) fn rules_missing(
             rule,
             instead: true,
         } => Some(translated_again(
-            nothing_leads(container, port),
+            nothing_leads(true, name, port),
             Some(&rule),
         )),
         _ => None,
     }
 }
 
-/// The same where no rule at all translates the port.
-fn no_rule(firewall: &Firewall, container: &str, proto: u8, port: u16) -> Option<Verdict> {
-    if !firewall.notes.is_empty() || firewall.has_dnat_for(proto, port) {
-        return None;
-    }
-    let fact = if firewall.has_docker_chains() {
-        "the rule that translates its destination is missing in table nat"
-    } else {
-        "there are no chains of Docker's in the firewall"
-    };
-    let verdict = translated_again(nothing_leads(container, port).fact(fact), None);
-    Some(verdict.advise(
-        "if they are gone again: find what flushes them (a firewall's reload), and see that /etc/docker/daemon.json does not say \
-         \"iptables\": false",
-    ))
+/// Whether it is on a network whose published ports are translated.
+fn is_translated(case: &Case<'_>, container: &Container) -> bool {
+    let networks = container
+        .attachments
+        .iter()
+        .filter_map(|attachment| case.inventory.network(&attachment.network));
+    let is_nat = |mode: &String| mode.starts_with("nat");
+    networks
+        .filter(|network| network.driver == "bridge" && !network.internal)
+        .any(|network| network.gateway_mode.as_ref().is_none_or(is_nat))
 }
 
-fn nothing_leads(container: &str, port: u16) -> Verdict {
-    Verdict::confirmed(
+fn nothing_leads(is_certain: bool, container: &str, port: u16) -> Verdict {
+    Verdict::when(
+        is_certain,
         "nat-rules-missing",
         format!("no rule leads from the published port {port} to {container}"),
     )

@@ -27,8 +27,9 @@ impl<'s> Walk<'s> {
                     .sight
                     .number(host, "net/bridge/bridge-nf-call-iptables")
                     == Some(1);
+                let packet = self.probe.back(Some(bridge), Some(bridge));
+                self.bridge_filter(host, &packet)?;
                 if seen {
-                    let packet = self.probe.back(Some(bridge), Some(bridge));
                     self.filter(host, &packet, Hook::Forward)?;
                 }
                 self.reach_client()

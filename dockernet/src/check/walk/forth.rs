@@ -92,8 +92,9 @@ impl<'s> Walk<'s> {
     ) -> Go<Arrived<'s>> {
         let sight = self.sight;
         let seen = sight.number(&sight.host, "net/bridge/bridge-nf-call-iptables") == Some(1);
+        let packet = self.probe.first(Some(bridge), Some(bridge));
+        self.bridge_filter(&sight.host, &packet)?;
         if seen {
-            let packet = self.probe.first(Some(bridge), Some(bridge));
             self.filter(&sight.host, &packet, Hook::Forward)?;
         }
         let device = space

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{Go, Space, Walk};
 use crate::{
     cause::{Verdict, delete},
-    check::probe::{Judged, judge},
+    check::probe::{Judged, judge, judge_bridged},
     host::{
         firewall::{Attribution, DropKind, FlowPacket, Hook},
         route::{Route, TABLE_MAIN, fib::FibMatch, lookup::RouteQuery, rule::RuleVerdict},
@@ -17,8 +17,21 @@ use crate::{
 impl<'s> Walk<'s> {
     /// The rules of a hook.
     pub(super) fn filter(&mut self, space: &Space, packet: &FlowPacket, hook: Hook) -> Go<()> {
+        let judged = judge(space, packet, hook);
+        self.judged(space, hook, judged)
+    }
+
+    /// The bridge's own rules, between two of its ports, told only where there is something to tell.
+    pub(super) fn bridge_filter(&mut self, space: &Space, packet: &FlowPacket) -> Go<()> {
+        match judge_bridged(space, packet) {
+            Judged::Passes => Ok(()),
+            judged => self.judged(space, Hook::Forward, judged),
+        }
+    }
+
+    fn judged(&mut self, space: &Space, hook: Hook, judged: Judged) -> Go<()> {
         let what = hook.name();
-        match judge(space, packet, hook) {
+        match judged {
             Judged::Passes => {
                 self.pass(&space.label, what, "the firewall lets it pass");
                 Ok(())
@@ -317,13 +330,13 @@ fn dropped(space: &Space, found: &Attribution, hook: Hook) -> Verdict {
         DropKind::DirectAccess => ("direct-access-drop", "a container's own address is not reached from outside its network (Docker 28 and later)".to_owned()),
         DropKind::LoopbackPublished => ("published-on-loopback", "the port is published for this host alone".to_owned()),
         DropKind::UnpublishedPort => ("port-not-published", "the container's port is not published".to_owned()),
+        DropKind::Bridge => ("bridge-filter-drop", format!("a bridge filter drops it: {place}")),
         _ if found.dropped.backend == crate::host::firewall::Backend::Nft && found.owner != crate::host::firewall::Owner::Docker => {
             ("foreign-table-drop", format!("the nft table {} drops it, whatever Docker's rules accept", found.dropped.table))
         }
         DropKind::Input => ("host-input-drop", "the host's own firewall drops it".to_owned()),
         DropKind::ForwardPolicy | DropKind::ForwardRule if ipv6 => ("ipv6-filter-drop", format!("the IPv6 FORWARD hook drops it: {place}")),
         DropKind::ForwardPolicy | DropKind::ForwardRule => ("forward-drop", format!("the FORWARD hook drops it: {place}")),
-        DropKind::Bridge => ("bridge-filter-drop", format!("a bridge filter drops it: {place}")),
         DropKind::Output | DropKind::Other => ("unexplained", format!("a rule on the {} hook drops it: {place}", hook.name())),
     };
     let verdict = if id == "unexplained" {

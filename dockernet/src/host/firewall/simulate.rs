@@ -128,7 +128,18 @@ pub fn translate(
 /// Tuples and flow status matter where chains run before NAT: give `ct_status: (0x30, 0)` for a packet that is known to have none.
 #[must_use]
 pub fn simulate(firewall: &Firewall, packet: &FlowPacket, hook: Hook, env: &dyn Env) -> Outcome {
-    let walked = candidates(firewall, packet, &Site::new(hook), env);
+    simulate_at(firewall, packet, &Site::new(hook), env)
+}
+
+/// The same for the chains of a site: the bridge's, say.
+#[must_use]
+pub fn simulate_at(
+    firewall: &Firewall,
+    packet: &FlowPacket,
+    site: &Site,
+    env: &dyn Env,
+) -> Outcome {
+    let walked = candidates(firewall, packet, site, env);
     match (walked.drops.as_slice(), walked.survives) {
         ([], true) if !walked.gave_up => Outcome::Accepted,
         ([only], false) if only.certain && !walked.gave_up => {

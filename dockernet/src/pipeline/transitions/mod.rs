@@ -159,13 +159,15 @@ impl Transitions {
     pub(super) fn ledger(&self) -> Result<NatLedger> {
         let totals = self.tracer.totals()?;
         let mut ledger = self.ledger;
+        ledger.hidden += totals.refused;
         ledger.lost = totals.ring_full;
         ledger.seen = ledger.shown + ledger.hidden + ledger.lost;
         log::debug!(
-            "NAT: {} reports found in the kernel = {} that came + {} without room",
+            "NAT: {} reports found in the kernel = {} that came + {} without room; {} flows refused by the filter there",
             totals.found,
             self.drained,
-            totals.ring_full
+            totals.ring_full,
+            totals.refused
         );
         Ok(ledger)
     }

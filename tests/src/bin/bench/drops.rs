@@ -106,9 +106,15 @@ pub(crate) fn run() -> Result<String> {
         .to_string(),
     )];
     let mut exact = String::new();
+    let file = lab.folder().join("storm.rec");
+    let file = file.to_string_lossy();
     for (name, args) in [
         ("`dockernet-trace --drops`", &["--drops"] as &[&str]),
         ("`dockernet-trace monitor`", &["monitor", "--listen", "off"]),
+        (
+            "`dockernet-trace record FILE`: samples with their bytes, and every packet in a count",
+            &["record", &file, "--drops"],
+        ),
     ] {
         let ratios = Pairs::measure(
             PAIRS,
