@@ -351,6 +351,10 @@ catalogue! {
         "No fault: its networks are in a namespace of its own.",
         "check names it.",
         "Give that namespace with --netns.";
+    "kernel-tells-less": "This kernel tells less than newer ones",
+        "No fault: some drops cannot be explained here, or not as surely.",
+        "check names what is missing and what comes of it; so do doctor and the first line of tracing.",
+        "Nothing has to be done; a newer kernel tells more.";
     "dns-wrong-resolver": "A container asks the wrong name server",
         "Names of internal zones do not resolve, or none does, on the default bridge.",
         "NO_SOCKET at a loopback address, port 53, in the container. Confirmed when its resolv.conf names that address and nothing listens there. check: the same, and Docker's fallback while the host asks a server of its own.",

@@ -127,19 +127,24 @@ pub fn run(options: &Options, what: &CheckArgs) -> Result<Exit> {
 }
 
 /// What tracing cannot tell on this kernel.
-fn of_the_kernel() -> Vec<Finding> {
+fn of_the_kernel() -> Option<Finding> {
     let lacking = Kernel::look()
         .and_then(|kernel| Features::of(&kernel))
         .map_or_else(
             |error| vec![format!("{error:#}")],
             |features| features.lacking(),
         );
-    let told = lacking.into_iter();
-    told.map(|why| {
-        let verdict = Verdict::unexplained("tracing tells less on this kernel").fact(why);
-        Finding::new(Grade::Note, Subject::host(), verdict)
-    })
-    .collect()
+    if lacking.is_empty() {
+        return None;
+    }
+    let verdict = lacking.into_iter().fold(
+        Verdict::confirmed(
+            "kernel-tells-less",
+            "tracing tells less here than on newer kernels",
+        ),
+        Verdict::fact,
+    );
+    Some(Finding::new(Grade::Note, Subject::host(), verdict))
 }
 
 /// What was looked at.

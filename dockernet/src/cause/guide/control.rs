@@ -58,4 +58,9 @@ pub(super) const ROWS: &[Guide] = &[
         "docker context ls; ps -o user= -C dockerd",
         "dockerd-rootless-setuptool.sh install",
     ),
+    row(
+        "kernel-tells-less",
+        "dockernet-trace doctor",
+        "boot a kernel before 5.17",
+    ),
 ];
