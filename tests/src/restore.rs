@@ -102,23 +102,26 @@ fn state(host: &Netns, outside: &Netns, path: &OsStr) -> Result<String> {
             cat /proc/sys/net/bridge/bridge-nf-call-iptables";
         text += &Cmd::shell(script).in_netns(netns.path()).run()?;
     }
-    let rules = Cmd::shell("iptables-save; ip6tables-save; nft list tables")
-        .env("PATH", path)
-        .in_netns(host.path())
-        .run()?;
-    let mut table = "";
-    for line in rules.lines().filter(|line| !line.starts_with('#')) {
-        if let Some(name) = line.strip_prefix('*') {
-            table = name;
-            continue;
-        }
-        // A table of iptables-legacy that was asked for once stays, with its own chains and without rules.
-        let is_bare = line.starts_with(':') && line.contains(" ACCEPT ");
-        let words = line.split(" [").next().unwrap_or(line);
-        if line != "COMMIT" && !is_bare {
-            text += &format!("{table} {words}\n");
+    for program in ["iptables-save", "ip6tables-save"] {
+        let rules = Cmd::new(program)
+            .env("PATH", path)
+            .in_netns(host.path())
+            .run()?;
+        let mut table = "";
+        for line in rules.lines().filter(|line| !line.starts_with('#')) {
+            if let Some(name) = line.strip_prefix('*') {
+                table = name;
+                continue;
+            }
+            // A table of iptables-legacy that was asked for once stays, with its own chains and without rules.
+            let is_bare = line.starts_with(':') && line.contains(" ACCEPT ");
+            let words = line.split(" [").next().unwrap_or(line);
+            if line != "COMMIT" && !is_bare {
+                text += &format!("{program} {table} {words}\n");
+            }
         }
     }
+    text += &tables(host)?;
     // The order of chains changes with each save and restore.
     let mut lines: Vec<&str> = text.lines().collect();
     lines.sort_unstable();

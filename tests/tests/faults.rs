@@ -111,7 +111,7 @@ fn harness(options: &Options) -> Result<bool> {
     let selects = |engine: &Engine, scenario: &Scenario| {
         options.selects(&format!("{}::{}", scenario.name, engine.name))
     };
-    let mut plan = plan(&scenarios, &engines, &selects)?;
+    let mut plan = plan(&scenarios, &engines, !options.names.is_empty(), &selects)?;
     leave_out_what_cannot_run(&mut plan)?;
     // Labs are expensive: scenarios that can share one run one after the other.
     plan.sort_by_key(|(engine, scenario)| {
@@ -196,12 +196,14 @@ fn leave_out_what_cannot_run(plan: &mut Vec<(&Engine, &Scenario)>) -> Result<()>
 fn plan<'a>(
     scenarios: &'a [Scenario],
     engines: &'a [Engine],
+    is_named: bool,
     selects: &dyn Fn(&Engine, &Scenario) -> bool,
 ) -> Result<Vec<(&'a Engine, &'a Scenario)>> {
     let seed = seed()?;
     let mut plan = Vec::new();
     for (index, scenario) in scenarios.iter().enumerate() {
-        if !scenario.beside.is_empty() && !is_full() && index % PAIRS != seed % PAIRS {
+        let is_all = is_named || is_full();
+        if !scenario.beside.is_empty() && !is_all && index % PAIRS != seed % PAIRS {
             continue;
         }
         if !engines.iter().any(|engine| scenario.runs_on(engine)) {

@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     process::Stdio,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -342,13 +343,36 @@ fn what_goes_with_the_engine() -> Result<()> {
     let web = Run::new("web", "httpd -f -p 80 -h /www").publish("10001:80");
     lab.run(&web.wait_port("80/tcp"))?;
     let tracer = Tracer::start(&lab, &[])?;
-    lab.stop_dockerd();
-    lab.start_dockerd()?;
-    for _ in 0..8 {
-        knock(&lab)?;
-        thread::sleep(Duration::from_millis(500));
-    }
+    let outside = lab.outside().clone();
+    let mut probe = Probe::tcp(format!("{HOST_IP}:10001").parse()?);
+    probe.timeout = Duration::from_millis(300);
+    let end = AtomicBool::new(false);
+    thread::scope(|scope| -> Result<()> {
+        // From before the engine ends until it knows its containers again.
+        let client = scope.spawn(|| -> Result<()> {
+            while !end.load(Ordering::Relaxed) {
+                probe.send(&outside)?;
+                thread::sleep(Duration::from_millis(100));
+            }
+            Ok(())
+        });
+        lab.stop_dockerd();
+        let started = lab.start_dockerd();
+        thread::sleep(Duration::from_secs(4));
+        end.store(true, Ordering::Relaxed);
+        started?;
+        client
+            .join()
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("the client panicked")))
+    })?;
     let finished = tracer.stop()?;
+    for line in finished.drops() {
+        let id = line["cause"]["id"].as_str().unwrap_or_default();
+        ensure!(
+            matches!(id, "container-stopped" | "no-listener" | "unexplained"),
+            "while the engine was restarted: {line}"
+        );
+    }
     let is_told = finished.drops().any(|line| {
         let facts = line["cause"]["evidence"].to_string();
         line["cause"]["id"] == "container-stopped"

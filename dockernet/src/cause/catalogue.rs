@@ -351,10 +351,10 @@ catalogue! {
         "No fault: its networks are in a namespace of its own.",
         "check names it.",
         "Give that namespace with --netns.";
-    "kernel-tells-less": "This kernel tells less than newer ones",
+    "kernel-tells-less": "The kernel tells less here than it could",
         "No fault: some drops cannot be explained here, or not as surely.",
         "check names what is missing and what comes of it; so do doctor and the first line of tracing.",
-        "Nothing has to be done; a newer kernel tells more.";
+        "Nothing has to be done. A newer kernel tells more; where a module is named, loading it does.";
     "dns-wrong-resolver": "A container asks the wrong name server",
         "Names of internal zones do not resolve, or none does, on the default bridge.",
         "NO_SOCKET at a loopback address, port 53, in the container. Confirmed when its resolv.conf names that address and nothing listens there. check: the same, and Docker's fallback while the host asks a server of its own.",

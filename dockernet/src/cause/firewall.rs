@@ -20,7 +20,7 @@ use self::{
     forward::{foreign, forward},
     packet::{flow_packet, site},
 };
-use super::{Case, Verdict, socket};
+use super::{Case, Verdict, noise, socket};
 use crate::{
     host::firewall::{
         self, Attribution, Backend, DropKind, Engine, Firewall, FlowPacket, Owner, Site, attribute,
@@ -110,6 +110,10 @@ pub(super) fn netfilter_drop(case: &Case<'_>) -> Option<Verdict> {
 /// Rules of several purposes may have dropped it, and nothing else explains it: all of them are said, the likeliest gives its name.
 pub(super) fn one_of_several(case: &Case<'_>) -> Option<Verdict> {
     let look = Look::at(case)?;
+    // A rule that is known is not to be blamed on others; nor is an error about a packet that nobody asked for a fault.
+    if look.rule(case).is_some() || noise::leftover(case) == Some("error-reply") {
+        return None;
+    }
     let candidates = look.candidates();
     let which = which_of_them(case, &candidates);
     let mut kinds: Vec<DropKind> = Vec::new();

@@ -109,10 +109,20 @@ pub(super) fn no_socket(case: &Case<'_>) -> Option<Verdict> {
     )
     .fact(format!("no {protocol} socket on port {port}"));
     if case.in_host()
-        && let Some((container, published)) = case.inventory.published_on(protocol, port).next()
+        && let Some((container, published)) = case.inventory.published(protocol, address, port)
     {
         return Some(unserved(case, verdict, container, published));
     }
+    let elsewhere = case
+        .inventory
+        .published_on(protocol, port)
+        .find(|_| case.in_host());
+    let verdict = verdict.maybe_fact(elsewhere.map(|(container, published)| {
+        format!(
+            "{} publishes {published}: not at this address",
+            container.name
+        )
+    }));
     let verdict =
         verdict.maybe_fact((!others.is_empty()).then(|| format!("{who} listens on {others}")));
     Some(match case.evidence.drop.published.as_deref().and_then(|published| published.split("->").next()) {
@@ -141,7 +151,7 @@ fn unserved(
         ));
     }
     verdict.fact(fact).advise(format!(
-        "neither a rule nor docker-proxy leads to {name}: restart it, or Docker"
+        "nothing that Docker makes for it serves it: docker restart {name}; if that is no help, restart Docker"
     ))
 }
 
@@ -240,12 +250,13 @@ fn stopped(case: &Case<'_>, address: IpAddr, protocol: &str, port: u16) -> Optio
             )),
         );
     }
-    let cut_off = container.mode == NetworkMode::Networks && !is_wired(case, container)?;
+    let cut_off =
+        container.mode == NetworkMode::Networks && is_wired(case, container) == Some(false);
     cut_off.then(|| {
         let why = if container.attachments.is_empty() {
             "Docker lists no network for it"
         } else {
-            "it has no interface on any of its networks"
+            "is on no network: it has no interface on any of its own"
         };
         Verdict::confirmed(
             "container-stopped",
@@ -259,7 +270,7 @@ fn stopped(case: &Case<'_>, address: IpAddr, protocol: &str, port: u16) -> Optio
 
 /// Whether a running container has an interface on one of its networks. Its own routes are asked: that it was taken off its last one
 /// may be news that is still on the way.
-fn is_wired(case: &Case<'_>, container: &Container) -> Option<bool> {
+pub(super) fn is_wired(case: &Case<'_>, container: &Container) -> Option<bool> {
     if container.attachments.is_empty() {
         return Some(false);
     }
@@ -365,12 +376,10 @@ pub(super) fn lack_of_room(socket: &Listener) -> String {
 /// Without docker-proxy the engine holds a published port's socket, and never reads from it: what comes to it was to be
 /// translated.
 fn held_by_docker(case: &Case<'_>, protocol: &str, port: u16) -> Option<Verdict> {
-    let mut publishing = case.inventory.published_on(protocol, port);
-    let (container, published) = case.in_host().then(|| publishing.next())??;
-    let runs = container.ended.is_none() && container.state != State::Stopped;
-    if !runs || container.attachments.is_empty() {
+    if !case.in_host() {
         return None;
     }
+    let (container, published) = case.inventory.published(protocol, case.dst()?, port)?;
     // A docker-proxy that is meant to serve it (no rules at all) may just be slow.
     if !case.host_firewall().has_docker_chains() {
         return None;

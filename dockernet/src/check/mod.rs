@@ -128,20 +128,20 @@ pub fn run(options: &Options, what: &CheckArgs) -> Result<Exit> {
 
 /// What tracing cannot tell on this kernel.
 fn of_the_kernel() -> Option<Finding> {
-    let lacking = Kernel::look()
-        .and_then(|kernel| Features::of(&kernel))
-        .map_or_else(
-            |error| vec![format!("{error:#}")],
-            |features| features.lacking(),
-        );
+    let features = Kernel::look().and_then(|kernel| Features::of(&kernel));
+    let lacking = match features {
+        Ok(features) => features.lacking(),
+        Err(error) => {
+            let why = format!("{error:#}");
+            let what = "what tracing would tell here";
+            return Some(Finding::unknown(Subject::host(), what, why));
+        }
+    };
     if lacking.is_empty() {
         return None;
     }
     let verdict = lacking.into_iter().fold(
-        Verdict::confirmed(
-            "kernel-tells-less",
-            "tracing tells less here than on newer kernels",
-        ),
+        Verdict::confirmed("kernel-tells-less", "tracing tells less here than it could"),
         Verdict::fact,
     );
     Some(Finding::new(Grade::Note, Subject::host(), verdict))

@@ -207,12 +207,23 @@ pub(super) fn judge(space: &Space, packet: &FlowPacket, hook: Hook) -> Judged {
     judge_at(space, packet, &Site::new(hook))
 }
 
+/// The setting by which bridged packets of a family go through the IP hooks too.
+#[must_use]
+pub(super) fn bridge_nf(address: IpAddr) -> &'static str {
+    if address.is_ipv6() {
+        "net/bridge/bridge-nf-call-ip6tables"
+    } else {
+        "net/bridge/bridge-nf-call-iptables"
+    }
+}
+
 /// What the bridge's own chains do to a packet that is forwarded from port to port. Which ports is left open.
 #[must_use]
 pub(super) fn judge_bridged(space: &Space, packet: &FlowPacket) -> Judged {
     let packet = FlowPacket {
         iif: None,
         oif: None,
+        pkt_type: None,
         ..packet.clone()
     };
     let site = Site {

@@ -182,7 +182,7 @@ impl Lines {
 
     /// The last line.
     pub(super) fn ledger(&self, ledger: &Ledger) {
-        self.out.finish(match self.output {
+        let line = match self.output {
             Output::Json => json(&Line::Ledger(ledger)),
             Output::Text => self.dated(&format!(
                 "stopped after {}: {} = {} diagnosed + {} benign + {} expected + {} out of scope + {} filtered + {} without detail",
@@ -195,7 +195,8 @@ impl Lines {
                 ledger.filtered,
                 ledger.lost,
             )),
-        });
+        };
+        self.out.finish(line, |lost| self.unread(lost));
     }
 
     /// Lines for which there was no room, as nobody read the earlier ones.
@@ -204,8 +205,7 @@ impl Lines {
     }
 
     fn text(&self, line: &str) {
-        self.out
-            .write(self.dated(line), |lost| self.dated(&unread(lost)));
+        self.out.write(self.dated(line), |lost| self.unread(lost));
     }
 
     fn dated(&self, line: &str) -> String {
@@ -219,12 +219,22 @@ impl Lines {
     }
 
     fn json(&self, line: &Line<'_>) {
-        self.out.write(json(line), |lost| {
-            json(&Line::Note {
+        self.out.write(json(line), |lost| self.unread(lost));
+    }
+
+    /// That so many lines were lost.
+    fn unread(&self, lost: u64) -> String {
+        let text = format!(
+            "{} before this were not written: nobody read standard output",
+            counted(lost, "line")
+        );
+        match self.output {
+            Output::Text => self.dated(&text),
+            Output::Json => json(&Line::Note {
                 time: now(),
-                text: &unread(lost),
-            })
-        });
+                text: &text,
+            }),
+        }
     }
 }
 
@@ -236,13 +246,6 @@ fn json(line: &Line<'_>) -> String {
             String::new()
         }
     }
-}
-
-fn unread(lost: u64) -> String {
-    format!(
-        "{} before this were not written: nobody read standard output",
-        counted(lost, "line")
-    )
 }
 
 fn now() -> String {

@@ -87,11 +87,13 @@ impl Outlet {
     }
 
     /// Writes the last line, and waits until all is written; not for long, should nobody read.
-    pub(super) fn finish(&self, line: String) {
+    pub(super) fn finish(&self, line: String, about: impl FnOnce(u64) -> String) {
         let Some(queue) = self.queue() else { return };
         let end = Instant::now() + FAREWELL;
         let (done, wait) = channel();
-        let is_written = queue.insist(Order::Write(line), end)
+        let untold = self.untold.swap(0, Ordering::Relaxed);
+        let is_written = (untold == 0 || queue.insist(Order::Write(about(untold)), end))
+            && queue.insist(Order::Write(line), end)
             && queue.insist(Order::Report(done), end)
             && wait
                 .recv_timeout(end.saturating_duration_since(Instant::now()))
@@ -167,12 +169,8 @@ mod tests {
             let lines = BufReader::new(reader).lines();
             lines.map(Result::unwrap).collect::<Vec<_>>()
         });
-        // Until there is room again.
-        while outlet.untold.load(Ordering::Relaxed) > 0 {
-            outlet.write("again\n".into(), about);
-            thread::sleep(Duration::from_millis(1));
-        }
-        outlet.finish("last\n".into());
+        // There is room again.
+        outlet.finish("last\n".into(), about);
         let all_lost = outlet.lost();
         drop(outlet);
         let lines = read.join().unwrap();
@@ -207,7 +205,7 @@ mod tests {
         for number in 0..40 {
             outlet.write(format!("{number}\n"), |_| String::new());
         }
-        outlet.finish("last\n".into());
+        outlet.finish("last\n".into(), |_| String::new());
         let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 41);
         assert!(text.ends_with("39\nlast\n"), "{text}");
@@ -223,7 +221,7 @@ mod tests {
                 |_| String::new(),
             );
         }
-        outlet.finish("last\n".into());
+        outlet.finish("last\n".into(), |_| String::new());
         assert!(outlet.lost() > 0);
     }
 }

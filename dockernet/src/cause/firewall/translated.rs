@@ -4,10 +4,11 @@ use dockernet_common::conntrack::status;
 
 use super::{delete, packet::flow_packet};
 use crate::{
-    cause::{Case, Verdict},
+    cause::{Case, Verdict, socket},
     evidence::HookPoint,
-    host::firewall::{CtState, Dropped, FlowPacket, Hook, Translation, translate},
-    model::{Container, Impact},
+    host::firewall::{CtState, Dropped, Firewall, FlowPacket, Hook, Translation, translate},
+    inventory::EngineStatus,
+    model::{Container, Impact, State},
 };
 
 /// Row 29: a port is published and its container runs, but what comes for it is not translated. `None` where a rule leads
@@ -24,30 +25,58 @@ pub(in crate::cause) fn rules_missing(
     if case.is_ipv6() || !firewall.notes.is_empty() || !is_translated(case, container) {
         return None;
     }
-    let name = &container.name;
-    if !firewall.has_dnat_for(proto, port) {
-        let is_certain = firewall.has_docker_chains();
-        let fact = if is_certain {
-            "the rule that translates its destination is missing in table nat"
-        } else {
-            "there are no chains of Docker's in the firewall"
-        };
-        let verdict = nothing_leads(is_certain, name, port).fact(fact);
-        return Some(translated_again(verdict, None).advise(
-            "if they are gone again: find what flushes them (a firewall's reload), and see that /etc/docker/daemon.json does not say \
-             \"iptables\": false",
-        ));
-    }
-    if matches!(case.ingress(), "" | "lo") {
+    // What a container publishes that ends, or was taken off its networks, is rightly translated no more.
+    let runs = container.ended.is_none() && container.state != State::Stopped;
+    if !runs || socket::is_wired(case, container) != Some(true) {
         return None;
     }
-    let arriving = HookPoint {
+    let name = &container.name;
+    let translation = arriving(case, &firewall)?;
+    if firewall.has_dnat_for(proto, port) {
+        return match translation {
+            Some(Translation::Untracked {
+                rule,
+                instead: true,
+            }) => Some(translated_again(
+                nothing_leads(true, name, port),
+                Some(&rule),
+            )),
+            _ => None,
+        };
+    }
+    // A rule for more than this port, or one that cannot be told.
+    if translation.is_some_and(|translation| translation != Translation::Nothing) {
+        return None;
+    }
+    // An engine that is not there may be about to write its rules.
+    let is_up = matches!(
+        case.inventory.engine_status(),
+        EngineStatus::Up { .. } | EngineStatus::Unknown
+    );
+    let has_chains = firewall.has_docker_chains();
+    let fact = if has_chains {
+        "the rule that translates its destination is missing in table nat"
+    } else {
+        "there are no chains of Docker's in the firewall"
+    };
+    let verdict = nothing_leads(is_up && has_chains, name, port).fact(fact);
+    Some(translated_again(verdict, None).advise(
+        "if they are gone again: find what flushes them (a firewall's reload), and see that /etc/docker/daemon.json does not say \
+         \"iptables\": false",
+    ))
+}
+
+/// What the rules make of the packet as it came in, the first of its flow; of one that came by no device, nothing is told.
+fn arriving(case: &Case<'_>, firewall: &Firewall) -> Option<Option<Translation>> {
+    if matches!(case.ingress(), "" | "lo") {
+        return Some(None);
+    }
+    let point = HookPoint {
         hook: Hook::Prerouting,
         bridge: false,
         family: None,
         nft: false,
     };
-    // As it came: the first of its flow.
     let packet = FlowPacket {
         oif: None,
         mark: None,
@@ -56,19 +85,15 @@ pub(in crate::cause) fn rules_missing(
         ct_reply: Some(false),
         ct_original: None,
         ct_answer: None,
-        ..flow_packet(case, arriving)
+        ..flow_packet(case, point)
     };
     let addresses = case.addresses()?;
-    match translate(&firewall, &packet, Hook::Prerouting, &addresses) {
-        Translation::Untracked {
-            rule,
-            instead: true,
-        } => Some(translated_again(
-            nothing_leads(true, name, port),
-            Some(&rule),
-        )),
-        _ => None,
-    }
+    Some(Some(translate(
+        firewall,
+        &packet,
+        Hook::Prerouting,
+        &addresses,
+    )))
 }
 
 /// Whether it is on a network whose published ports are translated.

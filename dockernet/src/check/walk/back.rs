@@ -2,6 +2,7 @@
 
 use super::{Go, Party, Space, Walk, forth::Arrived};
 use crate::{
+    check::probe::bridge_nf,
     host::{firewall::Hook, route::lookup::RouteQuery},
     model::Container,
 };
@@ -23,10 +24,7 @@ impl<'s> Walk<'s> {
                     return Ok(());
                 }
                 self.leave(container, space)?;
-                let seen = self
-                    .sight
-                    .number(host, "net/bridge/bridge-nf-call-iptables")
-                    == Some(1);
+                let seen = self.sight.number(host, bridge_nf(self.probe.original.src)) == Some(1);
                 let packet = self.probe.back(Some(bridge), Some(bridge));
                 self.bridge_filter(host, &packet)?;
                 if seen {

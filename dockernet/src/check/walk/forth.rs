@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{Direction, Go, Halted, Party, Space, Walk};
 use crate::{
     cause::Verdict,
-    check::families::uplink,
+    check::{families::uplink, probe::bridge_nf},
     host::{
         firewall::Hook,
         route::{Family, Route, RouteKind, fib::FibMatch, lookup::RouteQuery},
@@ -91,7 +91,7 @@ impl<'s> Walk<'s> {
         bridge: &str,
     ) -> Go<Arrived<'s>> {
         let sight = self.sight;
-        let seen = sight.number(&sight.host, "net/bridge/bridge-nf-call-iptables") == Some(1);
+        let seen = sight.number(&sight.host, bridge_nf(self.probe.original.src)) == Some(1);
         let packet = self.probe.first(Some(bridge), Some(bridge));
         self.bridge_filter(&sight.host, &packet)?;
         if seen {
