@@ -27,6 +27,11 @@ pub struct RawTuple {
     pub direction: u8,
 }
 
+/// Linux's address families, as [`RawTuple::family`] has them (include/linux/socket.h, stable ABI).
+pub const AF_INET: u16 = 2;
+/// IPv6's.
+pub const AF_INET6: u16 = 10;
+
 const _: () = assert!(size_of::<RawTuple>() == 40);
 crate::pod!(RawTuple);
 

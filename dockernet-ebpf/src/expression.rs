@@ -5,7 +5,7 @@ use core::{arch::asm, mem::offset_of};
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use dockernet_common::{
-    conntrack::{RawTuple, info},
+    conntrack::{AF_INET, RawTuple, info},
     count::nat,
     frame::{COPIED_BYTES, FRAME_BYTES, Frame, STUB_SLOTS},
     offsets::ABSENT,
@@ -169,7 +169,6 @@ impl Picture {
         const TRANSPORT: u32 = 20;
         const V4: u32 = Ipv4Hdr::LEN as u32;
         const V6: u32 = Ipv6Hdr::LEN as u32;
-        const AF_INET: u16 = 2;
         let bytes: *mut u8 = self.0.cast();
         // SAFETY: all places are constants inside the frame, which is aligned to 4 bytes.
         let ip = unsafe {

@@ -1,7 +1,7 @@
 //! The user's filter. Each test compiles to nothing where it is off: `FILTER` is a constant to the verifier.
 
 use dockernet_common::{
-    conntrack::RawTuple,
+    conntrack::{AF_INET, RawTuple},
     filter::{Filter, MAX_DEVICES, MAX_REASONS, test},
     packet::FlowKey,
 };
@@ -43,12 +43,15 @@ pub(crate) fn passes<M: Mem>(skb: &Skb<M>, place: &Place, flow: &FlowKey, reason
     tests & test::EXPRESSION == 0 || expression::has_accepted()
 }
 
-/// Whether there is an expression, and it refuses the flow whose tuples these are.
+/// Whether there is an expression: a constant to the verifier.
+#[inline(always)]
+pub(crate) fn has_expression() -> bool {
+    filter!(tests) & test::EXPRESSION != 0
+}
+
+/// Whether the expression refuses the flow whose tuples these are.
 #[inline(always)]
 pub(crate) fn refuses_flow(original: &RawTuple, reply: &RawTuple) -> bool {
-    if filter!(tests) & test::EXPRESSION == 0 {
-        return false;
-    }
     expression::judge_flow(original, reply);
     !expression::has_accepted()
 }
@@ -56,7 +59,7 @@ pub(crate) fn refuses_flow(original: &RawTuple, reply: &RawTuple) -> bool {
 /// Runs the expression, if there is one, for [`passes`] to know.
 #[inline(always)]
 pub(crate) fn prepare<M: Mem>(skb: &Skb<M>) {
-    if filter!(tests) & test::EXPRESSION != 0 {
+    if has_expression() {
         expression::judge(skb);
     }
 }
@@ -145,7 +148,6 @@ fn words(name: [u8; 16]) -> [u64; 2] {
 #[inline(always)]
 fn tuple_matches(tests: u32, conntrack: *const u8, offset: u32) -> bool {
     let tuple: RawTuple = Probe::load(conntrack, offset);
-    const AF_INET: u16 = 2;
     let v4 = tuple.family == AF_INET;
     ends_match(
         tests,

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_kernel};
 use dockernet_common::{
-    conntrack::{RawTuple, status},
+    conntrack::{AF_INET, RawTuple, status},
     hop::{EndKey, HOP_BYTES, HopRecord, end, kind},
     packet::{FlowKey, ethertype, flow_key},
 };
@@ -16,7 +16,6 @@ use crate::{
 
 /// `BPF_NOEXIST`
 const NOEXIST: u64 = 1;
-const AF_INET: u16 = 2;
 
 /// A packet at a device. `kind`: one of [`kind`].
 #[inline(always)]

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_ktime_get_ns};
 use dockernet_common::{
-    conntrack::{RawTuple, info, status},
+    conntrack::{AF_INET, AF_INET6, RawTuple, info, status},
     count::PortKey,
     nat::{Known, NatRecord, UNKNOWN, Words, direction, fingerprint, settled, what},
     offsets::ABSENT,
@@ -23,7 +23,6 @@ use crate::{
 const NFCT_INFO: u64 = 7;
 /// Bytes of a tuple before its source port.
 const PORTS: u32 = 16;
-const AF_INET: u16 = 2;
 const NAT: u32 = status::SRC_NAT | status::DST_NAT;
 
 /// A packet that is about to leave, and its flow.
@@ -172,7 +171,11 @@ fn translated(packet: &Leaving) {
         }
         return;
     };
-    if before == 0 && is_own(packet) && refuses(packet.skb, &original, &reply) {
+    if filter::has_expression()
+        && before == 0
+        && is_own(packet)
+        && refuses(packet.skb, &original, &reply)
+    {
         refuse(packet, print);
         return;
     }
@@ -217,10 +220,16 @@ fn refuse(packet: &Leaving, print: u64) {
         // SAFETY: a per-CPU value; tc programs run with preemption by softirqs of the same kind switched off.
         unsafe { (*totals).refused += 1 };
     }
+    remember(packet, print, direction::ORIGINAL | direction::REPLY);
+}
+
+/// What was reported of a flow, for its next packets.
+#[inline(always)]
+fn remember(packet: &Leaving, print: u64, reported: u8) {
     let known = Known {
         fingerprint: print,
         status: packet.state,
-        reported: direction::ORIGINAL | direction::REPLY,
+        reported,
         pad: [0; 3],
     };
     let _full = DOCKERNET_FLOW.insert(packet.entry as u64, known, 0);
@@ -322,7 +331,6 @@ fn untracked(skb: *const u8) {
 /// The original tuple of a flow whose answer this packet is.
 #[inline(always)]
 fn from_packet(flow: &FlowKey) -> RawTuple {
-    const AF_INET6: u16 = 10;
     let mut tuple = RawTuple {
         src: flow.dst,
         src_port: flow.dst_port.to_be_bytes(),
@@ -385,11 +393,10 @@ fn send(
     // SAFETY: a per-CPU value; tc programs run with preemption by softirqs of the same kind switched off.
     let totals = unsafe { &mut *totals };
     totals.found += 1;
-    let key = packet.entry as u64;
     let record = NatRecord {
         // SAFETY: a helper without arguments.
         ktime_ns: unsafe { bpf_ktime_get_ns() },
-        conntrack: key,
+        conntrack: packet.entry as u64,
         netns: cookie::<Probe>(net),
         original: raw(original),
         reply: raw(reply),
@@ -409,13 +416,7 @@ fn send(
     };
     room.write(record);
     room.submit(0);
-    let known = Known {
-        fingerprint: print,
-        status: packet.state,
-        reported: after,
-        pad: [0; 3],
-    };
-    let _full = DOCKERNET_FLOW.insert(key, known, 0);
+    remember(packet, print, after);
 }
 
 /// `nf_conn_nat.masq_index` in the entry's NAT extension (include/net/netfilter/nf_conntrack_extend.h: the extension's

@@ -30,6 +30,22 @@ impl Output {
     }
 }
 
+/// The processes that a process's threads have started and that are there (proc(5), `task/*/children`).
+///
+/// # Errors
+/// The process is gone.
+pub fn children_of(pid: u32) -> Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = std::fs::read_to_string(thread?.path().join("children"))?;
+        children.extend(
+            text.split_whitespace()
+                .filter_map(|word| word.parse::<u32>().ok()),
+        );
+    }
+    Ok(children)
+}
+
 /// A command with a time limit (20 s unless told otherwise).
 #[derive(Clone, Debug)]
 pub struct Cmd {

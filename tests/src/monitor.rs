@@ -71,6 +71,14 @@ impl Monitor {
     /// # Errors
     /// The tool is not built.
     pub fn command(lab: &Lab) -> Result<Cmd> {
+        Self::command_for(&lab.docker_host())
+    }
+
+    /// The same with the engine behind another address.
+    ///
+    /// # Errors
+    /// The tool is not built.
+    pub fn command_for(docker_host: &str) -> Result<Cmd> {
         Ok(Cmd::new(tool_path()?)
             .args([
                 "monitor",
@@ -80,7 +88,7 @@ impl Monitor {
                 "127.0.0.1:0",
                 "-H",
             ])
-            .arg(lab.docker_host())
+            .arg(docker_host)
             .env_remove("DOCKER_HOST"))
     }
 

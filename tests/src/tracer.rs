@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
@@ -56,6 +56,17 @@ pub fn tool_path() -> Result<PathBuf> {
         .filter(|path| path.is_file())
         .max_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok())
         .context("dockernet-trace is not built: `cargo xtask build`, or set DOCKERNET_TRACE")
+}
+
+/// `dockernet-trace replay FILE ARGUMENTS…`.
+///
+/// # Errors
+/// The tool is not built.
+pub fn replay(file: &Path, arguments: &[&str]) -> Result<Cmd> {
+    Ok(Cmd::new(tool_path()?)
+        .arg("replay")
+        .arg(file)
+        .args(arguments))
 }
 
 /// The binary where an unprivileged user can reach it, as long as the folder is there.

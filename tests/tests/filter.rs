@@ -6,7 +6,7 @@ use std::{net::SocketAddr, thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use dockernet_tests::{
     Cmd, Engine, Finished, HOST_IP6, Lab, LabOptions, Place, Run, Tracer, can_run, engines_of_run,
-    group, tool_path,
+    group, replay, tool_path,
     traffic::{FrameSender, Probe, Proto},
 };
 use serde_json::Value;
@@ -372,12 +372,7 @@ fn transitions(lab: &mut Lab) -> Result<()> {
         let done = tracer.stop()?;
         let told: Vec<Value> = done.of_type("nat").map(ends).collect();
         let view = ["--nat", "--scope", "all", "--output", "json", "--filter"];
-        let replayed = Cmd::new(tool_path()?)
-            .arg("replay")
-            .arg(&file)
-            .args(view)
-            .arg(expression)
-            .run()?;
+        let replayed = replay(&file, &view)?.arg(expression).run()?;
         let mut lines = Vec::new();
         for line in replayed.lines() {
             lines.push(serde_json::from_str::<Value>(line)?);

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use dockernet_tests::{
     Cmd, Engine, HOST_IP, INTERNET_IP, Lab, LabOptions, Place, Run, Tracer, can_run,
-    engines_of_run, tool_for_anybody, tool_path,
+    engines_of_run, replay, tool_for_anybody, tool_path,
     traffic::{Outcome, Probe},
 };
 use nix::sys::signal::Signal;
@@ -84,7 +84,7 @@ fn on(engine: &Engine) -> Result<()> {
     ensure!(ended.iter().all(|last| last["final"] == true), "{ended:?}");
 
     // The same lines; each process has its own idea of the wall clock, some microseconds apart.
-    let replayed = replay(&file, &["--drops", "--output", "json"])?;
+    let replayed = lines_of(&file, &["--drops", "--output", "json"])?;
     same(&live.lines, &replayed, "drop")?;
     same(&live.lines, &replayed, "finding")?;
     ensure!(
@@ -93,7 +93,7 @@ fn on(engine: &Engine) -> Result<()> {
         "no finding was told: {live:?}"
     );
     without_rights(&file, &replayed)?;
-    let filtered = replay(
+    let filtered = lines_of(
         &file,
         &["--drops", "--output", "json", "--cause", "no-listener"],
     )?;
@@ -103,14 +103,14 @@ fn on(engine: &Engine) -> Result<()> {
         narrow.drops().count() >= 2,
         "the filter left too little: {narrow:?}"
     );
-    let again = replay(
+    let again = lines_of(
         &file,
         &[&["--drops", "--output", "json"], &expression[..]].concat(),
     )?;
     same(&narrow.lines, &again, "drop")?;
     same(
         &nat.lines,
-        &replay(&file, &["--nat", "--output", "json"])?,
+        &lines_of(&file, &["--nat", "--output", "json"])?,
         "nat",
     )?;
 
@@ -125,7 +125,7 @@ fn on(engine: &Engine) -> Result<()> {
         again.display()
     ))
     .run()?;
-    let drops = replay(
+    let drops = lines_of(
         &file,
         &[
             "--drops",
@@ -229,15 +229,8 @@ fn ended(recorder: Tracer) -> Result<Value> {
     ended.ledger().cloned()
 }
 
-fn command(file: &Path, arguments: &[&str]) -> Result<Cmd> {
-    Ok(Cmd::new(tool_path()?)
-        .arg("replay")
-        .arg(file)
-        .args(arguments))
-}
-
-fn replay(file: &Path, arguments: &[&str]) -> Result<Vec<Value>> {
-    let lines = command(file, arguments)?.run()?;
+fn lines_of(file: &Path, arguments: &[&str]) -> Result<Vec<Value>> {
+    let lines = replay(file, arguments)?.run()?;
     lines
         .lines()
         .map(|line| serde_json::from_str(line).context("a line that is no JSON"))
@@ -322,7 +315,7 @@ fn cut_off(file: &Path, replayed: &[Value]) -> Result<()> {
     let bytes = fs::read(file)?;
     let cut: PathBuf = file.with_extension("cut");
     fs::write(&cut, &bytes[..bytes.len() - 7])?;
-    let output = command(&cut, &["--drops", "--output", "json"])?.output()?;
+    let output = replay(&cut, &["--drops", "--output", "json"])?.output()?;
     ensure!(output.status == Some(1), "{output:?}");
     ensure!(
         output.stderr.contains("cut off") && output.stderr.contains("from position"),

@@ -23,8 +23,7 @@ use self::{
 use super::{Case, Verdict, noise, socket};
 use crate::{
     host::firewall::{
-        self, Attribution, Backend, DropKind, Engine, Firewall, FlowPacket, Owner, Site, attribute,
-        left_by_counters,
+        self, Attribution, Backend, DropKind, Engine, Firewall, FlowPacket, Owner, Remaining, Site,
     },
     model::{Confidence, EndpointKind, Fix, Impact, Network, Rule},
 };
@@ -58,19 +57,25 @@ impl Look {
         })
     }
 
-    /// The rule that did it, where it is known.
-    fn rule(&self, case: &Case<'_>) -> Option<Attribution> {
-        let traced = case
-            .traced
-            .and_then(|traced| firewall::traced(&self.now, traced, &self.site));
-        let before = self.before.as_deref();
-        traced.or_else(|| attribute(before, &self.now, &self.packet, &self.site, &self.env))
+    /// The rule that the kernel itself named.
+    fn traced(&self, case: &Case<'_>) -> Option<Attribution> {
+        firewall::traced(&self.now, case.traced?, &self.site)
     }
 
     /// All that may have done it.
-    fn candidates(&self) -> Vec<Attribution> {
+    fn remaining(&self) -> Remaining {
         let before = self.before.as_deref();
-        left_by_counters(before, &self.now, &self.packet, &self.site, &self.env)
+        Remaining::new(before, &self.now, &self.packet, &self.site, &self.env)
+    }
+
+    /// What a rule that is known to have done it makes of the packet.
+    fn known(&self, case: &Case<'_>, found: &Attribution) -> Option<Verdict> {
+        // Where the location says that nf_tables dropped it, a candidate without a rival did it, whatever its conditions
+        // (limits, strings) are; but only if all rules were read.
+        let certain = found.how == "counter"
+            || found.dropped.certain
+            || self.site.engine == Some(Engine::Nft) && self.now.notes.is_empty();
+        self.judge(case, found, certain)
     }
 
     fn judge(&self, case: &Case<'_>, found: &Attribution, certain: bool) -> Option<Verdict> {
@@ -86,15 +91,14 @@ impl Look {
 /// A rule dropped it, or one of several that are there for the same purpose.
 pub(super) fn netfilter_drop(case: &Case<'_>) -> Option<Verdict> {
     let look = Look::at(case)?;
-    if let Some(found) = look.rule(case) {
-        // Where the location says that nf_tables dropped it, a candidate without a rival did it, whatever its conditions
-        // (limits, strings) are; but only if all rules were read.
-        let certain = found.how == "counter"
-            || found.dropped.certain
-            || look.site.engine == Some(Engine::Nft) && look.now.notes.is_empty();
-        return look.judge(case, &found, certain);
+    if let Some(traced) = look.traced(case) {
+        return look.known(case, &traced);
     }
-    let candidates = look.candidates();
+    let remaining = look.remaining();
+    if let Some(only) = remaining.only(&look.site) {
+        return look.known(case, &only);
+    }
+    let candidates = remaining.candidates;
     let first = candidates.first()?;
     if candidates.iter().any(|other| other.kind != first.kind) {
         return None;
@@ -111,10 +115,14 @@ pub(super) fn netfilter_drop(case: &Case<'_>) -> Option<Verdict> {
 pub(super) fn one_of_several(case: &Case<'_>) -> Option<Verdict> {
     let look = Look::at(case)?;
     // A rule that is known is not to be blamed on others; nor is an error about a packet that nobody asked for a fault.
-    if look.rule(case).is_some() || noise::leftover(case) == Some("error-reply") {
+    if look.traced(case).is_some() || noise::leftover(case) == Some("error-reply") {
         return None;
     }
-    let candidates = look.candidates();
+    let remaining = look.remaining();
+    if remaining.only(&look.site).is_some() {
+        return None;
+    }
+    let candidates = remaining.candidates;
     let which = which_of_them(case, &candidates);
     let mut kinds: Vec<DropKind> = Vec::new();
     let mut found: Vec<Verdict> = Vec::new();

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 
 use super::{Case, Verdict};
-use crate::model::{Network, State};
+use crate::model::Network;
 
 /// Row 28: on a network in routed mode a published port is opened on the container's own address only.
 pub(super) fn host_port(case: &Case<'_>, protocol: &str, port: u16) -> Option<Verdict> {
     let ipv6 = case.is_ipv6();
     case.inventory
         .published_on(protocol, port)
-        .filter(|(container, _)| container.ended.is_none() && container.state != State::Stopped)
+        .filter(|(container, _)| container.runs())
         .find_map(|(container, published)| {
             let (attachment, network) = container.attachments.iter().find_map(|attachment| {
                 let network = case.inventory.network(&attachment.network)?;

@@ -142,15 +142,14 @@ fn unserved(
     container: &Container,
     published: &Published,
 ) -> Verdict {
-    let name = &container.name;
-    let fact = format!("{name} publishes {published}");
-    if let Some(missing) = super::firewall::rules_missing(case, container, published.host_port) {
-        return missing.fact(fact).fact(format!(
+    if let Some(missing) = super::firewall::rules_missing(case, container, published) {
+        return missing.fact(format!(
             "no socket of the host is on port {}: no docker-proxy serves it either",
             published.host_port
         ));
     }
-    verdict.fact(fact).advise(format!(
+    let name = &container.name;
+    verdict.fact(format!("{name} publishes {published}")).advise(format!(
         "nothing that Docker makes for it serves it: docker restart {name}; if that is no help, restart Docker"
     ))
 }
@@ -384,12 +383,8 @@ fn held_by_docker(case: &Case<'_>, protocol: &str, port: u16) -> Option<Verdict>
     if !case.host_firewall().has_docker_chains() {
         return None;
     }
-    let verdict = super::firewall::rules_missing(case, container, port)?;
-    Some(
-        verdict
-            .fact(format!("{} publishes {published}", container.name))
-            .fact("what comes for it ends in a socket of the host's own"),
-    )
+    let verdict = super::firewall::rules_missing(case, container, published)?;
+    Some(verdict.fact("what comes for it ends in a socket of the host's own"))
 }
 
 /// Row 50.

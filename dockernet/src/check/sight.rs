@@ -17,7 +17,7 @@ use crate::{
     },
     inventory::Inventory,
     map::model::{Interface, Kind, Map},
-    model::{Attachment, Container, Link, LinkKind, NetnsKey, Network, NetworkMode, State},
+    model::{Attachment, Container, Link, LinkKind, NetnsKey, Network, NetworkMode},
 };
 
 /// The machine as it was read.
@@ -113,7 +113,7 @@ impl<'a> Sight<'a> {
         let mut all: Vec<&Container> = self
             .inventory
             .containers()
-            .filter(|container| container.ended.is_none() && container.state != State::Stopped)
+            .filter(|container| container.runs())
             .collect();
         all.sort_by(|left, right| left.name.cmp(&right.name));
         all

@@ -236,7 +236,7 @@ fn uplinks(inventory: &Inventory) -> impl Iterator<Item = &Link> {
 fn publishes_udp(inventory: &Inventory) -> bool {
     inventory
         .containers()
-        .filter(|container| container.ended.is_none() && container.state != State::Stopped)
+        .filter(|container| container.runs())
         .flat_map(|container| &container.published)
         .any(|published| published.protocol == "udp")
 }

@@ -84,6 +84,14 @@ pub struct Container {
     pub ended: Option<std::time::Instant>,
 }
 
+impl Container {
+    /// Whether it is neither stopped nor gone.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.ended.is_none() && self.state != State::Stopped
+    }
+}
+
 /// A container's place in a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
@@ -161,6 +169,15 @@ pub struct Network {
     pub gateway_mode: Option<String>,
     /// All driver options, as the engine tells them.
     pub options: Vec<(String, String)>,
+}
+
+impl Network {
+    /// Whether what it publishes in IPv4 is translated: not routed, nor cut off.
+    #[must_use]
+    pub fn is_nat(&self) -> bool {
+        let mode = self.gateway_mode.as_deref();
+        mode.is_none_or(|mode| mode.starts_with("nat"))
+    }
 }
 
 /// Kind of a link, as far as causes care.

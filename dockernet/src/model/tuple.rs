@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use dockernet_common::conntrack::RawTuple;
+use dockernet_common::conntrack::{AF_INET, AF_INET6, RawTuple};
 use serde::{Deserialize, Serialize};
 
 /// IP protocol numbers of ICMP and ICMPv6: conntrack's "ports" are an id, a type and a code there.
@@ -11,9 +11,6 @@ const ICMPV6: u8 = 58;
 /// Echo requests.
 const ECHO: u8 = 8;
 const ECHO_V6: u8 = 128;
-/// Linux's address families.
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 
 /// One direction of a conntrack entry. Ports are ids for ICMP echo.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

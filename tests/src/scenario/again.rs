@@ -15,7 +15,7 @@ use crate::{
     exec::Cmd,
     lab::Lab,
     schema,
-    tracer::{Tracer, tool_path},
+    tracer::{Tracer, replay},
 };
 
 /// The fault is recorded, its causes are taken out of the recording and the catalogue is called another: `replay` has to find
@@ -76,11 +76,7 @@ fn recorded(lab: &mut Lab, scenario: &Scenario, file: &Path) -> Result<()> {
 
 /// Ids of the causes that `replay` shows, line by line.
 fn causes(file: &Path) -> Result<Vec<String>> {
-    let shown = Cmd::new(tool_path()?)
-        .arg("replay")
-        .arg(file)
-        .args(["--drops", "--output", "json"])
-        .run()?;
+    let shown = replay(file, &["--drops", "--output", "json"])?.run()?;
     let lines = schema::lines(&shown)?;
     let drops = lines.iter().filter(|line| line["type"] == "drop");
     let id = |line: &Value| line["cause"]["id"].as_str().unwrap_or_default().to_owned();

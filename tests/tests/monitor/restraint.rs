@@ -13,7 +13,6 @@ use anyhow::{Result, ensure};
 use dockernet_tests::{
     Cmd, Lab, Run,
     monitor::{Monitor, sum},
-    tool_path,
 };
 
 use super::{CAUSE, knock, with_fault};
@@ -65,18 +64,8 @@ fn pass(mut from: UnixStream, mut to: UnixStream, kept: Option<&Said>) {
 /// It asks the engine, and asks it for nothing to be done: while it starts, while containers come and go, and for a drop.
 pub(crate) fn asks_only(lab: &mut Lab) -> Result<()> {
     let (socket, said) = eavesdrop(lab)?;
-    let cmd = Cmd::new(tool_path()?)
-        .args([
-            "monitor",
-            "--output",
-            "json",
-            "--listen",
-            "127.0.0.1:0",
-            "-H",
-        ])
-        .arg(format!("unix://{}", socket.display()))
-        .env_remove("DOCKER_HOST")
-        .in_netns(lab.host().path());
+    let cmd =
+        Monitor::command_for(&format!("unix://{}", socket.display()))?.in_netns(lab.host().path());
     let monitor = Monitor::spawn(&cmd, Some(lab.host().clone()))?;
     lab.run(&Run::new("passing", "sleep 1000"))?;
     with_fault(lab, knock)?;

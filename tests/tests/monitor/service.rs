@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use dockernet_tests::{
-    Cmd, HOST_IP, Lab, Netns, Place, Run,
+    Cmd, HOST_IP, Lab, Netns, Place, Run, children_of,
     monitor::{Monitor, sum},
     progress,
     prometheus::shipped,
@@ -195,13 +195,9 @@ pub(crate) fn privileges(lab: &mut Lab) -> Result<()> {
 
 /// The one process that a service started.
 fn helper_of(pid: u32) -> Result<String> {
-    let mut children = Vec::new();
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = std::fs::read_to_string(thread?.path().join("children"))?;
-        children.extend(text.split_whitespace().map(str::to_owned));
-    }
+    let children = children_of(pid)?;
     match children.as_slice() {
-        [helper] => Ok(helper.clone()),
+        [helper] => Ok(helper.to_string()),
         _ => bail!("processes of the service: {children:?}"),
     }
 }

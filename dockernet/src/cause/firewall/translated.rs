@@ -8,7 +8,7 @@ use crate::{
     evidence::HookPoint,
     host::firewall::{CtState, Dropped, Firewall, FlowPacket, Hook, Translation, translate},
     inventory::EngineStatus,
-    model::{Container, Impact, State},
+    model::{Container, Impact, Network, Published},
 };
 
 /// Row 29: a port is published and its container runs, but what comes for it is not translated. `None` where a rule leads
@@ -17,8 +17,13 @@ use crate::{
 pub(in crate::cause) fn rules_missing(
     case: &Case<'_>,
     container: &Container,
-    port: u16,
+    published: &Published,
 ) -> Option<Verdict> {
+    let missing = missing(case, container, published.host_port)?;
+    Some(missing.fact(format!("{} publishes {published}", container.name)))
+}
+
+fn missing(case: &Case<'_>, container: &Container, port: u16) -> Option<Verdict> {
     let proto = case.protocol()?;
     let firewall = case.host_firewall();
     // Engines without ip6tables serve IPv6 by docker-proxy alone: no rule is missing there.
@@ -26,12 +31,11 @@ pub(in crate::cause) fn rules_missing(
         return None;
     }
     // What a container publishes that ends, or was taken off its networks, is rightly translated no more.
-    let runs = container.ended.is_none() && container.state != State::Stopped;
-    if !runs || socket::is_wired(case, container) != Some(true) {
+    if !container.runs() || socket::is_wired(case, container) != Some(true) {
         return None;
     }
     let name = &container.name;
-    let translation = arriving(case, &firewall)?;
+    let translation = arriving(case, &firewall);
     if firewall.has_dnat_for(proto, port) {
         return match translation {
             Some(Translation::Untracked {
@@ -67,9 +71,9 @@ pub(in crate::cause) fn rules_missing(
 }
 
 /// What the rules make of the packet as it came in, the first of its flow; of one that came by no device, nothing is told.
-fn arriving(case: &Case<'_>, firewall: &Firewall) -> Option<Option<Translation>> {
+fn arriving(case: &Case<'_>, firewall: &Firewall) -> Option<Translation> {
     if matches!(case.ingress(), "" | "lo") {
-        return Some(None);
+        return None;
     }
     let point = HookPoint {
         hook: Hook::Prerouting,
@@ -88,12 +92,7 @@ fn arriving(case: &Case<'_>, firewall: &Firewall) -> Option<Option<Translation>>
         ..flow_packet(case, point)
     };
     let addresses = case.addresses()?;
-    Some(Some(translate(
-        firewall,
-        &packet,
-        Hook::Prerouting,
-        &addresses,
-    )))
+    Some(translate(firewall, &packet, Hook::Prerouting, &addresses))
 }
 
 /// Whether it is on a network whose published ports are translated.
@@ -102,10 +101,9 @@ fn is_translated(case: &Case<'_>, container: &Container) -> bool {
         .attachments
         .iter()
         .filter_map(|attachment| case.inventory.network(&attachment.network));
-    let is_nat = |mode: &String| mode.starts_with("nat");
     networks
         .filter(|network| network.driver == "bridge" && !network.internal)
-        .any(|network| network.gateway_mode.as_ref().is_none_or(is_nat))
+        .any(Network::is_nat)
 }
 
 fn nothing_leads(is_certain: bool, container: &str, port: u16) -> Verdict {

@@ -37,13 +37,6 @@ pub(in crate::check) fn find(sight: &Sight<'_>) -> Vec<Finding> {
     found
 }
 
-fn is_nat(network: &Network) -> bool {
-    network
-        .gateway_mode
-        .as_deref()
-        .is_none_or(|mode| mode.starts_with("nat"))
-}
-
 /// What is translated for clients of the outside.
 fn published(sight: &Sight<'_>, network: &Network, member: &Member<'_>, gather: &mut Gather) {
     let container = member.container;
@@ -84,7 +77,7 @@ fn published(sight: &Sight<'_>, network: &Network, member: &Member<'_>, gather: 
             );
             continue;
         }
-        if !is_nat(network) || !sight.daemon.switch("iptables", true) {
+        if !network.is_nat() || !sight.daemon.switch("iptables", true) {
             continue;
         }
         let family = Family::of(published.host_ip);
@@ -306,7 +299,7 @@ fn masquerade(
     bridge: &str,
     members: &[Member<'_>],
 ) -> Option<Finding> {
-    if !network.masquerade || !is_nat(network) {
+    if !network.masquerade || !network.is_nat() {
         return None;
     }
     let uplink = uplink(sight, Family::V4)?;

@@ -10,7 +10,7 @@ use crate::{
     },
     host::inside,
     inventory::Inventory,
-    model::{Container, Impact, Published, State},
+    model::{Container, Impact, Published},
 };
 
 /// From this share of the table on, in percent, a burst fills it.
@@ -117,7 +117,7 @@ pub(in crate::check) fn stale_flow<'i>(
     let (container, published) = host
         .inventory
         .published_on("udp", flow.port)
-        .filter(|(container, _)| container.ended.is_none() && container.state != State::Stopped)
+        .filter(|(container, _)| container.runs())
         .find(|(_, published)| {
             (published.host_ip.is_unspecified() || published.host_ip == flow.to)
                 && published.host_ip.is_ipv4() == flow.to.is_ipv4()

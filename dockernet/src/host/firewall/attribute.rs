@@ -184,12 +184,62 @@ pub fn drop_candidates(
         .collect()
 }
 
-/// The one rule or policy that dropped the packet, or nothing where two might have.
+/// What may have dropped a packet once counters were asked.
 ///
 /// `before` is a read from before the drop, `firewall` one from after it. If any counter moved between them, candidates
-/// whose counters stood still are out; the one that is left is attributed by its counter if that moved.
-/// Where the location does not say that nf_tables dropped it (legacy xtables and conntrack itself share `nf_hook_slow`),
-/// a candidate has to be certain, or counted.
+/// whose counters stood still are out.
+pub struct Remaining {
+    /// In the order of [`drop_candidates`].
+    pub candidates: Vec<Attribution>,
+    moved: Vec<Moved>,
+}
+
+impl Remaining {
+    /// Walks the rules once.
+    #[must_use]
+    pub fn new(
+        before: Option<&Firewall>,
+        firewall: &Firewall,
+        packet: &FlowPacket,
+        site: &Site,
+        env: &dyn Env,
+    ) -> Self {
+        let mut candidates = drop_candidates(firewall, packet, site, env);
+        let moved = before.map_or_else(Vec::new, |before| moved(before, firewall));
+        if !moved.is_empty() {
+            // A candidate without a counter stays: it may be the one, while others count other packets.
+            candidates.retain(|candidate| {
+                has_moved(&moved, &candidate.dropped) || !counter::counts(&candidate.dropped)
+            });
+        }
+        Self { candidates, moved }
+    }
+
+    /// The one rule or policy that dropped the packet, or nothing where two might have. The one that is left is attributed by
+    /// its counter if that moved.
+    ///
+    /// Where the location does not say that nf_tables dropped it (legacy xtables and conntrack itself share `nf_hook_slow`),
+    /// a candidate has to be certain, or counted.
+    #[must_use]
+    pub fn only(&self, site: &Site) -> Option<Attribution> {
+        let [only] = self.candidates.as_slice() else {
+            return None;
+        };
+        let mut only = only.clone();
+        let counted = has_moved(&self.moved, &only.dropped);
+        if counted {
+            only.how = "counter";
+        }
+        let nft = site.engine == Some(Engine::Nft);
+        (counted || only.dropped.certain || nft).then_some(only)
+    }
+}
+
+fn has_moved(moved: &[Moved], dropped: &Dropped) -> bool {
+    moved.iter().any(|moved| moved.is(dropped))
+}
+
+/// The one rule or policy that dropped the packet ([`Remaining::only`]).
 #[must_use]
 pub fn attribute(
     before: Option<&Firewall>,
@@ -198,47 +248,5 @@ pub fn attribute(
     site: &Site,
     env: &dyn Env,
 ) -> Option<Attribution> {
-    let (mut left, moved) = remaining(before, firewall, packet, site, env);
-    let mut only = left.pop().filter(|_| left.is_empty())?;
-    let counted = has_moved(&moved, &only.dropped);
-    if counted {
-        only.how = "counter";
-    }
-    let nft = site.engine == Some(Engine::Nft);
-    (counted || only.dropped.certain || nft).then_some(only)
-}
-
-/// The candidates that counters leave, as [`attribute`] takes them.
-#[must_use]
-pub fn left_by_counters(
-    before: Option<&Firewall>,
-    firewall: &Firewall,
-    packet: &FlowPacket,
-    site: &Site,
-    env: &dyn Env,
-) -> Vec<Attribution> {
-    remaining(before, firewall, packet, site, env).0
-}
-
-/// The candidates that counters leave, and what moved.
-fn remaining(
-    before: Option<&Firewall>,
-    firewall: &Firewall,
-    packet: &FlowPacket,
-    site: &Site,
-    env: &dyn Env,
-) -> (Vec<Attribution>, Vec<Moved>) {
-    let mut candidates = drop_candidates(firewall, packet, site, env);
-    let moved = before.map_or_else(Vec::new, |before| moved(before, firewall));
-    if !moved.is_empty() {
-        // A candidate without a counter stays: it may be the one, while others count other packets.
-        candidates.retain(|candidate| {
-            has_moved(&moved, &candidate.dropped) || !counter::counts(&candidate.dropped)
-        });
-    }
-    (candidates, moved)
-}
-
-fn has_moved(moved: &[Moved], dropped: &Dropped) -> bool {
-    moved.iter().any(|moved| moved.is(dropped))
+    Remaining::new(before, firewall, packet, site, env).only(site)
 }

@@ -31,8 +31,8 @@ mod target;
 mod tests;
 
 pub use attribute::{
-    Attribution, DropKind, Jump, Moved, Site, Traced, attribute, drop_candidates, left_by_counters,
-    moved, traced,
+    Attribution, DropKind, Jump, Moved, Remaining, Site, Traced, attribute, drop_candidates, moved,
+    traced,
 };
 pub use matching::{Elements, Field, Item, Key, Match};
 pub use model::{

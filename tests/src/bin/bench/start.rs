@@ -3,7 +3,9 @@
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use dockernet_tests::{Engine, Finished, Lab, LabOptions, Place, Run, Tracer, traffic};
+use dockernet_tests::{
+    Engine, Finished, Lab, LabOptions, Place, Run, Tracer, children_of, traffic,
+};
 
 use crate::section::{machine, median, memory};
 
@@ -61,7 +63,7 @@ fn row(lab: &Lab, args: &[&str]) -> Result<String> {
     }
     let tracer = Tracer::start(lab, args)?;
     thread::sleep(SETTLED);
-    let pids = family(tracer.pid());
+    let pids = family(tracer.pid())?;
     let before = cpu_of(&pids)?;
     thread::sleep(IDLE);
     let cpu = (cpu_of(&pids)? - before) / IDLE.as_secs_f64() * 100.0;
@@ -87,7 +89,7 @@ fn row(lab: &Lab, args: &[&str]) -> Result<String> {
     let mend = "iptables -D DOCKER-USER -p udp --dport 5000 -j DROP";
     ensure!(lab.shell(&Place::Host, mend)?.success(), "{mend}");
     thread::sleep(Duration::from_secs(1));
-    let pids = family(tracer.pid());
+    let pids = family(tracer.pid())?;
     let stormed = memory_of(&pids, "VmRSS")?;
     let most = memory_of(&pids, "VmHWM")?;
     end(tracer)?;
@@ -105,15 +107,10 @@ fn end(tracer: Tracer) -> Result<Finished> {
 }
 
 /// A process and those that it has made: `monitor` has a helper.
-fn family(pid: u32) -> Vec<u32> {
-    let made = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let made = made.unwrap_or_default();
-    let mut all = vec![pid];
-    all.extend(
-        made.split_whitespace()
-            .filter_map(|word| word.parse::<u32>().ok()),
-    );
-    all
+fn family(pid: u32) -> Result<Vec<u32>> {
+    let mut all = children_of(pid)?;
+    all.push(pid);
+    Ok(all)
 }
 
 /// MiB of all of them.
