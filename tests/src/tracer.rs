@@ -407,6 +407,14 @@ impl Finished {
             .with_context(|| format!("the ledger has no number {key}: {ledger}"))
     }
 
+    /// What the kernel did not run our program for; 0 where it does not tell.
+    ///
+    /// # Errors
+    /// There is no ledger.
+    pub fn missed(&self) -> Result<u64> {
+        Ok(self.ledger()?["missed"].as_u64().unwrap_or(0))
+    }
+
     /// observed = shown + filtered + out_of_scope + benign + expected + lost, and shown = the sum over the drop lines.
     ///
     /// # Errors

@@ -18,6 +18,9 @@ struct Fault {
     name: Option<String>,
     /// `cause.id` of the line that is looked for.
     cause: String,
+    /// What is broken by it as well.
+    #[serde(default)]
+    also: Vec<String>,
     /// Its grade.
     #[serde(default = "broken")]
     grade: String,
@@ -190,8 +193,10 @@ fn an_engine_that_does_not_start() -> Result<()> {
 mount --make-rprivate /
 mkdir -p "$1/layers"; mount -t tmpfs layers "$1/layers"; mkdir "$1/layers/up" "$1/layers/work"
 mount -t overlay etc -o lowerdir=/etc,upperdir="$1/layers/up",workdir="$1/layers/work" /etc
-mkdir -p /etc/docker "$1/data/network/files"
-echo "{\"bip\": \"172.17.0.0/16\", \"bridge\": \"lan0\", \"data-root\": \"$1/data\"}" > /etc/docker/daemon.json
+mkdir -p /etc/docker "$1/data/network/files" /etc/systemd/system/docker.service.d
+echo "{\"bip\": \"172.17.0.0/16\", \"hosts\": [\"unix:///x\"], \"data-root\": \"$1/data\"}" > /etc/docker/daemon.json
+printf '[Service]\nEnvironment=OPTIONS=--debug\nExecStart=/usr/bin/dockerd -H fd://\n' > /etc/systemd/system/docker.service
+printf '[Service]\nExecStart=\nExecStart=/usr/bin/dockerd -H fd:// \\\n -b lan0 $OPTIONS\n' > /etc/systemd/system/docker.service.d/own.conf
 echo x > "$1/data/network/files/local-kv.db"
 echo 'level=fatal msg="failed to start daemon: Error initializing network controller: no gateway"' > "$1/dockerd.log"
 exec "$2" check -H "unix://$1/no.sock" --output json"#;
@@ -206,6 +211,8 @@ exec "$2" check -H "unix://$1/no.sock" --output json"#;
         "\"id\":\"engine-config\"",
         "bip = 172.17.0.0/16: it is the network's address",
         "no interface is called lan0",
+        "\\\"hosts\\\" is in /etc/docker/daemon.json and on dockerd's command line as well",
+        "ExecStart: /usr/bin/dockerd -H fd:// -b lan0 --debug (/etc/systemd/system/docker.service.d/own.conf)",
         "\"id\":\"engine-down\"",
         "failed to start daemon: Error initializing network controller: no gateway",
         "\"id\":\"network-db-stale\"",
@@ -390,6 +397,12 @@ fn told(lab: &Lab, fault: &Fault) -> Result<()> {
         lines.iter().any(|line| fits(&line)),
         "not told: {fault:#?}\nbut {lines:#?}"
     );
+    let is_other = |line: &&Value| {
+        let id = line["cause"]["id"].as_str().unwrap_or_default();
+        line["grade"] == "broken" && id != fault.cause && !fault.also.iter().any(|also| also == id)
+    };
+    let others: Vec<&Value> = lines.iter().filter(is_other).collect();
+    ensure!(others.is_empty(), "broken as well? {others:#?}");
     Ok(())
 }
 
@@ -606,6 +619,64 @@ fn walks(lab: &mut Lab) -> Result<()> {
             "nft delete table bridge chk",
             ("api", "two:80", Some("bridge-filter-drop"), &[]),
         ),
+        // From the bridge itself to a port, and from a port to the bridge itself, on the way back.
+        (
+            "host",
+            "nft 'add table bridge chk; add chain bridge chk c { type filter hook output priority 0; }; add rule bridge chk c tcp dport 80 drop'",
+            "nft delete table bridge chk",
+            (
+                "outside",
+                ":10001",
+                Some("bridge-filter-drop"),
+                &["dnat", "forward"],
+            ),
+        ),
+        (
+            "host",
+            "nft 'add table bridge chk; add chain bridge chk c { type filter hook input priority 0; }; add rule bridge chk c tcp sport 80 drop'",
+            "nft delete table bridge chk",
+            (
+                "outside",
+                ":10001",
+                Some("bridge-filter-drop"),
+                &["dnat", "socket"],
+            ),
+        ),
+        // Before and after translation, in and out, there and back.
+        (
+            "host",
+            "nft 'add table netdev chk; add chain netdev chk c { type filter hook ingress device \"eth0\" priority 0; }; add rule netdev chk c tcp dport 10001 drop'",
+            "nft delete table netdev chk",
+            ("outside", ":10001", Some("foreign-table-drop"), &["uplink"]),
+        ),
+        (
+            "host",
+            "nft 'add table netdev chk; add chain netdev chk c { type filter hook egress device \"docker0\" priority 0; }; add rule netdev chk c tcp dport 80 drop'",
+            "nft delete table netdev chk",
+            (
+                "outside",
+                ":10001",
+                Some("foreign-table-drop"),
+                &["forward"],
+            ),
+        ),
+        (
+            "host",
+            "nft 'add table netdev chk; add chain netdev chk c { type filter hook egress device \"eth0\" priority 0; }; add rule netdev chk c tcp sport 10001 drop'",
+            "nft delete table netdev chk",
+            ("outside", ":10001", Some("foreign-table-drop"), &["socket"]),
+        ),
+        (
+            "container:web",
+            "nft 'add table netdev chk; add chain netdev chk c { type filter hook ingress device \"eth0\" priority 0; }; add rule netdev chk c tcp sport 443 drop'",
+            "nft delete table netdev chk",
+            (
+                "web",
+                "outside:443",
+                Some("container-firewall-drop"),
+                &["snat", "leaves"],
+            ),
+        ),
         (
             "host",
             "sysctl -qw net.ipv6.conf.all.forwarding=0",
@@ -648,6 +719,7 @@ fn walks(lab: &mut Lab) -> Result<()> {
         script(lab, &place, Some(&mend))?;
         result.with_context(|| (*breaks).to_owned())?;
     }
+    undecided(lab)?;
     for (from, to) in [
         ("nobody", "web:80"),
         ("web", "web"),
@@ -671,6 +743,49 @@ fn walks(lab: &mut Lab) -> Result<()> {
             output.stdout.contains(words),
             "no {words:?} in {}",
             output.stdout
+        );
+    }
+    Ok(())
+}
+
+/// What a filter or program of others does is not known: then neither is whether it arrives.
+fn undecided(lab: &Lab) -> Result<()> {
+    let filter = "u32 match ip dport 9 0xffff flowid 1:1";
+    for (place, device, way) in [
+        ("host", "eth0", "ingress"),
+        ("host", "docker0", "egress"),
+        ("container:web", "eth0", "ingress"),
+        ("container:web", "eth0", "egress"),
+    ] {
+        let place: Place = place.parse()?;
+        let breaks = format!(
+            "tc qdisc add dev {device} clsact; tc filter add dev {device} {way} protocol ip {filter}"
+        );
+        script(lab, &place, Some(&breaks))?;
+        let output = tool(
+            lab,
+            &["--from", "outside", "--to", ":10001", "--output", "json"],
+        );
+        script(
+            lab,
+            &place,
+            Some(&format!("tc qdisc del dev {device} clsact")),
+        )?;
+        let output = output?;
+        let lines = schema::lines(&output.stdout).with_context(|| format!("{output:?}"))?;
+        let is_told = |line: &&Value| {
+            line["what"] == "programs"
+                && line["outcome"] == "unknown"
+                && line["says"]
+                    .as_str()
+                    .is_some_and(|says| says.contains(device) && says.contains(way))
+        };
+        let summary = lines.last().with_context(|| format!("{output:?}"))?;
+        ensure!(
+            lines.iter().filter(is_told).count() == 1
+                && summary["reaches"].is_null()
+                && output.status == Some(0),
+            "{device} {way}: {lines:#?}"
         );
     }
     Ok(())

@@ -108,7 +108,7 @@ fn traced(lab: &Lab, tracer: Tracer) -> Result<Finished> {
         dropped == u64::from(4 * EACH),
         "the rules dropped {dropped} packets"
     );
-    let (observed, missed) = (done.count("observed")?, done.count("missed")?);
+    let (observed, missed) = (done.count("observed")?, done.missed()?);
     ensure!(
         observed + missed >= dropped,
         "the ledger has {observed} + {missed} of {dropped} packets"

@@ -195,7 +195,7 @@ fn one(lab: &Lab, tracer: &mut Tracer, symbols: &Symbols, case: &Case, port: u16
     let _no_answer = Probe::udp(to).send(&from)?;
     thread::sleep(Duration::from_millis(100));
     let mut records: Vec<DropRecord> = Vec::new();
-    tracer.drain(|record| records.push(*record))?;
+    let _emptied = tracer.drain(usize::MAX, |record| records.push(*record))?;
     let clean = lab.shell(&Place::Host, &format!("nft delete table {family} hooks"))?;
     ensure!(clean.success(), "{}", clean.stderr);
 

@@ -80,7 +80,7 @@ fn judge(lab: &Lab, rule: CountedDrop, finished: &Finished) -> Result<()> {
     for part in ["out_of_scope", "benign", "filtered", "expected"] {
         others += finished.count(part)?;
     }
-    let unknown = finished.count("lost")? + ledger["missed"].as_u64().unwrap_or(0);
+    let unknown = finished.count("lost")? + finished.missed()?;
     progress(&format!(
         "nft {truth} = told {told} in {lines} lines + lost or missed {unknown}; others {others}"
     ));

@@ -165,15 +165,23 @@ impl Tracer {
         self.ring.as_raw_fd()
     }
 
-    /// Hands every waiting sample to `sink`, then refills the token buckets.
-    pub fn drain(&mut self, mut sink: impl FnMut(&DropRecord)) -> Result<()> {
-        while let Some(item) = self.ring.next() {
+    /// Hands waiting samples to `sink`, so many at most; once there is none left, refills the token buckets. Whether there is none.
+    pub fn drain(&mut self, most: usize, mut sink: impl FnMut(&DropRecord)) -> Result<bool> {
+        for _ in 0..most {
+            let Some(item) = self.ring.next() else {
+                self.refill()?;
+                return Ok(true);
+            };
             if item.len() >= size_of::<DropRecord>() {
                 // SAFETY: long enough, and any bytes are a record; the ring aligns to 8 but need not be trusted to.
                 let record = unsafe { item.as_ptr().cast::<DropRecord>().read_unaligned() };
                 sink(&record);
             }
         }
+        Ok(false)
+    }
+
+    fn refill(&mut self) -> Result<()> {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }

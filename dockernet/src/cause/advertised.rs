@@ -7,7 +7,7 @@ use crate::{
         route::fib::FibMatch,
         sysctl::{display_key, interface_key},
     },
-    model::LinkKind,
+    model::{Link, LinkKind},
 };
 
 /// Row 76. With `forwarding` on, `accept_ra` = 1 means no (`ipv6_accept_ra`, include/net/ipv6.h), and the routes that were
@@ -34,17 +34,29 @@ pub(super) fn ipv6_route_lost(case: &Case<'_>) -> Option<Verdict> {
     }
     let neighbours = case.state.neighbours(case.host).ok()?;
     let info = case.inventory.netns(case.inventory.host_key())?;
-    let (device, router) = info
-        .links
+    let (verdict, key) = refused(&info.links, &neighbours, |key| {
+        case.state.sysctl(case.host, key).ok().flatten()
+    })?;
+    Some(case.set_sysctl(verdict, &key, "1", "2").advise(ADVICE))
+}
+
+/// How the route comes back.
+pub(crate) const ADVICE: &str = "the route comes with the next advertisement (rdisc6 asks for one); networkd and NetworkManager take \
+     advertisements themselves if they manage the interface (IPv6AcceptRA=yes)";
+
+/// The router whose advertisements the host does not take because it forwards, and the setting that would have it take them.
+pub(crate) fn refused(
+    links: &[Link],
+    neighbours: &[Neighbour],
+    read: impl Fn(&str) -> Option<String>,
+) -> Option<(Verdict, String)> {
+    let (device, router) = links
         .iter()
         .filter(|link| link.up && !matches!(link.kind, LinkKind::Bridge | LinkKind::Loopback))
         .find_map(|link| {
             let is_router = |entry: &&Neighbour| entry.router && entry.device == link.name;
             let router = neighbours.iter().find(is_router)?;
-            let read = |name: &str| {
-                let key = interface_key(true, &link.name, name);
-                case.state.sysctl(case.host, &key).ok().flatten()
-            };
+            let read = |name: &str| read(&interface_key(true, &link.name, name));
             let refuses = read("forwarding")?.trim() != "0" && read("accept_ra")?.trim() == "1";
             refuses.then_some((link.name.as_str(), router))
         })?;
@@ -56,7 +68,5 @@ pub(super) fn ipv6_route_lost(case: &Case<'_>) -> Option<Verdict> {
     .fact(format!("{} = 1, which counts as 0 while forwarding is on", display_key(&key)))
     .fact(format!("{} = 1", display_key(&interface_key(true, device, "forwarding"))))
     .fact(format!("a router is there: {} on {device}", router.address));
-    Some(case.set_sysctl(verdict, &key, "1", "2").advise(
-        "the route comes with the next advertisement (rdisc6 asks for one); networkd and NetworkManager take advertisements themselves          if they manage the interface (IPv6AcceptRA=yes)",
-    ))
+    Some((verdict, key))
 }

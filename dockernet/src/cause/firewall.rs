@@ -84,7 +84,16 @@ impl Look {
                 let found = (found, certain);
                 special::invalid(case, &self.now, &self.packet, &self.site, &self.env, found)
             })
-            .or_else(|| verdict(case, found, certain))
+            .or_else(|| {
+                let why = firewall::unaccepted(
+                    &self.now,
+                    &self.packet,
+                    &self.site,
+                    &self.env,
+                    &found.dropped,
+                );
+                Some(verdict(case, found, certain)?.maybe_fact(why.map(|why| why.to_string())))
+            })
     }
 }
 

@@ -11,12 +11,16 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    host::{firewall::Firewall, netns::NetnsHandle, state::HostState},
+    host::{changes::Changes, firewall::Firewall, netns::NetnsHandle, state::HostState},
     model::NetnsKey,
 };
 
-/// How long a ruleset is taken for what it is: a read takes some 20 ms.
+/// How long a ruleset is taken for what it is while no notice tells otherwise (iptables-legacy gives none): a read takes some 20 ms.
 const FRESH: Duration = Duration::from_secs(1);
+/// Reading costs a part of the time only: where it takes long, or notices never cease.
+const SHARE: u32 = 10;
+/// But where a program hung it is tried again after this.
+pub(crate) const TRIED_AGAIN: Duration = Duration::from_secs(10);
 /// How long it is kept to compare counters with. What moved in a longer time has many causes.
 const KEPT: Duration = Duration::from_secs(300);
 /// Namespaces whose rules are kept longer than they are fresh: a ruleset may have thousands of rules.
@@ -28,10 +32,19 @@ const MOST: usize = 64;
 #[derive(Default)]
 pub struct FirewallCache {
     read: RefCell<HashMap<NetnsKey, Reads>>,
+    /// Where notices are heard, and of which namespace's rules they are.
+    changes: Option<(Changes, u32)>,
 }
 
 struct Reads {
+    /// When it was over.
     at: Instant,
+    /// How long it took.
+    took: Duration,
+    /// How many notices of rules there were before it.
+    heard: u64,
+    /// The one before it would still hold, had there been no notice.
+    is_early: bool,
     /// When the latest read began, and the one before it.
     began: (Timestamp, Option<Timestamp>),
     now: Rc<Firewall>,
@@ -48,7 +61,44 @@ impl Reads {
     }
 }
 
+impl Reads {
+    /// Whether the host need not be asked again.
+    fn is_fresh(&self, heard: u64, now: Instant) -> bool {
+        self.holds(now) && (self.heard == heard || self.is_early && self.age(now) < self.pause())
+    }
+
+    /// Whether it is taken for what the rules are, without a notice that tells otherwise.
+    fn holds(&self, now: Instant) -> bool {
+        self.age(now) < self.pause().max(FRESH)
+    }
+
+    /// Between two reads.
+    fn pause(&self) -> Duration {
+        (self.took * SHARE).min(TRIED_AGAIN)
+    }
+
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at)
+    }
+}
+
 impl FirewallCache {
+    /// One whose ruleset of the host is read again after a notice.
+    pub(crate) fn following(changes: Changes, host: &NetnsHandle) -> Self {
+        Self {
+            changes: Some((changes, host.inum())),
+            ..Self::default()
+        }
+    }
+
+    /// The notices so far of a namespace's rules.
+    fn heard(&self, netns: u32) -> u64 {
+        self.changes
+            .as_ref()
+            .filter(|(_, host)| *host == netns)
+            .map_or(0, |(changes, _)| changes.heard_of_rules())
+    }
+
     /// The ruleset now, and the one read before it if the drop happened between them.
     pub(super) fn get(
         &self,
@@ -57,12 +107,14 @@ impl FirewallCache {
         state: &dyn HostState,
         dropped: Timestamp,
     ) -> (Option<Rc<Firewall>>, Rc<Firewall>) {
-        self.get_or_read(key, dropped, Instant::now(), || {
+        let heard = self.heard(netns.inum());
+        self.get_or_read(key, dropped, (Instant::now(), heard), || {
+            let asked = Instant::now();
             let now = state.firewall(netns);
             for note in &now.notes {
                 log::info!("firewall of namespace {}: {note}", netns.inum());
             }
-            now
+            (now, asked.elapsed())
         })
     }
 
@@ -70,15 +122,16 @@ impl FirewallCache {
         &self,
         key: NetnsKey,
         dropped: Timestamp,
-        at: Instant,
-        read: impl FnOnce() -> Firewall,
+        (at, heard): (Instant, u64),
+        read: impl FnOnce() -> (Firewall, Duration),
     ) -> (Option<Rc<Firewall>>, Rc<Firewall>) {
         let mut all = self.read.borrow_mut();
-        let is_fresh = |reads: &&Reads| at.saturating_duration_since(reads.at) < FRESH;
+        let is_fresh = |reads: &&Reads| reads.is_fresh(heard, at);
         if let Some(reads) = all.get(&key).filter(is_fresh) {
             return (reads.before(dropped), reads.now.clone());
         }
         let earlier = all.remove(&key);
+        let is_early = earlier.as_ref().is_some_and(|reads| reads.holds(at));
         while all.len() >= NAMESPACES {
             let oldest = all.iter().min_by_key(|(_, reads)| reads.at);
             let Some((oldest, reads)) = oldest else {
@@ -94,9 +147,14 @@ impl FirewallCache {
             Timestamp::now(),
             earlier.as_ref().map(|reads| reads.began.0),
         );
-        let now = Rc::new(read());
+        let (now, took) = read();
+        let now = Rc::new(now);
         let reads = Reads {
-            at,
+            at: at + took,
+            took,
+            // Of before the read: a change meanwhile may not be in it.
+            heard,
+            is_early,
             began,
             now: now.clone(),
             before: earlier.map(|reads| reads.now),
@@ -106,13 +164,18 @@ impl FirewallCache {
         (before, now)
     }
 
+    /// Whether none is kept.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.read.borrow().is_empty()
+    }
+
     /// Forgets what is too old to be of use.
     pub(crate) fn sweep(&self, now: Instant) {
         let mut all = self.read.borrow_mut();
-        all.retain(|_, reads| now.saturating_duration_since(reads.at) < KEPT);
+        all.retain(|_, reads| reads.age(now) < KEPT);
         // Of the ruleset before, too.
         for reads in all.values_mut() {
-            if now.saturating_duration_since(reads.at) >= FRESH {
+            if reads.age(now) >= FRESH {
                 reads.before = None;
             }
         }
@@ -131,6 +194,9 @@ mod tests {
         let second = |at| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(at);
         let reads = Reads {
             at: Instant::now(),
+            took: Duration::ZERO,
+            heard: 0,
+            is_early: false,
             began: (second(20), Some(second(10))),
             now: Rc::default(),
             before: Some(Rc::default()),
@@ -148,6 +214,47 @@ mod tests {
         assert!(first.before(second(15)).is_none());
     }
 
+    /// A cache, and a read of the host's rules at some time, after so many notices, that takes so long: whether one was needed.
+    fn reads(cache: &FirewallCache, at: Instant, heard: u64, took: u64) -> bool {
+        let was_read = std::cell::Cell::new(false);
+        cache.get_or_read(NetnsKey(1), Timestamp::now(), (at, heard), || {
+            was_read.set(true);
+            (Firewall::default(), Duration::from_millis(took))
+        });
+        was_read.get()
+    }
+
+    #[test]
+    fn rules_are_read_again_after_a_notice_but_not_all_the_time() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let cache = FirewallCache::default();
+        assert!(reads(&cache, at(0), 7, 20));
+        // Of the end of the read.
+        assert!(!reads(&cache, at(1019), 7, 20));
+        assert!(reads(&cache, at(500), 8, 20), "after a notice at once");
+        assert!(!reads(&cache, at(719), 9, 20), "then a tenth of the time");
+        assert!(reads(&cache, at(720), 9, 20));
+        assert!(reads(&cache, at(2000), 9, 20), "nothing of it is left");
+        assert!(reads(&cache, at(2100), 10, 20));
+    }
+
+    #[test]
+    fn rules_that_take_long_are_read_seldom() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let cache = FirewallCache::default();
+        assert!(reads(&cache, at(0), 0, 500));
+        assert!(!reads(&cache, at(5499), 0, 500) && reads(&cache, at(5500), 0, 500));
+        // Notices that do not cease end it once, and then no earlier than that.
+        assert!(reads(&cache, at(6100), 1, 500));
+        assert!(!reads(&cache, at(11_599), 2, 500) && reads(&cache, at(11_600), 3, 500));
+        // Three programs that hang.
+        let cache = FirewallCache::default();
+        assert!(reads(&cache, at(0), 0, 15_000));
+        assert!(!reads(&cache, at(24_999), 0, 15_000) && reads(&cache, at(25_000), 0, 15_000));
+    }
+
     #[test]
     fn namespaces_that_drop_in_turn_are_read_once_a_second() {
         let cache = FirewallCache::default();
@@ -157,9 +264,9 @@ mod tests {
             for _ in 0..turns {
                 for key in 0..MOST as u64 {
                     let at = start + Duration::from_secs(second);
-                    cache.get_or_read(NetnsKey(key), Timestamp::now(), at, || {
+                    cache.get_or_read(NetnsKey(key), Timestamp::now(), (at, 0), || {
                         reads += 1;
-                        Firewall::default()
+                        (Firewall::default(), Duration::ZERO)
                     });
                 }
             }
@@ -174,9 +281,9 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let reads = std::cell::Cell::new(0);
         let get = |key: u64, seconds: u64| {
-            cache.get_or_read(NetnsKey(key), Timestamp::now(), at(seconds), || {
+            cache.get_or_read(NetnsKey(key), Timestamp::now(), (at(seconds), 0), || {
                 reads.set(reads.get() + 1);
-                Firewall::default()
+                (Firewall::default(), Duration::ZERO)
             })
         };
         // All of them within one second.
@@ -200,7 +307,9 @@ mod tests {
         cache.sweep(at(300));
         assert_eq!(cache.read.borrow().len(), 1);
         let before = Timestamp::now();
-        let (earlier, _) = cache.get_or_read(NetnsKey(1), before, at(301), Firewall::default);
+        let (earlier, _) = cache.get_or_read(NetnsKey(1), before, (at(301), 0), || {
+            (Firewall::default(), Duration::ZERO)
+        });
         assert!(earlier.is_some());
         cache.sweep(at(601));
         assert!(cache.read.borrow().is_empty());

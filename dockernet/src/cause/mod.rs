@@ -42,11 +42,14 @@ pub(crate) mod tests;
 mod verdict;
 mod wire;
 
+pub(crate) use advertised::{ADVICE as ROUTE_COMES_BACK, refused};
 pub(crate) use bpf::detach;
 pub use case::Case;
 pub use conntrack::{adopt, may_be_adopted};
 pub(crate) use firewall::{Addresses, accept, calls, delete, translated_again, untracked};
 pub use firewalls::FirewallCache;
+pub(crate) use firewalls::TRIED_AGAIN as RULES_HOLD;
+pub(crate) use overlay::down as tunnel_down;
 pub use verdict::Verdict;
 
 /// A cause's test: what it finds, or nothing.

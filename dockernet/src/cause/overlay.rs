@@ -30,7 +30,7 @@ fn unknown_network(case: &Case<'_>) -> Option<Verdict> {
     let devices = devices(case);
     let (src, here) = (case.src()?, case.place());
     if let Some((key, device)) = devices.iter().find(|(_, device)| device.id == id) {
-        return (!device.up).then(|| down(case, *key, device));
+        return (!device.up).then(|| is_down(case, *key, device));
     }
     let mut numbers: Vec<u32> = devices.iter().map(|(_, device)| device.id).collect();
     numbers.sort_unstable();
@@ -68,7 +68,7 @@ fn nobody_listens(case: &Case<'_>) -> Option<Verdict> {
     let devices = devices(case);
     let mine = devices.iter().filter(|(_, device)| device.port == port);
     if let Some((key, device)) = mine.clone().find(|(_, device)| device.id == carried.id) {
-        return (!device.up).then(|| down(case, *key, device));
+        return (!device.up).then(|| is_down(case, *key, device));
     }
     // On another port eight bytes may look so by chance; a device that is up there would have a socket.
     if port != PORT || mine.clone().any(|(_, device)| device.up) {
@@ -87,12 +87,18 @@ fn nobody_listens(case: &Case<'_>) -> Option<Verdict> {
     )
 }
 
-fn down(case: &Case<'_>, key: NetnsKey, device: &Vxlan) -> Verdict {
-    let name = &device.name;
+fn is_down(case: &Case<'_>, key: NetnsKey, device: &Vxlan) -> Verdict {
     let place = case
         .inventory
         .namespace_label(key)
         .unwrap_or_else(|| "its namespace".into());
+    let command = case.command_in(key, &format!("ip link set {} up", device.name));
+    down(device, place, command)
+}
+
+/// An overlay's tunnel that was set down, and the command that sets it up.
+pub(crate) fn down(device: &Vxlan, place: String, command: String) -> Verdict {
+    let name = &device.name;
     Verdict::confirmed(
         "overlay-broken",
         format!(
@@ -101,12 +107,7 @@ fn down(case: &Case<'_>, key: NetnsKey, device: &Vxlan) -> Verdict {
         ),
     )
     .fact(format!("{name} in {place} is not UP"))
-    .run(
-        case.command_in(key, &format!("ip link set {name} up")),
-        place,
-        None,
-        Impact::None,
-    )
+    .run(command, place, None, Impact::None)
     .advise("find what sets it down")
 }
 

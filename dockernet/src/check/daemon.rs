@@ -1,4 +1,4 @@
-//! What dockerd was told: its command line and `daemon.json`.
+//! What dockerd was told, or would be: its command line, the unit's where it does not run, and `daemon.json`.
 
 use std::{
     fs,
@@ -7,18 +7,49 @@ use std::{
 
 use serde_json::{Map, Value};
 
+use super::unit::Unit;
 use crate::host::{netns::NetnsHandle, netns::scan};
 
 /// The file that dockerd reads unless told otherwise.
 const CONFIG: &str = "/etc/docker/daemon.json";
+
+/// Options that have a letter (cmd/dockerd/daemon.go of moby).
+const LETTERS: [(char, &str); 6] = [
+    ('b', "bridge"),
+    ('D', "debug"),
+    ('G', "group"),
+    ('g', "graph"),
+    ('H', "host"),
+    ('l', "log-level"),
+];
+/// Lists have another name in the file than on the command line (`opts.NewNamedListOptsRef`).
+const LISTS: [(&str, &str); 13] = [
+    ("authorization-plugins", "authorization-plugin"),
+    ("cdi-spec-dirs", "cdi-spec-dir"),
+    ("default-address-pools", "default-address-pool"),
+    ("dns-opts", "dns-opt"),
+    ("exec-opts", "exec-opt"),
+    ("hosts", "host"),
+    ("insecure-registries", "insecure-registry"),
+    ("labels", "label"),
+    ("log-opts", "log-opt"),
+    ("node-generic-resources", "node-generic-resource"),
+    ("registry-mirrors", "registry-mirror"),
+    ("storage-opts", "storage-opt"),
+    ("default-ulimits", "default-ulimit"),
+];
+/// May be in both (`skipDuplicates`, daemon/config/config.go of moby).
+const NOT_COMPARED: [&str; 1] = ["runtimes"];
 
 /// dockerd's configuration, running or not.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Daemon {
     /// Its process, if one runs in the host's namespace.
     pub pid: Option<i32>,
-    /// Its command line.
+    /// Its command line; where it does not run, the one that its unit would start it with.
     pub arguments: Vec<String>,
+    /// Its unit.
+    pub unit: Unit,
     /// The file it reads.
     pub file: PathBuf,
     /// What the file says; empty if there is none.
@@ -48,8 +79,10 @@ impl Daemon {
                 _ => {}
             }
         }
-        let arguments = pid.map(arguments_of).unwrap_or_default();
+        let unit = Unit::read(Path::new("/"));
+        let arguments = pid.map_or_else(|| unit.command.clone(), arguments_of);
         let mut daemon = Self::of(pid, arguments);
+        daemon.unit = unit;
         daemon.proxies = proxies;
         daemon
     }
@@ -77,29 +110,51 @@ impl Daemon {
         daemon
     }
 
-    /// The value of an option on the command line: `--NAME=VALUE` or `--NAME VALUE`.
+    /// The value of an option on the command line.
     #[must_use]
     pub(super) fn argument(&self, name: &str) -> Option<&str> {
-        let mut all = self.arguments.iter();
-        while let Some(argument) = all.next() {
-            let Some(rest) = argument
-                .strip_prefix("--")
-                .and_then(|argument| argument.strip_prefix(name))
-            else {
-                continue;
-            };
-            match rest.strip_prefix('=') {
-                Some(value) => return Some(value),
-                None if rest.is_empty() => {
-                    let value = all.next().map(String::as_str);
-                    return value
-                        .filter(|value| !value.starts_with('-'))
-                        .or(Some("true"));
+        self.arguments(name).next()
+    }
+
+    /// The values of an option on the command line, in their order: `--NAME=VALUE`, `--NAME VALUE`, `-N VALUE`; a switch alone is
+    /// `true`.
+    pub(super) fn arguments<'a, 'n>(
+        &'a self,
+        name: &'n str,
+    ) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
+        let letter = LETTERS.iter().find(|(_, long)| *long == name);
+        self.arguments
+            .iter()
+            .enumerate()
+            .filter_map(move |(place, argument)| {
+                let rest = match argument.strip_prefix("--") {
+                    Some(long) => long.strip_prefix(name)?,
+                    None => {
+                        let (short, _) = letter?;
+                        argument.strip_prefix('-')?.strip_prefix(*short)?
+                    }
+                };
+                if let Some(value) = rest.strip_prefix('=') {
+                    return Some(value);
                 }
-                None => {}
-            }
-        }
-        None
+                let next = self.arguments.get(place + 1).map(String::as_str);
+                let value = next.filter(|value| !value.starts_with('-'));
+                rest.is_empty().then(|| value.unwrap_or("true"))
+            })
+    }
+
+    /// Options that are both on the command line and in the file, by their names in the file: dockerd does not start with one.
+    #[must_use]
+    pub(super) fn twice(&self) -> Vec<&str> {
+        let given = |name: &str| self.argument(name).is_some();
+        let names = self.config.keys().map(String::as_str);
+        names
+            .filter(|name| !NOT_COMPARED.contains(name))
+            .filter(|name| {
+                let long = LISTS.iter().find(|(list, _)| list == name);
+                given(long.map_or(*name, |(_, long)| *long))
+            })
+            .collect()
     }
 
     /// An option, from the command line or the file, as text.
@@ -121,7 +176,7 @@ impl Daemon {
             .unwrap_or(default)
     }
 
-    /// Texts of a list in the file (`dns`), or of one option on the command line.
+    /// Texts of a list in the file (`dns`), or of an option on the command line.
     #[must_use]
     pub(super) fn list(&self, name: &str) -> Vec<String> {
         match self.config.get(name) {
@@ -129,7 +184,7 @@ impl Daemon {
                 .iter()
                 .filter_map(|each| each.as_str().map(str::to_owned))
                 .collect(),
-            _ => self.argument(name).map(str::to_owned).into_iter().collect(),
+            _ => self.arguments(name).map(str::to_owned).collect(),
         }
     }
 
@@ -173,6 +228,8 @@ fn arguments_of(pid: i32) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     #[test]
@@ -191,5 +248,28 @@ mod tests {
         assert!(daemon.switch("debug", false) && daemon.switch("ip6tables", false));
         assert!(daemon.switch("userland-proxy", true));
         assert_eq!(daemon.argument("b"), None);
+    }
+
+    #[test]
+    fn letters_lists_and_what_is_given_twice() {
+        let line = [
+            "dockerd",
+            "-H",
+            "fd://",
+            "-H=tcp://127.0.0.1:2375",
+            "-b",
+            "lan0",
+            "-D",
+            "--default-address-pool=base=10.0.0.0/16,size=24",
+            "--add-runtime=a=b",
+        ];
+        let mut daemon = Daemon::of(None, line.map(str::to_owned).to_vec());
+        assert_eq!(daemon.list("host"), ["fd://", "tcp://127.0.0.1:2375"]);
+        assert_eq!(daemon.option("bridge").as_deref(), Some("lan0"));
+        assert!(daemon.switch("debug", false));
+        let file = r#"{"hosts": ["unix:///run/docker.sock"], "debug": true, "dns": ["192.0.2.53"],
+            "default-address-pools": [], "runtimes": {}}"#;
+        daemon.config = serde_json::from_str(file).unwrap();
+        assert_eq!(daemon.twice(), ["debug", "default-address-pools", "hosts"]);
     }
 }

@@ -1,4 +1,4 @@
-//! What an engine that does not run has left: its unit's command and its last error.
+//! What an engine that does not run has left: its last error.
 
 use std::{
     fs::{self, File},
@@ -11,13 +11,6 @@ use crate::host::program_output;
 
 /// How much of a log's end is read.
 const TAIL: u64 = 64 * 1024;
-/// Where units are, the administrator's first.
-const UNITS: [&str; 4] = [
-    "/etc/systemd/system/docker.service",
-    "/run/systemd/system/docker.service",
-    "/usr/lib/systemd/system/docker.service",
-    "/lib/systemd/system/docker.service",
-];
 /// Logs of systems without a journal, and of engines run by hand.
 const LOGS: [&str; 3] = [
     "/var/log/docker.log",
@@ -28,8 +21,6 @@ const LOGS: [&str; 3] = [
 /// What was found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastWords {
-    /// `ExecStart` of the unit.
-    pub command: Option<String>,
     /// The last error.
     pub error: Option<String>,
     /// Where it stood.
@@ -37,11 +28,8 @@ pub(super) struct LastWords {
 }
 
 impl LastWords {
-    /// Looks at the unit, the journal and log files.
+    /// Looks at the journal and log files.
     pub(super) fn look(daemon: &Daemon) -> Self {
-        let command = UNITS
-            .iter()
-            .find_map(|unit| exec_start(&fs::read_to_string(unit).ok()?));
         let mut logs: Vec<PathBuf> = LOGS.iter().map(PathBuf::from).collect();
         // An engine run by hand often logs beside its data.
         if let Some(folder) = daemon.data_root().parent() {
@@ -50,7 +38,6 @@ impl LastWords {
         for log in logs {
             if let Some(error) = tail(&log).as_deref().and_then(last_error) {
                 return Self {
-                    command,
                     error: Some(error),
                     from: Some(log.display().to_string()),
                 };
@@ -62,24 +49,12 @@ impl LastWords {
         );
         let error = journal.ok().flatten().as_deref().and_then(last_error);
         Self {
-            command,
             from: error
                 .is_some()
                 .then(|| "journal of docker.service".to_owned()),
             error,
         }
     }
-}
-
-/// The unit's command, continued lines joined.
-fn exec_start(unit: &str) -> Option<String> {
-    let joined = unit.replace("\\\n", " ");
-    let line = joined
-        .lines()
-        .rev()
-        .find_map(|line| line.trim().strip_prefix("ExecStart="))?;
-    let text = line.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
-    (!text.is_empty()).then_some(text)
 }
 
 fn tail(path: &Path) -> Option<String> {
@@ -159,16 +134,5 @@ mod tests {
             ),
             None
         );
-    }
-
-    #[test]
-    fn the_units_command() {
-        let unit =
-            "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd -H fd:// \\\n  --bip=192.0.2.0/24\n";
-        assert_eq!(
-            exec_start(unit).unwrap(),
-            "/usr/bin/dockerd -H fd:// --bip=192.0.2.0/24"
-        );
-        assert_eq!(exec_start("[Unit]"), None);
     }
 }

@@ -18,6 +18,7 @@ mod resolution;
 mod sight;
 mod space;
 mod text;
+mod unit;
 mod walk;
 
 use std::{

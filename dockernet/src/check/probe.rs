@@ -46,6 +46,15 @@ pub(super) struct Probe {
     pub tracked: bool,
 }
 
+/// On which side of the host's address translation a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// As the client sees the connection.
+    Client,
+    /// As the server sees it.
+    Server,
+}
+
 /// What becomes of a packet at a hook.
 #[derive(Clone, Debug)]
 pub(super) enum Judged {
@@ -187,6 +196,35 @@ impl Probe {
         }
     }
 
+    /// Its first packet, or the answer to it, as a device sees it that it comes in by or leaves by.
+    #[must_use]
+    pub(super) fn at_device(
+        &self,
+        reply: bool,
+        side: Side,
+        (iif, oif): (Option<&str>, Option<&str>),
+    ) -> FlowPacket {
+        let (tuple, packet) = if reply {
+            (self.answer, self.back(iif, oif))
+        } else {
+            (self.original, self.first(iif, oif))
+        };
+        let other = if reply { self.original } else { self.answer };
+        let is_own = (side == Side::Server) == reply;
+        let (src, sport, dst, dport) = if is_own {
+            (tuple.src, tuple.sport, tuple.dst, tuple.dport)
+        } else {
+            (other.dst, other.dport, other.src, other.sport)
+        };
+        FlowPacket {
+            src: Some(src),
+            sport,
+            dst: Some(dst),
+            dport,
+            ..packet
+        }
+    }
+
     /// Its first packet as it comes to rules that may translate it: nothing is translated yet. Whether it is tracked is for
     /// them to say.
     #[must_use]
@@ -217,9 +255,9 @@ pub(super) fn bridge_nf(address: IpAddr) -> &'static str {
     }
 }
 
-/// What the bridge's own chains do to a packet that is forwarded from port to port. Which ports is left open.
+/// What the bridge's own chains do to a packet at one of its hooks. Which ports is left open.
 #[must_use]
-pub(super) fn judge_bridged(space: &Space, packet: &FlowPacket) -> Judged {
+pub(super) fn judge_bridged(space: &Space, packet: &FlowPacket, hook: Hook) -> Judged {
     let packet = FlowPacket {
         iif: None,
         oif: None,
@@ -229,7 +267,7 @@ pub(super) fn judge_bridged(space: &Space, packet: &FlowPacket) -> Judged {
     let site = Site {
         bridge: true,
         family: Some(firewall::Family::Bridge),
-        ..Site::new(Hook::Forward)
+        ..Site::new(hook)
     };
     judge_at(space, &packet, &site)
 }

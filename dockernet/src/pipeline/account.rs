@@ -15,8 +15,8 @@ use crate::{
 
 /// How long a sample speaks for its key: a fault that was mended does not name those of next week.
 const SPEAKS: Duration = Duration::from_secs(60);
-/// How long a key may wait for its first sample before its packets are lost.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a key may wait for its first sample before its packets are lost, unless the sample is known to be on its way.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Fewer keys than this may stay for good.
 const MANY: usize = 256;
 /// A key without new packets for so long is quiet.
@@ -89,13 +89,13 @@ impl Books {
         }
     }
 
-    /// Enters what was counted since the last look and did not come up in detail. `last`: keys without a sample are
-    /// lost; before that their sample may still be on its way.
+    /// Enters what was counted since the last look and did not come up in detail. `is_lost`: whether no sample will come of a key
+    /// any more that has been waited for since then.
     pub(super) fn settle(
         &mut self,
         rows: &[CountedKey],
-        last: bool,
         now: Instant,
+        is_lost: impl Fn(&CountKey, Instant) -> bool,
     ) -> Vec<Remainder> {
         let mut remainders = Vec::new();
         for row in rows {
@@ -114,7 +114,7 @@ impl Books {
             }
             let Some(exemplar) = self.exemplars.get(&row.key) else {
                 let since = *seen.waiting.get_or_insert(now);
-                if last || now - since >= PATIENCE {
+                if is_lost(&row.key, since) {
                     seen.unsampled += new;
                     seen.waiting = None;
                     self.ledger.lost += new;

@@ -1,10 +1,12 @@
-//! Dropped packets: from their ring and their counts to the report.
+//! Dropped packets: out of their ring and to the thread that finds causes; their counts, to the report.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use dockernet_common::{count::Totals, record::DropRecord};
-use jiff::Timestamp;
 
 use super::{Pipeline, SETTLE, State};
 use crate::{
@@ -35,11 +37,20 @@ impl Pipeline {
         }
     }
 
-    /// Reads the ring and handles what it held, and what had waited. Returns how many samples came.
+    /// Reads the ring, and asks for the causes of what it held and of what had waited. Returns how many samples came.
     pub(super) fn drain(&mut self, state: &mut State, last: bool) -> Result<usize> {
+        let room = if last {
+            usize::MAX
+        } else {
+            state.judging.room()
+        };
         let mut records: Vec<DropRecord> = Vec::new();
         if let Some(tracer) = &mut self.drops {
-            tracer.drain(|record| records.push(*record))?;
+            let is_empty = tracer.drain(room, |record| records.push(*record))?;
+            state.behind = (!is_empty).then(|| state.behind.unwrap_or_else(Instant::now));
+            if !is_empty {
+                state.ring = 1.0;
+            }
         }
         let records = state.merge.due(records, last);
         let count = records.len();
@@ -51,32 +62,31 @@ impl Pipeline {
         let inventory = self.inventory.borrow().clone();
         let clock = state.clock;
         let mut rescan = false;
+        let mut asked = Vec::new();
         for record in records {
             let evidence = self.evidence(&record, &inventory, clock);
-            self.show_transitions(state, evidence.drop.time)?;
             if last || is_named(&evidence, &inventory) {
-                self.handle(state, &evidence, &inventory)?;
+                asked.push(Arc::new(evidence));
                 continue;
             }
             rescan = true;
             if let Some(oldest) = state.waiting.push(record) {
-                let evidence = self.evidence(&oldest, &inventory, clock);
-                self.handle(state, &evidence, &inventory)?;
+                asked.push(Arc::new(self.evidence(&oldest, &inventory, clock)));
             }
         }
         if rescan {
             self.rescan.notify_one();
         }
         if !state.waiting.is_empty() {
-            let ready = state.waiting.take(last, |record| {
+            let room = room.saturating_sub(asked.len());
+            let ready = state.waiting.take(last, room, |record| {
                 is_named(&self.evidence(record, &inventory, clock), &inventory)
             });
             for record in ready {
-                let evidence = self.evidence(&record, &inventory, clock);
-                self.handle(state, &evidence, &inventory)?;
+                asked.push(Arc::new(self.evidence(&record, &inventory, clock)));
             }
         }
-        self.show_transitions(state, Timestamp::MAX)?;
+        state.judging.ask(asked, &inventory)?;
         Ok(count)
     }
 
@@ -95,32 +105,6 @@ impl Pipeline {
                 inventory,
             },
         )
-    }
-
-    pub(super) fn handle(
-        &mut self,
-        state: &mut State,
-        evidence: &Evidence,
-        inventory: &Inventory,
-    ) -> Result<()> {
-        let (mut fate, mut drop) = state.judge.judge(&self.options, evidence, inventory);
-        if let Some(paths) = &mut self.paths {
-            if !matches!(fate, Fate::Benign | Fate::OutOfScope) {
-                paths.follower.dropped(&evidence.record, &drop);
-            }
-            // It is part of its packet's journey, and has no line of its own.
-            if fate == Fate::Shown && !self.options.drops {
-                fate = Fate::Filtered;
-            }
-        }
-        state.books.sample(evidence.record.key, fate, &drop);
-        self.report
-            .accounted(fate, &drop, u64::from(evidence.record.len));
-        // After the books, which keep lines for what is only counted.
-        if state.is_noting && fate == Fate::Shown {
-            drop.sample = Some(Box::new((&evidence.record).into()));
-        }
-        self.show(state, fate, &drop, false)
     }
 
     /// Past `--count` lines nothing more is written but what only completes the sum (`rest`).
@@ -167,7 +151,10 @@ impl Pipeline {
         let rows = self.rows()?;
         let pause = (now.elapsed() * LOOK_SHARE).min(LONGEST_PAUSE);
         state.looked = (total, now + pause);
-        let remainders = state.books.settle(&rows, false, now);
+        let due = state.due(now);
+        let remainders = state
+            .books
+            .settle(&rows, now, |key, since| due.is_lost(key, since));
         let any = !remainders.is_empty();
         for remainder in remainders {
             self.report

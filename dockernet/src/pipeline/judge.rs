@@ -1,95 +1,198 @@
-//! One drop's fate: shown with its cause, or counted as something that is not to be shown.
+//! Why a drop happened, as far as the host tells: runs on the thread that may wait for the host.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
-    began::Began,
     remembered::{Question, Remembered},
     scope,
 };
 use crate::{
     cause::{self, Case, FirewallCache, noise},
-    cli::{Filter, options::Options},
+    cli::{
+        Filter,
+        options::{Options, Scope},
+    },
     evidence::Evidence,
-    findings::Finding,
-    host::{changes::Changes, netns::NetnsHandle, state::HostState},
-    inventory::{EngineStatus, Inventory},
+    host::{
+        changes::Changes,
+        netns::NetnsHandle,
+        state::{Asked, HostState, LiveState, Notebook, NotedState, RecordedState},
+    },
+    inventory::Inventory,
     model::{Drop, Fate},
     trace_rules::RuleTracer,
 };
 
-/// Decides, and remembers verdicts for a second: a storm asks the same question again and again.
+/// What is asked of every drop before its cause is.
+#[derive(Clone)]
+pub(super) struct Sieve {
+    scope: Scope,
+    /// Noise too.
+    all: bool,
+    /// The filter without causes: what it refuses need not be explained.
+    coarse: Filter,
+}
+
+/// What a drop was found to be.
+pub(super) struct Opinion {
+    /// As it was asked about.
+    pub(super) evidence: Arc<Evidence>,
+    /// Its line.
+    pub(super) drop: Drop,
+    /// Its column, if that does not hang on the cause.
+    pub(super) fate: Option<Fate>,
+    /// The catalogue has a cause for it.
+    pub(super) is_found: bool,
+    /// What the host was asked for it, where somebody keeps that.
+    pub(super) notes: Vec<Asked>,
+}
+
+impl Sieve {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            scope: options.scope,
+            all: options.all,
+            coarse: Filter {
+                causes: Vec::new(),
+                ..options.filter.clone()
+            },
+        }
+    }
+
+    /// Decides by names and addresses alone, and notes how far the drop reaches.
+    fn fate(&self, drop: &mut Drop, evidence: &Evidence, inventory: &Inventory) -> Option<Fate> {
+        let bridge_of = |name: &str| inventory.network(name)?.bridge.clone();
+        if !self.coarse.admits(drop, &bridge_of) {
+            return Some(Fate::Filtered);
+        }
+        drop.reach = scope::reach(evidence, inventory);
+        (!scope::includes(self.scope, drop.reach)).then_some(Fate::OutOfScope)
+    }
+
+    /// What is left to say where the host did not answer.
+    pub(super) fn unanswered(
+        &self,
+        evidence: Arc<Evidence>,
+        inventory: &Inventory,
+        host: &NetnsHandle,
+    ) -> Opinion {
+        let mut drop = evidence.drop.clone();
+        let mut fate = self.fate(&mut drop, &evidence, inventory);
+        if fate.is_none() {
+            let case = Case {
+                evidence: &evidence,
+                inventory,
+                // It has no answer to anything.
+                state: &RecordedState::default(),
+                firewalls: &FirewallCache::default(),
+                host,
+                traced: None,
+            };
+            drop.noise = noise::certain(&case).map(Into::into);
+            fate = self.benign(&drop);
+        }
+        let why = "the host was still being asked for its state when the run ended";
+        drop.cause.evidence.push(why.to_owned());
+        Opinion {
+            evidence,
+            drop,
+            fate,
+            is_found: false,
+            notes: Vec::new(),
+        }
+    }
+
+    fn benign(&self, drop: &Drop) -> Option<Fate> {
+        (drop.noise.is_some() && !self.all).then_some(Fate::Benign)
+    }
+}
+
+/// Finds causes, and remembers verdicts for a second: a storm asks the same question again and again.
 pub(super) struct Judge {
     host: NetnsHandle,
     state: Box<dyn HostState>,
+    /// What the state is asked, where somebody keeps that.
+    notebook: Option<Notebook>,
+    changes: Changes,
     firewalls: FirewallCache,
-    /// The filter without causes: what it refuses need not be explained.
-    coarse: Filter,
+    sieve: Sieve,
     /// Flows looked up in the running second, and when that began.
     lookups: (Instant, u32),
     remembered: Remembered,
-    began: Began,
     trace: Option<RuleTracer>,
 }
 
+/// Between two looks at what need not be remembered any longer: verdicts, and rulesets alone.
+const SOON: Duration = Duration::from_millis(500);
+const LATER: Duration = Duration::from_secs(30);
 /// Flows looked up in a second at most: each is a question to the kernel.
 const LOOKUPS: u32 = 100;
 
 impl Judge {
     pub(super) fn new(
         host: NetnsHandle,
-        state: Box<dyn HostState>,
-        options: &Options,
+        noting: bool,
         changes: Changes,
+        sieve: Sieve,
         trace: Option<RuleTracer>,
     ) -> Self {
+        let notebook = noting.then(Notebook::default);
+        let state: Box<dyn HostState> = match notebook.clone() {
+            Some(notebook) => Box::new(NotedState::new(LiveState, notebook)),
+            None => Box::new(LiveState),
+        };
         Self {
+            firewalls: FirewallCache::following(changes.clone(), &host),
             host,
             state,
-            firewalls: FirewallCache::default(),
-            coarse: Filter {
-                causes: Vec::new(),
-                ..options.filter.clone()
-            },
+            notebook,
+            changes,
+            sieve,
             lookups: (Instant::now(), 0),
             remembered: Remembered::default(),
-            began: Began::new(changes),
             trace,
         }
     }
 
-    /// Does what is to be done from time to time, drops or not.
-    pub(super) fn tick(&mut self, now: Instant) {
+    /// Does what is to be done from time to time, drops or not. When that is next, if nothing else happens.
+    pub(super) fn tick(&mut self, now: Instant) -> Option<Duration> {
         self.remembered.sweep(now);
         self.firewalls.sweep(now);
         if let Some(trace) = &mut self.trace {
             trace.tick();
         }
-    }
-
-    /// Notes whether the engine answers.
-    pub(super) fn engine_is(&mut self, status: &EngineStatus) {
-        self.began.engine_is(status);
+        if self.trace.is_some() || !self.remembered.is_empty() {
+            return Some(SOON);
+        }
+        (!self.firewalls.is_empty()).then_some(LATER)
     }
 
     /// Decides one drop and completes its line.
-    pub(super) fn judge(
-        &mut self,
-        options: &Options,
-        evidence: &Evidence,
-        inventory: &Inventory,
-    ) -> (Fate, Drop) {
-        let adopted = self.adopt(evidence, inventory);
-        let evidence = adopted.as_ref().unwrap_or(evidence);
+    pub(super) fn judge(&mut self, asked: Arc<Evidence>, inventory: &Inventory) -> Opinion {
+        let adopted = self.adopt(&asked, inventory);
+        let evidence = adopted.as_ref().unwrap_or(&asked);
         let mut drop = evidence.drop.clone();
-        let bridge_of = |name: &str| inventory.network(name)?.bridge.clone();
-        if !self.coarse.admits(&drop, &bridge_of) {
-            return (Fate::Filtered, drop);
+        let mut fate = self.sieve.fate(&mut drop, evidence, inventory);
+        let is_found = fate.is_none() && self.explain(&mut drop, evidence, inventory);
+        fate = fate.or_else(|| self.sieve.benign(&drop));
+        Opinion {
+            evidence: asked,
+            drop,
+            fate,
+            is_found,
+            notes: self
+                .notebook
+                .as_ref()
+                .map(Notebook::take)
+                .unwrap_or_default(),
         }
-        drop.reach = scope::reach(evidence, inventory);
-        if !scope::includes(options.scope, drop.reach) {
-            return (Fate::OutOfScope, drop);
-        }
+    }
+
+    /// Notes a drop's cause, or why it is noise. Whether there is a cause.
+    fn explain(&mut self, drop: &mut Drop, evidence: &Evidence, inventory: &Inventory) -> bool {
         let traced = self.trace.as_mut().and_then(|trace| trace.known(evidence));
         let case = Case {
             evidence,
@@ -100,79 +203,33 @@ impl Judge {
             traced: traced.as_ref(),
         };
         drop.noise = noise::certain(&case).map(Into::into);
-        if drop.noise.is_none() {
-            let question = Question::of(evidence, traced.as_ref());
-            let now = Instant::now();
-            let verdict = match self.remembered.verdict(&question, now) {
-                Some(verdict) => verdict.clone(),
-                None => {
-                    let verdict = cause::explain(&case);
-                    self.remembered.put(question, verdict.clone(), now);
-                    verdict
-                }
-            };
-            if let Some(trace) = &mut self.trace {
-                let rule = verdict.as_ref().and_then(|verdict| verdict.rule.as_ref());
-                trace.want(evidence, rule);
+        if drop.noise.is_some() {
+            return false;
+        }
+        let question = Question::of(evidence, traced.as_ref());
+        let now = Instant::now();
+        // Of now: what changes while the host is asked may not be in its answers.
+        let heard = self.changes.heard();
+        let verdict = match self.remembered.verdict(&question, heard, now) {
+            Some(verdict) => verdict.clone(),
+            None => {
+                let verdict = cause::explain(&case);
+                let times = (now, Instant::now());
+                self.remembered.put(question, verdict.clone(), heard, times);
+                verdict
             }
-            match verdict {
-                Some(verdict) => {
-                    drop.cause = verdict.cause;
-                    drop.rule = verdict.rule;
-                    let fact = self.began.fact(&drop);
-                    drop.cause.evidence.extend(fact);
-                }
-                None => drop.noise = noise::leftover(&case).map(Into::into),
-            }
+        };
+        if let Some(trace) = &mut self.trace {
+            let rule = verdict.as_ref().and_then(|verdict| verdict.rule.as_ref());
+            trace.want(evidence, rule);
         }
-        if drop.noise.is_some() && !options.all {
-            return (Fate::Benign, drop);
-        }
-        let fate = asked_for(options, &mut drop, &bridge_of);
-        (fate, drop)
-    }
-}
-
-/// What filters and declared denials make of a line whose cause is known.
-pub(crate) fn asked_for(
-    options: &Options,
-    drop: &mut Drop,
-    bridge_of: &dyn Fn(&str) -> Option<String>,
-) -> Fate {
-    if !options.filter.admits(drop, bridge_of) {
-        return Fate::Filtered;
-    }
-    let mut ignore = options.ignore.iter();
-    if ignore.any(|ignore| ignore.matches(drop, bridge_of)) {
-        drop.expected = true;
-        return Fate::Expected;
-    }
-    Fate::Shown
-}
-
-impl Judge {
-    /// Decides a failure that dropped nothing, and completes its line.
-    pub(super) fn finding(
-        &mut self,
-        options: &Options,
-        finding: Finding,
-        inventory: &Inventory,
-    ) -> (Fate, Drop) {
-        let Finding { mut line, began } = finding;
-        if !scope::includes(options.scope, line.reach) {
-            return (Fate::OutOfScope, line);
-        }
-        // There is no packet that an expression could accept.
-        if options.expression.is_some() {
-            return (Fate::Filtered, line);
-        }
-        let told = std::mem::replace(&mut line.time, began);
-        let fact = self.began.fact(&line);
-        line.time = told;
-        line.cause.evidence.extend(fact);
-        let bridge_of = |name: &str| inventory.network(name)?.bridge.clone();
-        let fate = asked_for(options, &mut line, &bridge_of);
-        (fate, line)
+        let Some(verdict) = verdict else {
+            drop.noise = noise::leftover(&case).map(Into::into);
+            return false;
+        };
+        drop.cause = verdict.cause;
+        drop.rule = verdict.rule;
+        true
     }
 
     /// Names the ends of a packet that belongs to a translated flow by its addresses, though conntrack did not take it.

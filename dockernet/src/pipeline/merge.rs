@@ -29,7 +29,18 @@ impl Merge {
 
     /// Takes what the NAT ring held, in the order of time.
     pub(super) fn add(&mut self, transitions: Vec<Transition>) {
+        if transitions.is_empty() {
+            return;
+        }
         self.transitions.extend(transitions);
+        // One that waited for its name comes late.
+        let all = self.transitions.make_contiguous();
+        all.sort_by_key(|transition| transition.time);
+    }
+
+    /// Whether transitions wait for what happened before them.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.transitions.is_empty()
     }
 
     /// Drops that no transition of the next reading can come before: the new ones are kept. `last`: all of them.

@@ -1,10 +1,14 @@
-//! From the ring to the report, on one thread. Whoever reads [`Pipeline::run`] has seen all of it.
+//! From the ring to the report, on one thread; causes are looked for on another, which may wait for the host. Whoever reads
+//! [`Pipeline::run`] has seen all of it.
 
 mod account;
+mod answers;
 mod began;
 mod command;
 mod drops;
+mod fates;
 mod judge;
+mod judging;
 mod merge;
 mod paths;
 mod remembered;
@@ -27,7 +31,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::{Notify, watch::Receiver};
 
 pub use command::Command;
-pub(crate) use judge::asked_for;
+pub(crate) use fates::asked_for;
 pub use paths::Paths;
 pub(crate) use remembered::Question;
 pub(crate) use scope::includes;
@@ -35,7 +39,13 @@ pub use stop::{Signals, block_signals};
 pub(crate) use transitions::{accepted, wanted};
 
 use self::{
-    account::Books, judge::Judge, merge::Merge, transitions::Transitions, waiting::Waiting,
+    account::Books,
+    fates::Fates,
+    judge::{Judge, Sieve},
+    judging::Judging,
+    merge::Merge,
+    transitions::Transitions,
+    waiting::Waiting,
 };
 use crate::{
     bpf::{clock::Clock, nat::NatTracer, reasons::Reasons, symbols::Symbols, tracer::Tracer},
@@ -44,7 +54,7 @@ use crate::{
     host::{
         changes::{self, Changes},
         netns::NetnsHandle,
-        state::{LiveState, NotedState},
+        state::Notebook,
     },
     inventory::Inventory,
     model::NatLedger,
@@ -98,7 +108,9 @@ pub struct Pipeline {
 
 /// What changes while it runs.
 struct State {
-    judge: Judge,
+    judging: Judging,
+    sieve: Sieve,
+    fates: Fates,
     books: Books,
     waiting: Waiting,
     transitions: Option<Transitions>,
@@ -117,26 +129,22 @@ struct State {
     over: bool,
     /// Taken once per round: both rings' times are told by it.
     clock: Clock,
-    /// Somebody keeps what causes are found by.
-    is_noting: bool,
+    /// Somebody keeps what causes are found by, here.
+    notebook: Option<Notebook>,
+    /// Since when the drops' ring has not been empty: there was no room for all of it.
+    behind: Option<Instant>,
 }
 
 impl Pipeline {
     /// Runs until told to stop, then detaches, settles the books and says how it ended.
     pub fn run(mut self) -> Result<Exit> {
         let notebook = self.report.notebook();
-        let is_noting = notebook.is_some();
+        let sieve = Sieve::new(&self.options);
+        let changes = self.changes();
         let mut state = State {
-            judge: Judge::new(
-                self.host.clone(),
-                match notebook {
-                    Some(notebook) => Box::new(NotedState::new(LiveState, notebook)),
-                    None => Box::new(LiveState),
-                },
-                &self.options,
-                self.changes(),
-                self.rule_tracer()?,
-            ),
+            judging: self.judging(notebook.is_some(), changes.clone(), sieve.clone())?,
+            sieve,
+            fates: Fates::new(changes),
             books: Books::default(),
             waiting: Waiting::default(),
             transitions: self
@@ -152,7 +160,8 @@ impl Pipeline {
             ring: 0.0,
             over: false,
             clock: Clock::now(),
-            is_noting,
+            notebook,
+            behind: None,
         };
         let mut settled = Instant::now();
         let mut interim = Instant::now();
@@ -178,11 +187,12 @@ impl Pipeline {
             state.clock = Clock::now();
             let seen =
                 hops + self.transitions(&mut state, false)? + self.drain(&mut state, false)?;
-            state.judge.tick(Instant::now());
+            self.answered(&mut state)?;
             self.found(&mut state)?;
             busy = self.journeys(&mut state)?
                 || seen > 0
                 || !state.waiting.is_empty()
+                || state.merge.is_waiting()
                 || state
                     .transitions
                     .as_ref()
@@ -205,7 +215,7 @@ impl Pipeline {
             state.note(self.report.tick(Timestamp::now())?);
             if seen > 0 {
                 // Samples gather in the ring meanwhile, without waking anybody.
-                std::thread::sleep(BATCH);
+                self.answered_within(&mut state, BATCH)?;
             }
         }
         let exit = self.finish(state, interrupted)?;
@@ -213,6 +223,13 @@ impl Pipeline {
             Some(why) => bail!(why),
             None => Ok(exit),
         }
+    }
+
+    /// Starts the thread that finds causes.
+    fn judging(&self, noting: bool, changes: Changes, sieve: Sieve) -> Result<Judging> {
+        let host = self.host.clone();
+        let trace = self.rule_tracer()?;
+        Judging::start(move || Judge::new(host, noting, changes, sieve, trace))
     }
 
     /// Detaches first: from then on nothing changes, and every number is exact.
@@ -230,12 +247,13 @@ impl Pipeline {
         self.follow_inventory(&mut state)?;
         let _transitions = self.transitions(&mut state, true)?;
         self.drain(&mut state, true)?;
+        self.last_answers(&mut state)?;
         let followed = self.flows(&mut state)?;
         if let Some(findings) = state.findings.take() {
             self.findings_shown(&mut state, findings.finish())?;
         }
         let rows = self.rows()?;
-        for remainder in state.books.settle(&rows, true, Instant::now()) {
+        for remainder in state.books.settle(&rows, Instant::now(), |_, _| true) {
             self.report
                 .accounted(remainder.fate, &remainder.drop, remainder.bytes);
             self.show(&mut state, remainder.fate, &remainder.drop, true)?;
@@ -288,11 +306,18 @@ impl Pipeline {
     /// Sleeps until a sample comes, a signal, or the time is over. A signal: whether it was SIGINT.
     fn sleep(&mut self, state: &State, wait: Duration) -> Result<Option<bool>> {
         let rings = [
-            self.drops.as_ref().map(Tracer::ring_fd),
+            // One that is not emptied would wake us all the time.
+            self.drops
+                .as_ref()
+                .filter(|_| state.judging.room() > 0)
+                .map(Tracer::ring_fd),
             state.transitions.as_ref().map(|nat| nat.tracer.ring_fd()),
             self.paths.as_ref().map(|paths| paths.tracer.ring_fd()),
         ];
-        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let mut fds = vec![
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(state.judging.as_fd(), PollFlags::POLLIN),
+        ];
         fds.extend(rings.into_iter().flatten().map(|ring| {
             // SAFETY: the tracers outlive this borrow.
             PollFd::new(unsafe { BorrowedFd::borrow_raw(ring) }, PollFlags::POLLIN)
@@ -308,7 +333,7 @@ impl Pipeline {
     fn follow_inventory(&mut self, state: &mut State) -> Result<()> {
         if self.inventory.has_changed().unwrap_or(false) {
             let inventory = self.inventory.borrow_and_update().clone();
-            state.judge.engine_is(inventory.engine_status());
+            state.fates.engine_is(inventory.engine_status());
             self.report.inventory(&inventory);
             if let Some(nat) = &mut state.transitions {
                 nat.follow(&inventory)?;

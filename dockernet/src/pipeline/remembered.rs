@@ -1,4 +1,5 @@
-//! Verdicts of the last second: a storm asks the same question again and again.
+//! Verdicts of the last second: a storm asks the same question again and again. A notice of the kernel's that something has
+//! changed ends them earlier.
 
 use std::{
     collections::HashMap,
@@ -10,8 +11,10 @@ use dockernet_common::{count::CountKey, record::Settings};
 
 use crate::{cause::Verdict, evidence::Evidence, host::firewall::Traced};
 
-/// How long a verdict holds. The host's settings may change behind it.
+/// How long a verdict holds. The host's settings may change behind it, and of some there are no notices.
 const HOLDS: Duration = Duration::from_secs(1);
+/// In a second at most so much time goes into verdicts that a notice has ended: where notices never cease, a tenth of a core.
+const ANEW: Duration = Duration::from_millis(100);
 /// Remembered at most.
 const CROWD: usize = 4096;
 
@@ -60,25 +63,70 @@ impl Question {
     }
 }
 
-/// The verdicts, each with when it was found.
+/// A verdict.
+struct Kept {
+    /// When it was found, after the host was asked.
+    at: Instant,
+    /// How many notices there were before it was looked for.
+    heard: u64,
+    verdict: Option<Verdict>,
+}
+
+/// The verdicts.
 #[derive(Default)]
 pub(super) struct Remembered {
-    verdicts: HashMap<Question, (Instant, Option<Verdict>)>,
+    verdicts: HashMap<Question, Kept>,
     swept: Option<Instant>,
+    /// Since when time was counted that went into verdicts that a notice had ended, and how much.
+    anew: Option<(Instant, Duration)>,
 }
 
 impl Remembered {
     /// The verdict on this question, if one holds. (`Some(None)`: the catalogue has no cause for it.)
-    pub(super) fn verdict(&self, question: &Question, now: Instant) -> Option<&Option<Verdict>> {
-        let (found, verdict) = self.verdicts.get(question)?;
-        holds(*found, now).then_some(verdict)
+    pub(super) fn verdict(
+        &self,
+        question: &Question,
+        heard: u64,
+        now: Instant,
+    ) -> Option<&Option<Verdict>> {
+        let kept = self.verdicts.get(question)?;
+        let is_over = || {
+            self.anew
+                .is_some_and(|(since, spent)| holds(since, now) && spent >= ANEW)
+        };
+        (holds(kept.at, now) && (kept.heard == heard || is_over())).then_some(&kept.verdict)
     }
 
-    /// Remembers one, unless there are too many: there is room again at the next sweep.
-    pub(super) fn put(&mut self, question: Question, verdict: Option<Verdict>, now: Instant) {
-        if self.verdicts.len() < CROWD || self.verdicts.contains_key(&question) {
-            self.verdicts.insert(question, (now, verdict));
+    /// Remembers one that was looked for from `asked` until `found`, after so many notices; unless there are too many: there is
+    /// room again at the next sweep.
+    pub(super) fn put(
+        &mut self,
+        question: Question,
+        verdict: Option<Verdict>,
+        heard: u64,
+        (asked, found): (Instant, Instant),
+    ) {
+        let old = self.verdicts.get(&question);
+        if old.is_some_and(|old| holds(old.at, asked)) {
+            let (since, spent) = self
+                .anew
+                .filter(|(since, _)| holds(*since, found))
+                .unwrap_or((found, Duration::ZERO));
+            self.anew = Some((since, spent + found.saturating_duration_since(asked)));
         }
+        if self.verdicts.len() < CROWD || old.is_some() {
+            let kept = Kept {
+                at: found,
+                heard,
+                verdict,
+            };
+            self.verdicts.insert(question, kept);
+        }
+    }
+
+    /// Whether nothing is remembered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.verdicts.is_empty()
     }
 
     /// Forgets what no longer holds, once a second: a verdict has pages of evidence, and nobody asks for an old one.
@@ -87,7 +135,7 @@ impl Remembered {
             return;
         }
         self.swept = Some(now);
-        self.verdicts.retain(|_, (found, _)| holds(*found, now));
+        self.verdicts.retain(|_, kept| holds(kept.at, now));
         if self.verdicts.is_empty() {
             // After a storm its room goes too.
             self.verdicts = HashMap::new();
@@ -120,18 +168,51 @@ mod tests {
         }
     }
 
+    fn put(remembered: &mut Remembered, number: u16, heard: u64, found: Instant, took: Duration) {
+        remembered.put(question(number), None, heard, (found - took, found));
+    }
+
     #[test]
     fn a_verdict_holds_for_a_second() {
         let mut remembered = Remembered::default();
         let start = Instant::now();
-        remembered.put(question(1), None, start);
+        put(&mut remembered, 1, 0, start, Duration::ZERO);
         let at = |millis| start + Duration::from_millis(millis);
-        assert_eq!(remembered.verdict(&question(1), at(999)), Some(&None));
-        assert_eq!(remembered.verdict(&question(2), at(999)), None);
-        assert_eq!(remembered.verdict(&question(1), at(1000)), None);
+        assert_eq!(remembered.verdict(&question(1), 0, at(999)), Some(&None));
+        assert_eq!(remembered.verdict(&question(2), 0, at(999)), None);
+        assert_eq!(remembered.verdict(&question(1), 0, at(1000)), None);
         // Found anew.
-        remembered.put(question(1), None, at(1000));
-        assert_eq!(remembered.verdict(&question(1), at(1500)), Some(&None));
+        put(&mut remembered, 1, 0, at(1000), Duration::ZERO);
+        assert_eq!(remembered.verdict(&question(1), 0, at(1500)), Some(&None));
+    }
+
+    #[test]
+    fn a_notice_ends_a_verdict_unless_they_never_cease() {
+        let mut remembered = Remembered::default();
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let holds = |remembered: &Remembered, heard, millis| {
+            remembered
+                .verdict(&question(1), heard, at(millis))
+                .is_some()
+        };
+        put(&mut remembered, 1, 7, start, Duration::from_millis(60));
+        assert!(holds(&remembered, 7, 100));
+        assert!(!holds(&remembered, 8, 100));
+        // The first was for a new question; the next two come of notices.
+        put(&mut remembered, 1, 8, at(100), Duration::from_millis(60));
+        assert!(!holds(&remembered, 9, 200));
+        put(&mut remembered, 1, 9, at(200), Duration::from_millis(60));
+        assert!(holds(&remembered, 10, 300));
+        // One that takes seconds too.
+        let mut slow = Remembered::default();
+        put(&mut slow, 1, 0, at(0), Duration::ZERO);
+        put(&mut slow, 1, 1, at(5000), Duration::from_millis(4500));
+        assert!(holds(&slow, 2, 5999) && !holds(&slow, 2, 6000));
+        // For a second at most.
+        assert!(!holds(&remembered, 10, 1200));
+        put(&mut remembered, 1, 10, at(1200), Duration::from_millis(60));
+        assert!(!holds(&remembered, 11, 1300));
     }
 
     #[test]
@@ -143,7 +224,7 @@ mod tests {
             remembered.sweep(now);
             assert!(remembered.verdicts.is_empty(), "{round}");
             for number in 0..10_000 {
-                remembered.put(question(number), None, now);
+                put(&mut remembered, number, 0, now, Duration::ZERO);
             }
             assert_eq!(remembered.verdicts.len(), CROWD);
             // Not swept more often than once a second.

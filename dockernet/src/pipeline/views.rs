@@ -1,11 +1,9 @@
 //! What is shown beside drops: followed flows, NAT transitions, failures that drop nothing.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::{Pipeline, State, waiting};
+use super::{Pipeline, State};
 use crate::{
     cli::Exit,
     findings::{Finding, Findings},
@@ -26,12 +24,7 @@ impl Pipeline {
         let Some(paths) = &mut self.paths else {
             return Ok(false);
         };
-        // A drop whose names are still waited for may be the end of one.
-        let held = if state.waiting.is_empty() {
-            Duration::ZERO
-        } else {
-            waiting::PATIENCE
-        };
+        let held = state.held();
         let inventory = self.inventory.borrow().clone();
         let Some(events) = paths.due(&inventory, held)? else {
             state.over = true;
@@ -128,7 +121,7 @@ impl Pipeline {
     pub(super) fn findings_shown(&mut self, state: &mut State, found: Vec<Finding>) -> Result<()> {
         let inventory = self.inventory.borrow().clone();
         for finding in found {
-            let (fate, line) = state.judge.finding(&self.options, finding, &inventory);
+            let (fate, line) = state.fates.finding(&self.options, finding, &inventory);
             if fate != Fate::Shown || state.closed || state.lines_left == Some(0) {
                 continue;
             }

@@ -35,16 +35,22 @@ impl Waiting {
         self.queue.is_empty()
     }
 
-    /// Those that need not wait any longer: named by now, or out of patience (`all`: everybody).
+    /// Those that wait.
+    pub(super) fn records(&self) -> impl Iterator<Item = &DropRecord> {
+        self.queue.iter().map(|(_, record)| record)
+    }
+
+    /// Those that need not wait any longer: named by now, or out of patience (`all`: everybody); so many at most.
     pub(super) fn take(
         &mut self,
         all: bool,
+        most: usize,
         mut known: impl FnMut(&DropRecord) -> bool,
     ) -> Vec<DropRecord> {
         let now = Instant::now();
         let mut ready = Vec::new();
         self.queue.retain(|(since, record)| {
-            let go = all || now - *since >= PATIENCE || known(record);
+            let go = ready.len() < most && (all || now - *since >= PATIENCE || known(record));
             if go {
                 ready.push(*record);
             }
@@ -71,8 +77,9 @@ mod tests {
             gone += usize::from(waiting.push(record).is_some());
         }
         assert_eq!((waiting.queue.len(), gone), (CROWD, 100));
-        assert!(waiting.take(false, |_| false).is_empty());
-        assert_eq!(waiting.take(false, |_| true).len(), CROWD);
+        assert!(waiting.take(false, CROWD, |_| false).is_empty());
+        assert_eq!(waiting.take(false, 96, |_| true).len(), 96);
+        assert_eq!(waiting.take(false, CROWD, |_| true).len(), CROWD - 96);
         assert!(waiting.is_empty() && waiting.queue.capacity() == 0);
     }
 }

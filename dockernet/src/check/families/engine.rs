@@ -85,9 +85,10 @@ fn configured(sight: &Sight<'_>) -> Vec<Pool> {
             })
         })
         .collect();
-    // On the command line: --default-address-pool base=…,size=…: not read, so nothing is said then.
-    if sight.daemon.argument("default-address-pool").is_some() {
-        return Vec::new();
+    // On the command line: --default-address-pool base=…,size=….
+    let given: Vec<&str> = sight.daemon.arguments("default-address-pool").collect();
+    if !given.is_empty() {
+        return given.into_iter().filter_map(pool).collect();
     }
     if !from_file.is_empty() {
         return from_file;
@@ -106,6 +107,18 @@ fn configured(sight: &Sight<'_>) -> Vec<Pool> {
             .map(|base| Pool { base, size: 20 }),
     );
     pools
+}
+
+/// `base=10.0.0.0/8,size=24`.
+fn pool(text: &str) -> Option<Pool> {
+    let value = |key: &str| {
+        let mut parts = text.split(',').filter_map(|part| part.split_once('='));
+        parts.find_map(|(name, value)| (name.trim() == key).then(|| value.trim()))
+    };
+    Some(Pool {
+        base: value("base")?.parse().ok()?,
+        size: value("size")?.parse().ok()?,
+    })
 }
 
 /// How many subnets of the pools are left, and of how many.
@@ -187,6 +200,32 @@ fn configuration(sight: &Sight<'_>) -> Vec<Finding> {
             verdict,
         ));
     }
+    let twice = daemon.twice();
+    if !twice.is_empty() {
+        let verdict = Verdict::confirmed(
+            "engine-config",
+            format!(
+                "{} in {} and on dockerd's command line as well: it does not start with both",
+                match twice.as_slice() {
+                    [one] => format!("\"{one}\" is"),
+                    all => format!("\"{}\" are", all.join("\", \"")),
+                },
+                daemon.file.display()
+            ),
+        )
+        .fact(format!("dockerd's command line: {}", daemon.arguments.join(" ")))
+        .maybe_fact(daemon.unit.file.as_ref().map(|file| format!("its unit's command is in {}", file.display())))
+        .advise(format!(
+            "keep one of both: take it out of {}, or write a drop-in with the command without it (systemctl edit docker: ExecStart= and \
+             then ExecStart=/usr/bin/dockerd …), then systemctl start docker",
+            daemon.file.display()
+        ));
+        found.push(Finding::new(
+            broken_if_down(sight),
+            Subject::engine(),
+            verdict,
+        ));
+    }
     if let Some(bip) = daemon.option("bip") {
         let wrong = match bip.parse::<IpNet>() {
             Err(_) => Some("it is no address with a prefix length"),
@@ -210,7 +249,10 @@ fn configuration(sight: &Sight<'_>) -> Vec<Finding> {
             )
             .fact(format!("bip = {bip}: {wrong}"))
             .fact(if daemon.argument("bip").is_some() {
-                "it is on dockerd's command line".to_owned()
+                match daemon.unit.file.as_ref().filter(|_| daemon.pid.is_none()) {
+                    Some(file) => format!("it is on dockerd's command line, in {}", file.display()),
+                    None => "it is on dockerd's command line".to_owned(),
+                }
             } else {
                 format!("it is in {}", daemon.file.display())
             })
@@ -294,7 +336,7 @@ fn down(sight: &Sight<'_>, reason: &str) -> Vec<Finding> {
         None => "dockerd does not run: containers without live-restore are gone, names do not resolve, nothing is published anew",
     })
     .fact(reason.to_owned())
-    .maybe_fact(words.command.map(|command| format!("ExecStart: {command}")))
+    .maybe_fact(started_by(sight))
     .maybe_fact(words.error.map(|error| format!("its last error ({}): {error}", words.from.as_deref().unwrap_or("log"))));
     let verdict = if sight.daemon.pid.is_some() {
         verdict.run(
@@ -305,6 +347,13 @@ fn down(sight: &Sight<'_>, reason: &str) -> Vec<Finding> {
         )
     } else if known {
         verdict.advise("mend what is above, then: systemctl start docker")
+    } else if sight.daemon.unit.masked {
+        verdict.run(
+            "systemctl unmask docker && systemctl start docker",
+            "host",
+            None,
+            Impact::None,
+        )
     } else {
         verdict
             .run("systemctl start docker", "host", None, Impact::None)
@@ -317,6 +366,16 @@ fn down(sight: &Sight<'_>, reason: &str) -> Vec<Finding> {
         "the engine does not answer",
     ));
     found
+}
+
+/// What its unit would start it with.
+fn started_by(sight: &Sight<'_>) -> Option<String> {
+    let unit = &sight.daemon.unit;
+    let file = unit.file.as_ref()?.display();
+    if unit.masked {
+        return Some(format!("{file} is masked: systemd does not start it"));
+    }
+    Some(format!("ExecStart: {} ({file})", unit.command.join(" ")))
 }
 
 fn is_installed(sight: &Sight<'_>) -> bool {
@@ -380,6 +439,16 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+
+    #[test]
+    fn pools_of_the_command_line() {
+        let found = pool("base=10.0.0.0/16,size=24").unwrap();
+        assert_eq!(
+            (found.base.to_string().as_str(), found.size),
+            ("10.0.0.0/16", 24)
+        );
+        assert!(pool("base=x,size=24").is_none() && pool("").is_none());
+    }
 
     #[test]
     fn subnets_that_are_left() {

@@ -2,14 +2,17 @@
 
 use std::net::IpAddr;
 
-use super::forwarding::{forwarded, whole};
+use super::{
+    forwarding::{forwarded, whole},
+    siblings,
+};
 use crate::{
     cause::{Verdict, accept, calls, delete},
     check::{
         Finding, Grade, Sight, Subject,
         finding::Affected,
         gather::Gather,
-        probe::{Judged, Probe, TCP, judge, somewhere, translation},
+        probe::{Judged, Probe, Side, TCP, judge, somewhere, translation},
         sight::{Member, Uplink},
     },
     host::{
@@ -39,6 +42,15 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
             }
         }
     }
+    // What stops everything stops siblings too, and is told once.
+    let known: Vec<Option<Rule>> = gather
+        .findings
+        .iter()
+        .map(|finding| finding.rule.clone())
+        .collect();
+    let siblings = siblings::find(sight).into_iter();
+    let new = siblings.filter(|finding| finding.rule.is_none() || !known.contains(&finding.rule));
+    gather.findings.extend(new);
     gather.findings
 }
 
@@ -105,13 +117,21 @@ impl Way<'_> {
         };
         let host = &self.sight.host;
         let mut doubt = None;
+        let enters =
+            |reply, side, device| (probe.at_device(reply, side, (device, None)), Hook::Ingress);
+        let leaves =
+            |reply, side, device| (probe.at_device(reply, side, (None, device)), Hook::Egress);
         for (packet, hook) in [
+            enters(false, Side::Client, from),
             (probe.first(from, None), Hook::Prerouting),
             (probe.first(from, to), Hook::Forward),
             (probe.first(from, to), Hook::Postrouting),
+            leaves(false, Side::Server, to),
+            enters(true, Side::Server, to),
             (probe.back(to, None), Hook::Prerouting),
             (probe.back(to, from), Hook::Forward),
             (probe.back(to, from), Hook::Postrouting),
+            leaves(true, Side::Client, from),
         ] {
             match judge(host, &packet, hook) {
                 Judged::Passes => {}

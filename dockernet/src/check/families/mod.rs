@@ -6,15 +6,18 @@ mod forwarding;
 pub(super) mod gateway;
 mod hosts;
 mod identity;
+mod inner;
 mod input;
 mod ipvs;
 mod local;
 mod modes;
 mod names;
 pub(super) mod nat;
+mod programs;
 pub(super) mod queues;
 mod routing;
 mod rp_filter;
+mod siblings;
 mod sizes;
 pub(super) mod sockets;
 mod stopped;
@@ -37,6 +40,8 @@ const FAMILIES: &[Family] = &[
     gateway::find,
     rp_filter::find,
     firewall::find,
+    inner::find,
+    programs::find,
     nat::find,
     wiring::find,
     uplinks::find,

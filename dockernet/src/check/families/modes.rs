@@ -2,14 +2,16 @@
 
 use super::forwarding::whole;
 use crate::{
-    cause::Verdict,
-    check::{Finding, Grade, Sight, Subject, finding::Affected},
+    cause::{Verdict, tunnel_down},
+    check::{Finding, Grade, Sight, Subject, finding::Affected, sight::open},
     inventory::EngineStatus,
+    model::{Link, LinkKind},
 };
 
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
     let mut found = internal(sight);
     found.extend(overlay(sight));
+    found.extend(tunnels(sight));
     found.extend(rootless(sight));
     found
 }
@@ -71,6 +73,36 @@ fn overlay(sight: &Sight<'_>) -> Vec<Finding> {
         found.push(
             Finding::new(Grade::Note, Subject::network(&network.name), verdict).affects(affected),
         );
+    }
+    found
+}
+
+/// Tunnels of overlays that are down, in the host's namespace and in those that the engine made for them.
+fn tunnels(sight: &Sight<'_>) -> Vec<Finding> {
+    let is_tunnel = |link: &Link| matches!(&link.kind, LinkKind::Other(kind) if kind == "vxlan");
+    let mut found = Vec::new();
+    for info in sight.inventory.namespaces() {
+        if !info.near || !info.links.iter().any(is_tunnel) {
+            continue;
+        }
+        let place = sight.inventory.namespace_label(info.key);
+        let place = place.unwrap_or_else(|| info.path.display().to_string());
+        let read = || -> anyhow::Result<_> { sight.state.vxlans(&open(sight.state, info)?) };
+        let devices = read().unwrap_or_else(|error| {
+            let what = format!("the VXLAN devices in {place}");
+            sight.unread(Subject::host(), what, &error);
+            Vec::new()
+        });
+        for device in devices.iter().filter(|device| !device.up) {
+            let command = format!("ip link set {} up", device.name);
+            let command = if info.key == sight.host.key {
+                command
+            } else {
+                format!("nsenter --net={} {command}", info.path.display())
+            };
+            let verdict = tunnel_down(device, place.clone(), command);
+            found.push(Finding::new(Grade::Broken, Subject::host(), verdict));
+        }
     }
     found
 }

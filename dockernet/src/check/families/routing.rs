@@ -8,7 +8,7 @@ use super::{
     subnets,
 };
 use crate::{
-    cause::Verdict,
+    cause::{ROUTE_COMES_BACK, Verdict, refused},
     check::{
         Finding, Grade, Sight, Subject, finding::Affected, gather::Gather, probe::somewhere,
         sight::Member,
@@ -22,6 +22,7 @@ use crate::{
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     found.extend(no_default(sight));
+    found.extend(no_advertised(sight));
     found.extend(rejected(sight));
     let misled = to_containers(sight);
     // One rule may do both: that containers are not reached says more.
@@ -95,6 +96,36 @@ fn no_default(sight: &Sight<'_>) -> Option<Finding> {
          networkd, NetworkManager, ifupdown, dhcp client; on a host that is to have none, use --internal networks",
     );
     Some(Finding::new(Grade::Risk, Subject::host(), verdict).affects(affected))
+}
+
+/// The host has no IPv6 default route, though a router advertises one.
+fn no_advertised(sight: &Sight<'_>) -> Option<Finding> {
+    let host = &sight.host;
+    let is_way_out = |route: &Route| {
+        route.prefix.prefix_len() == 0 && route.prefix.addr().is_ipv6() && !route.kind.rejects()
+    };
+    if host.routes.iter().any(is_way_out) {
+        return None;
+    }
+    let (verdict, key) = refused(&host.links, &host.neighbours, |key| {
+        sight.state.sysctl(&host.handle, key).ok().flatten()
+    })?;
+    let verdict = verdict
+        .set_host_sysctl(&sight.files, &key, "1", "2")
+        .advise(ROUTE_COMES_BACK);
+    let networks = forwarded(sight);
+    let six = networks
+        .iter()
+        .flat_map(|(.., members)| members)
+        .filter(|member| address(member, Family::V6).is_some());
+    let affected: Vec<Affected> = six.flat_map(|member| whole(member.container)).collect();
+    // Without containers that use IPv6 it is the host's own loss.
+    let grade = if affected.is_empty() {
+        Grade::Risk
+    } else {
+        Grade::Broken
+    };
+    Some(Finding::new(grade, Subject::host(), verdict).affects(affected))
 }
 
 /// Routes and rules that refuse what containers send or are sent.

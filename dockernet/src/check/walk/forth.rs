@@ -2,11 +2,15 @@
 
 use std::net::IpAddr;
 
-use super::{Direction, Go, Halted, Party, Space, Walk};
+use super::{Direction, Go, Halted, Party, Space, Walk, device::ACROSS};
 use crate::{
     cause::Verdict,
-    check::{families::uplink, probe::bridge_nf},
+    check::{
+        families::uplink,
+        probe::{Side, bridge_nf},
+    },
     host::{
+        attached::At,
         firewall::Hook,
         route::{Family, Route, RouteKind, fib::FibMatch, lookup::RouteQuery},
     },
@@ -53,6 +57,7 @@ impl<'s> Walk<'s> {
                     return self.stop("host", "uplink", verdict);
                 };
                 self.carrier(&iif)?;
+                self.enters(&sight.host, &iif, Side::Client)?;
                 self.iif = Some(iif);
                 self.arrive_at_host()
             }
@@ -70,6 +75,7 @@ impl<'s> Walk<'s> {
         let route = self.way(space, &query)?;
         let oif = route.oif.clone().unwrap_or_default();
         self.quietly(space, &self.probe.first(None, Some(&oif)), Hook::Output)?;
+        self.sockets(space, container, At::CgroupEgress);
         let bridge = self.cable(container, space, &oif)?;
         let next = route.gateway.unwrap_or(to);
         self.neighbour(space, &oif, next)?;
@@ -77,8 +83,11 @@ impl<'s> Walk<'s> {
         if route.gateway.is_none()
             && let Some((other, there)) = target
         {
+            self.out_of(space, &oif, Side::Client, false)?;
             return self.bridged(other, there, &bridge);
         }
+        self.out_of(space, &oif, Side::Client, true)?;
+        self.enters(&self.sight.host, &bridge, Side::Client)?;
         self.iif = Some(bridge);
         self.arrive_at_host()
     }
@@ -93,7 +102,7 @@ impl<'s> Walk<'s> {
         let sight = self.sight;
         let seen = sight.number(&sight.host, bridge_nf(self.probe.original.src)) == Some(1);
         let packet = self.probe.first(Some(bridge), Some(bridge));
-        self.bridge_filter(&sight.host, &packet)?;
+        self.bridge_filter(&sight.host, &packet, ACROSS)?;
         if seen {
             self.filter(&sight.host, &packet, Hook::Forward)?;
         }
@@ -102,6 +111,7 @@ impl<'s> Walk<'s> {
             .map(|link| link.name.clone())
             .unwrap_or_default();
         self.cable(container, space, &device)?;
+        self.into(space, &device, Side::Client, false)?;
         self.program(space, container, true)?;
         Ok(Arrived::Bridged(container, space, bridge.to_owned()))
     }
@@ -179,6 +189,7 @@ impl<'s> Walk<'s> {
         to: IpAddr,
     ) -> Go<Arrived<'s>> {
         let docker = self.sight.inventory.network_by_bridge(&oif).is_some();
+        self.leaves(host, &oif, Side::Server)?;
         if !docker {
             self.carrier(&oif)?;
             if let Some(iif) = &self.iif {
@@ -222,6 +233,7 @@ impl<'s> Walk<'s> {
             .map(|link| link.name.clone())
             .unwrap_or_default();
         self.cable(container, space, &device)?;
+        self.into(space, &device, Side::Server, true)?;
         self.reverse_path(space, &device, self.probe.answer.dst)?;
         self.program(space, container, true)?;
         Ok(Arrived::Container(container, space, oif))

@@ -21,12 +21,20 @@ impl<'s> Walk<'s> {
         self.judged(space, hook, judged)
     }
 
-    /// The bridge's own rules, between two of its ports, told only where there is something to tell.
-    pub(super) fn bridge_filter(&mut self, space: &Space, packet: &FlowPacket) -> Go<()> {
-        match judge_bridged(space, packet) {
-            Judged::Passes => Ok(()),
-            judged => self.judged(space, Hook::Forward, judged),
+    /// The bridge's own rules on these hooks, told only where there is something to tell.
+    pub(super) fn bridge_filter(
+        &mut self,
+        space: &Space,
+        packet: &FlowPacket,
+        hooks: &[Hook],
+    ) -> Go<()> {
+        for hook in hooks {
+            match judge_bridged(space, packet, *hook) {
+                Judged::Passes => {}
+                judged => self.judged(space, *hook, judged)?,
+            }
         }
+        Ok(())
     }
 
     fn judged(&mut self, space: &Space, hook: Hook, judged: Judged) -> Go<()> {

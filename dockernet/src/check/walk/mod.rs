@@ -1,6 +1,7 @@
 //! One connection, walked through both directions as the kernel would, without sending anything.
 
 mod back;
+mod device;
 mod ends;
 mod forth;
 mod hop;
@@ -26,6 +27,7 @@ use crate::{
     model::{Cause, Container},
 };
 
+pub(super) use device::ACROSS;
 #[cfg(test)]
 pub(super) use show::schemas;
 pub(super) use show::{json, text};

@@ -5,6 +5,7 @@ use crate::{
     cause::{Verdict, translated_again},
     check::probe::{Probe, TCP},
     host::{
+        attached::At,
         firewall::Hook,
         listeners::{Transport, listening_on},
         route::{fib::FibMatch, lookup::RouteQuery},
@@ -29,6 +30,7 @@ impl<'s> Walk<'s> {
                 Hook::Input,
             )?;
         }
+        self.sockets(space, container, At::CgroupIngress);
         if container.state == State::Paused {
             let verdict =
                 Verdict::confirmed("container-paused", format!("{} is paused", container.name))

@@ -44,19 +44,9 @@ impl<'s> Walk<'s> {
         device: &str,
     ) -> Go<String> {
         let sight = self.sight;
-        let namespace = sight
-            .map
-            .namespaces
-            .iter()
-            .find(|known| known.inum == space.handle.inum());
-        let interface = namespace.and_then(|namespace| {
-            namespace
-                .interfaces
-                .iter()
-                .find(|interface| interface.device.name == device)
-        });
-        let Some((interface, peer)) =
-            interface.and_then(|interface| Some((interface, interface.peer.as_ref()?)))
+        let Some((interface, peer)) = self
+            .interface_at(space, device)
+            .and_then(|interface| Some((interface, interface.peer.as_ref()?)))
         else {
             self.unknown(
                 &space.label,

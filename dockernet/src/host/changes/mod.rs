@@ -10,7 +10,10 @@ mod watch;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use ipnet::IpNet;
@@ -63,9 +66,37 @@ pub struct Change {
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     ring: Arc<Mutex<VecDeque<Change>>>,
+    heard: Arc<Heard>,
+}
+
+/// How many notices there were: what was read of the host holds while their number stays.
+#[derive(Debug, Default)]
+struct Heard {
+    all: AtomicU64,
+    rules: AtomicU64,
 }
 
 impl Changes {
+    /// The number of notices so far, of whatever it was. It stays 0 where nobody listens.
+    #[must_use]
+    pub fn heard(&self) -> u64 {
+        self.heard.all.load(Ordering::Acquire)
+    }
+
+    /// The number of nftables' notices so far.
+    #[must_use]
+    pub fn heard_of_rules(&self) -> u64 {
+        self.heard.rules.load(Ordering::Acquire)
+    }
+
+    /// Counts a notice, whether or not there are words for it.
+    fn hear(&self, is_of_rules: bool) {
+        if is_of_rules {
+            self.heard.rules.fetch_add(1, Ordering::Release);
+        }
+        self.heard.all.fetch_add(1, Ordering::Release);
+    }
+
     /// Remembers a change as of now.
     pub fn push(&self, subject: Subject, what: String) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);

@@ -117,7 +117,10 @@ fn hear(
                     }
                     Err(Errno::EINTR) => {}
                     // A burst was too much for the buffer: what was in it is not told.
-                    Err(Errno::ENOBUFS) => log::debug!("some changes went unheard"),
+                    Err(Errno::ENOBUFS) => {
+                        log::debug!("some changes went unheard");
+                        changes.hear(true);
+                    }
                     Err(Errno::EAGAIN) => break,
                     Err(error) => return Err(error.into()),
                 }
@@ -147,6 +150,11 @@ pub(crate) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])
 
 fn take(kind: u16, message: &[u8], known: &mut Known, changes: &Changes) {
     let body = message.get(HEADER..).unwrap_or_default();
+    // Of nftables' the transaction's end alone, and none of our own.
+    let is_of_rules = firewall::is_foreign_generation(kind, message);
+    if is_of_rules || kind >> 8 == 0 {
+        changes.hear(is_of_rules);
+    }
     match kind {
         netconf::NEW => {
             if let Some((subject, what)) = netconf::change(body, |index| known.name(index)) {

@@ -42,7 +42,10 @@ pub use model::{
 pub use owner::Owner;
 pub use packet::{CtState, Env, FlowPacket, FlowTuple};
 pub use query::DnatTarget;
-pub use simulate::{Dropped, Outcome, Step, Translation, simulate, simulate_at, translate};
+pub use simulate::{
+    Dropped, Near, Outcome, Step, Translation, Unaccepted, simulate, simulate_at, translate,
+    unaccepted,
+};
 pub use target::{NatKind, NatTarget, Target, Verdict};
 
 /// The table that `--trace-rules` makes. It decides nothing, and is no part of what is read.

@@ -160,8 +160,11 @@ fn is_docker_rule(firewall: &Firewall, dropped: &Dropped, rule: &Rule) -> bool {
             _ => false,
         };
     }
+    // -i BRIDGE -o BRIDGE -j DROP, and nothing more: what looks at ports as well is somebody else's.
     match (iif, oif) {
-        (Some((iif, false)), Some((oif, false))) => iif == oif && bridges.contains(&iif),
+        (Some((iif, false)), Some((oif, false))) => {
+            iif == oif && bridges.contains(&iif) && rule.matches.len() == 2
+        }
         _ => false,
     }
 }

@@ -2,11 +2,14 @@
 
 use std::{
     io::Read as _,
+    os::unix::process::CommandExt as _,
     process::{Command, Stdio},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
+
+use nix::sys::{prctl, signal::Signal};
 
 use crate::host::{helper, inside, netns::NetnsHandle};
 
@@ -79,8 +82,14 @@ pub(in crate::host) fn output_here(
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
+/// The program, to be found and read by us, and to end with us.
 fn command(program: &str) -> Command {
     let mut command = Command::new(program);
+    // SAFETY: between fork and exec nothing but this system call is made.
+    unsafe {
+        // The thread that starts it waits for it; one that hangs does not outlive this process, which may end meanwhile.
+        command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into));
+    }
     let path = std::env::var("PATH").unwrap_or_default();
     // A user's PATH often lacks the folders where firewall programs are.
     let folders = path

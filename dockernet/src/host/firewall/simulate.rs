@@ -1,6 +1,7 @@
 //! A packet's walk through the chains of a hook.
 
 mod hook;
+mod nearest;
 mod order;
 mod view;
 mod walk;
@@ -12,6 +13,7 @@ use super::{
     target::{NatTarget, Target},
 };
 pub(super) use hook::candidates;
+pub use nearest::{Near, Unaccepted, unaccepted};
 pub(super) use view::before_conntrack;
 
 /// A rule on the way to the one that decided.

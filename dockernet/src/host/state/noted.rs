@@ -68,15 +68,19 @@ impl Notebook {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn note(&self, question: Value, answer: Value) {
+    /// Puts notes in, at the end.
+    pub fn put(&self, new: Vec<Asked>) {
         let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.len() < CROWD {
-            notes.push(Asked {
-                time: Timestamp::now(),
-                question,
-                answer,
-            });
-        }
+        let room = CROWD.saturating_sub(notes.len());
+        notes.extend(new.into_iter().take(room));
+    }
+
+    fn note(&self, question: Value, answer: Value) {
+        self.put(vec![Asked {
+            time: Timestamp::now(),
+            question,
+            answer,
+        }]);
     }
 }
 

@@ -15,7 +15,7 @@ use super::noted::{Asked, MOST as LONGEST, Room};
 use crate::host::netns::NetnsHandle;
 
 /// How old an answer may be. The host's settings may change behind it; the recorder writes one again that is asked for again.
-pub const HOLDS: Duration = Duration::from_secs(15);
+pub const HOLDS: Duration = Duration::from_secs(25);
 /// Answers kept at most, and their bytes as JSON. Beyond that all are forgotten: what is asked for again was written again.
 const MOST: usize = 16_384;
 const MOST_BYTES: usize = 16 << 20;
@@ -187,7 +187,9 @@ mod tests {
         recorded.put(asked(json!({"ok": []})));
         recorded.put(asked(json!({"ok": "x".repeat(LONGEST)})));
         assert_eq!(recorded.routes(&netns, Family::V4).unwrap(), []);
-        recorded.at(Timestamp::now() + SignedDuration::from_secs(16));
+        recorded.at(Timestamp::now()
+            + SignedDuration::try_from(HOLDS).unwrap()
+            + SignedDuration::from_secs(1));
         assert!(recorded.routes(&netns, Family::V4).is_err());
     }
 }

@@ -3,6 +3,11 @@
 use super::*;
 use crate::{bpf::tracer::Count, report::samples::denied};
 
+/// Without a sample that is on its way.
+fn lost_at(now: Instant) -> impl Fn(&CountKey, Instant) -> bool {
+    move |_, since| now - since >= PATIENCE
+}
+
 /// What the kernel half and the pipeline do with a map: it counts, is turned over, and is cleared later.
 #[derive(Default)]
 struct Host {
@@ -45,7 +50,7 @@ impl Host {
     }
 
     fn look(&mut self, now: Instant) {
-        self.books.settle(&self.rows, false, now);
+        self.books.settle(&self.rows, now, lost_at(now));
         match self.retiring.take() {
             None if self.books.is_stale(now) => {
                 self.retiring = Some(self.generation);
@@ -66,7 +71,7 @@ impl Host {
 
     /// The last ledger: every packet is in it, and in one column.
     fn end(mut self, now: Instant) -> Ledger {
-        self.books.settle(&self.rows, true, now);
+        self.books.settle(&self.rows, now, |_, _| true);
         let totals = Totals {
             observed: self.observed,
             ..Totals::default()
@@ -127,10 +132,10 @@ fn a_map_waits_for_the_first_sample_of_its_keys() {
         },
     };
     // The sample is on its way: it waits for its container's name.
-    assert!(books.settle(&[row], false, start).is_empty());
+    assert!(books.settle(&[row], start, lost_at(start)).is_empty());
     assert!(books.is_waiting_in(0) && !books.is_waiting_in(1));
     books.sample(key, Fate::Shown, &denied("198.51.100.20", 4000));
-    assert_eq!(books.settle(&[row], false, start).len(), 1);
+    assert_eq!(books.settle(&[row], start, lost_at(start)).len(), 1);
     assert!(!books.is_waiting_in(0));
     books.retire(0, &[row]);
     let totals = Totals {
@@ -141,8 +146,12 @@ fn a_map_waits_for_the_first_sample_of_its_keys() {
     assert_eq!((ledger.shown, ledger.lost), (2, 0));
     // One whose sample never comes does not hold it up for good.
     row.generation = 1;
-    books.settle(&[row], false, start);
+    books.settle(&[row], start, lost_at(start));
     assert!(books.is_waiting_in(1));
-    books.settle(&[row], false, start + PATIENCE);
+    let late = start + PATIENCE;
+    // Nor is it lost while the host is asked for its cause.
+    books.settle(&[row], late, |_, _| false);
+    assert!(books.is_waiting_in(1));
+    books.settle(&[row], late, lost_at(late));
     assert!(!books.is_waiting_in(1));
 }

@@ -1,6 +1,17 @@
 use super::*;
 use crate::host::firewall::{Policy, Table, read::add_merged};
 
+/// Why no rule accepts what a policy drops.
+fn why(firewall: &Firewall, packet: &FlowPacket, hook: Hook) -> String {
+    let site = Site::new(hook);
+    let found = drop_candidates(firewall, packet, &site, &host());
+    let policy = found.iter().find(|found| found.dropped.rule.is_none());
+    let why = policy.and_then(|policy| {
+        super::super::unaccepted(firewall, packet, &site, &host(), &policy.dropped)
+    });
+    why.map(|why| why.to_string()).unwrap_or_default()
+}
+
 #[test]
 fn ufw() {
     let firewall = save(include_str!("../testdata/ufw.save"), Family::Ip);
@@ -22,6 +33,11 @@ fn ufw() {
     assert_eq!(
         named(&firewall, &to_host(2222), Hook::Input),
         "ufw-user-limit #2 Input ufw"
+    );
+    assert_eq!(
+        why(&firewall, &to_host(80), Hook::Input),
+        "none of the 13 rules before it that accept fits; one does but for the destination port (80): \
+         -A ufw-user-input -p tcp -m tcp --dport 22 -j ACCEPT (ufw-user-input rule 1)"
     );
     let from_container = tcp("172.17.0.2", "172.17.0.1", 53, "docker0", "");
     assert_eq!(
@@ -45,6 +61,12 @@ fn ufw() {
     assert_eq!(
         named(&firewall, &forwarded, Hook::Forward),
         "FORWARD policy ForwardPolicy ufw"
+    );
+    // That an established flow, or an ICMP error, would pass is beside the point.
+    let text = why(&firewall, &forwarded, Hook::Forward);
+    assert!(
+        text.starts_with("none of the") && text.ends_with("accept fits"),
+        "{text}"
     );
     let v6 = save(include_str!("../testdata/ufw.save6"), Family::Ip6);
     let ping = FlowPacket {

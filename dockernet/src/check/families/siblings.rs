@@ -1,0 +1,207 @@
+//! Containers of one network: what the host's rules do to frames that only cross a bridge.
+
+use std::net::IpAddr;
+
+use crate::{
+    cause::{Verdict, accept, delete},
+    check::{
+        Finding, Grade, Sight, Subject,
+        finding::Affected,
+        gather::Gather,
+        probe::{Judged, Probe, Side, TCP, UDP, bridge_nf, judge, judge_bridged},
+        sight::Member,
+        walk::ACROSS,
+    },
+    host::{
+        firewall::{Attribution, Backend, DropKind, Hook, Owner},
+        listeners::Transport,
+        route::Family,
+    },
+    model::{Impact, Network, Rule},
+};
+
+/// Services of a container that are tried.
+const SERVICES: usize = 8;
+
+pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
+    let mut gather = Gather::default();
+    for (network, bridge) in sight.bridge_networks() {
+        // Without icc they are not to reach each other.
+        if !network.icc {
+            continue;
+        }
+        let members = sight.members(network);
+        for member in &members {
+            let mut others = members.iter();
+            let Some(other) = others.find(|other| other.container.id != member.container.id) else {
+                continue;
+            };
+            for family in [Family::V4, Family::V6] {
+                between(sight, network, bridge, (other, member), family, &mut gather);
+            }
+        }
+    }
+    gather.findings
+}
+
+fn address(member: &Member<'_>, family: Family) -> Option<IpAddr> {
+    let attachment = member.attachment;
+    let net = match family {
+        Family::V4 => attachment.ipv4,
+        Family::V6 => attachment.ipv6,
+    };
+    net.map(|net| net.addr())
+}
+
+/// What a container serves to others.
+fn services(member: &Member<'_>, own: IpAddr) -> Vec<(u8, u16)> {
+    let listeners = member.space.map_or(&[][..], |space| &space.listeners);
+    let mut all: Vec<(u8, u16)> = listeners
+        .iter()
+        .filter(|listener| listener.remote.is_none() && listener.accepts(own))
+        .map(|listener| {
+            let proto = match listener.transport {
+                Transport::Tcp => TCP,
+                Transport::Udp => UDP,
+            };
+            (proto, listener.local.port())
+        })
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    all.truncate(SERVICES);
+    all
+}
+
+fn between(
+    sight: &Sight<'_>,
+    network: &Network,
+    bridge: &str,
+    (client, server): (&Member<'_>, &Member<'_>),
+    family: Family,
+    gather: &mut Gather,
+) {
+    let (Some(from), Some(to)) = (address(client, family), address(server, family)) else {
+        return;
+    };
+    for (proto, port) in services(server, to) {
+        let probe = Probe::new(proto, from, to, port);
+        let Some(found) = stopped(sight, bridge, &probe) else {
+            continue;
+        };
+        let subject = Subject::network(&network.name);
+        let affected = [Affected::container(server.container)];
+        match found {
+            Judged::Passes => {}
+            Judged::Doubt(at) => {
+                let what = format!("whether containers of {} reach each other", network.name);
+                let why = format!("it depends on a rule that cannot be told from outside: {at}");
+                gather.add(Finding::unknown(subject, what, why), affected);
+            }
+            Judged::Drops(found) => {
+                if let Some((grade, verdict)) = verdict(network, bridge, &found) {
+                    gather.add(Finding::new(grade, subject, verdict), affected);
+                }
+            }
+        }
+    }
+}
+
+/// What stops it, in either direction, or cannot be told.
+fn stopped(sight: &Sight<'_>, bridge: &str, probe: &Probe) -> Option<Judged> {
+    let host = &sight.host;
+    let seen = sight.number(host, bridge_nf(probe.original.src)) == Some(1);
+    let mut doubt = None;
+    for reply in [false, true] {
+        let frame = probe.at_device(reply, Side::Client, (None, None));
+        let mut judged: Vec<Judged> = ACROSS
+            .iter()
+            .map(|hook| judge_bridged(host, &frame, *hook))
+            .collect();
+        if seen {
+            let packet = probe.at_device(reply, Side::Client, (Some(bridge), Some(bridge)));
+            judged.push(judge(host, &packet, Hook::Forward));
+        }
+        for judged in judged {
+            match judged {
+                Judged::Passes => {}
+                drops @ Judged::Drops(_) => return Some(drops),
+                Judged::Doubt(_) => doubt = doubt.or(Some(judged)),
+            }
+        }
+    }
+    doubt
+}
+
+fn verdict(network: &Network, bridge: &str, found: &Attribution) -> Option<(Grade, Verdict)> {
+    let place = found.place();
+    let (id, summary) = match found.kind {
+        DropKind::DockerUser => (
+            "docker-user-drop",
+            format!(
+                "a rule of yours in DOCKER-USER drops what containers of {} send each other: {place}",
+                network.name
+            ),
+        ),
+        DropKind::Bridge => (
+            "bridge-filter-drop",
+            format!(
+                "a bridge filter drops what containers of {} send each other: {place}",
+                network.name
+            ),
+        ),
+        DropKind::Icc => (
+            "icc-disabled",
+            format!(
+                "a rule keeps containers of {} from each other, though the network was not made so",
+                network.name
+            ),
+        ),
+        // Its own rules say what it is meant to be.
+        _ if found.owner == Owner::Docker => return None,
+        _ if found.dropped.backend == Backend::Nft => (
+            "foreign-table-drop",
+            format!(
+                "the nft table {} {} drops what containers of {} send each other",
+                found.dropped.family.name(),
+                found.dropped.table,
+                network.name
+            ),
+        ),
+        _ => (
+            "bridge-nf-foreign-drop",
+            format!(
+                "containers of {} talk through the bridge, and {place} applies to bridged packets too (bridge-nf-call-iptables)",
+                network.name
+            ),
+        ),
+    };
+    let rule = found.dropped.rule.as_ref();
+    let verdict = Verdict::confirmed(id, summary).fact(format!(
+        "{place} in table {} {}: {}",
+        found.dropped.family.name(),
+        found.dropped.table,
+        rule.map_or("policy drop", |rule| &rule.text)
+    ));
+    // A rule may be meant so; that no rule accepts it is an oversight.
+    let (grade, verdict) = if rule.is_some() {
+        let verdict = verdict
+            .advise("if this should pass: delete the rule, or accept this traffic before it")
+            .run(delete(&found.dropped), "host", None, Impact::OpensFirewall);
+        (Grade::Risk, verdict)
+    } else if found.kind == DropKind::Bridge {
+        let verdict = verdict.advise("if this should pass: accept this traffic before the policy");
+        (Grade::Broken, verdict)
+    } else {
+        let verdict = verdict
+            .advise(format!("if this should pass: accept what {bridge} bridges"))
+            .run(
+                accept(found, &[("i", bridge), ("o", bridge)], None),
+                "host",
+                None,
+                Impact::OpensFirewall,
+            );
+        (Grade::Broken, verdict)
+    };
+    Some((grade, verdict.rule(Rule::from(found))))
+}
