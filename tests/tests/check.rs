@@ -642,6 +642,25 @@ fn walks(lab: &mut Lab) -> Result<()> {
                 &["dnat", "socket"],
             ),
         ),
+        // Accepts what the wire has there, and drops the rest: neither stops it.
+        (
+            "container:web",
+            "nft 'add table netdev chk; add chain netdev chk c { type filter hook ingress device \"eth0\" priority 0; policy drop; }; add rule netdev chk c ip daddr 172.17.0.0/16 tcp dport 80 accept'",
+            "nft delete table netdev chk",
+            ("outside", ":10001", None, &["socket"]),
+        ),
+        (
+            "host",
+            "nft 'add table bridge chk; add chain bridge chk c { type filter hook output priority filter; policy drop; }; add rule bridge chk c ip daddr 172.17.0.0/16 tcp dport 80 accept; add rule bridge chk c ip6 daddr ::/0 accept; add rule bridge chk c arp operation 1-2 accept'",
+            "nft delete table bridge chk",
+            ("outside", ":10001", None, &["socket"]),
+        ),
+        (
+            "host",
+            "nft add table bridge chk; nft 'add chain bridge chk c { type filter hook prerouting priority 0; }'; nft add rule bridge chk c iifname ${veth:api} tcp dport 80 drop",
+            "nft delete table bridge chk",
+            ("two", "api:80", None, &["bridge", "socket"]),
+        ),
         // Before and after translation, in and out, there and back.
         (
             "host",
@@ -714,7 +733,7 @@ fn walks(lab: &mut Lab) -> Result<()> {
     for (place, breaks, mend, connection) in faults {
         let place: Place = place.parse()?;
         let mend = lab.expand(mend)?;
-        script(lab, &place, Some(breaks))?;
+        script(lab, &place, Some(&lab.expand(breaks)?))?;
         let result = walked(lab, connection);
         script(lab, &place, Some(&mend))?;
         result.with_context(|| (*breaks).to_owned())?;

@@ -14,21 +14,23 @@ use crate::host::{netns::NetnsHandle, netns::scan};
 const CONFIG: &str = "/etc/docker/daemon.json";
 
 /// Options that have a letter (cmd/dockerd/daemon.go of moby).
-const LETTERS: [(char, &str); 6] = [
+const LETTERS: [(char, &str); 7] = [
     ('b', "bridge"),
     ('D', "debug"),
     ('G', "group"),
     ('g', "graph"),
     ('H', "host"),
     ('l', "log-level"),
+    ('p', "pidfile"),
 ];
 /// Lists have another name in the file than on the command line (`opts.NewNamedListOptsRef`).
-const LISTS: [(&str, &str); 13] = [
+const LISTS: [(&str, &str); 15] = [
     ("authorization-plugins", "authorization-plugin"),
     ("cdi-spec-dirs", "cdi-spec-dir"),
     ("default-address-pools", "default-address-pool"),
     ("dns-opts", "dns-opt"),
     ("exec-opts", "exec-opt"),
+    ("host-gateway-ips", "host-gateway-ip"),
     ("hosts", "host"),
     ("insecure-registries", "insecure-registry"),
     ("labels", "label"),
@@ -36,7 +38,18 @@ const LISTS: [(&str, &str); 13] = [
     ("node-generic-resources", "node-generic-resource"),
     ("registry-mirrors", "registry-mirror"),
     ("storage-opts", "storage-opt"),
+    ("default-network-opts", "default-network-opt"),
     ("default-ulimits", "default-ulimit"),
+];
+/// Objects that are options themselves; of others the keys are (`flatOptions`).
+const WHOLE: [&str; 7] = [
+    "builder",
+    "default-network-opts",
+    "default-ulimits",
+    "features",
+    "log-opts",
+    "node-generic-resources",
+    "runtimes",
 ];
 /// May be in both (`skipDuplicates`, daemon/config/config.go of moby).
 const NOT_COMPARED: [&str; 1] = ["runtimes"];
@@ -99,7 +112,9 @@ impl Daemon {
             daemon.file = PathBuf::from(file);
         }
         match fs::read_to_string(&daemon.file) {
-            Ok(text) => match serde_json::from_str(&text) {
+            // An empty one is none.
+            Ok(text) if text.trim_start_matches('\u{feff}').trim().is_empty() => {}
+            Ok(text) => match serde_json::from_str(text.trim_start_matches('\u{feff}')) {
                 Ok(Value::Object(config)) => daemon.config = config,
                 Ok(_) => daemon.error = Some("it holds no JSON object".into()),
                 Err(error) => daemon.error = Some(error.to_string()),
@@ -137,9 +152,13 @@ impl Daemon {
                 if let Some(value) = rest.strip_prefix('=') {
                     return Some(value);
                 }
+                if !rest.is_empty() {
+                    // `-Hfd://`
+                    return (!argument.starts_with("--")).then_some(rest);
+                }
                 let next = self.arguments.get(place + 1).map(String::as_str);
                 let value = next.filter(|value| !value.starts_with('-'));
-                rest.is_empty().then(|| value.unwrap_or("true"))
+                Some(value.unwrap_or("true"))
             })
     }
 
@@ -147,7 +166,12 @@ impl Daemon {
     #[must_use]
     pub(super) fn twice(&self) -> Vec<&str> {
         let given = |name: &str| self.argument(name).is_some();
-        let names = self.config.keys().map(String::as_str);
+        let names = self.config.iter().flat_map(|(name, value)| match value {
+            Value::Object(inner) if !WHOLE.contains(&name.as_str()) => {
+                inner.keys().map(String::as_str).collect()
+            }
+            _ => vec![name.as_str()],
+        });
         names
             .filter(|name| !NOT_COMPARED.contains(name))
             .filter(|name| {
@@ -262,14 +286,28 @@ mod tests {
             "-D",
             "--default-address-pool=base=10.0.0.0/16,size=24",
             "--add-runtime=a=b",
+            "--http-proxy=http://192.0.2.1",
+            "-l=info",
         ];
         let mut daemon = Daemon::of(None, line.map(str::to_owned).to_vec());
         assert_eq!(daemon.list("host"), ["fd://", "tcp://127.0.0.1:2375"]);
         assert_eq!(daemon.option("bridge").as_deref(), Some("lan0"));
         assert!(daemon.switch("debug", false));
-        let file = r#"{"hosts": ["unix:///run/docker.sock"], "debug": true, "dns": ["192.0.2.53"],
+        let file = r#"{"hosts": ["unix:///run/docker.sock"], "debug": true, "dns": ["192.0.2.53"], "proxies": {"http-proxy": "x"},
+            "log-level": "info", "data-root": "/x",
             "default-address-pools": [], "runtimes": {}}"#;
         daemon.config = serde_json::from_str(file).unwrap();
-        assert_eq!(daemon.twice(), ["debug", "default-address-pools", "hosts"]);
+        let mut twice = daemon.twice();
+        twice.sort_unstable();
+        assert_eq!(
+            twice,
+            [
+                "debug",
+                "default-address-pools",
+                "hosts",
+                "http-proxy",
+                "log-level"
+            ]
+        );
     }
 }

@@ -225,6 +225,23 @@ impl Probe {
         }
     }
 
+    /// The same for rules that see the addresses as they are on the wire there: at ingress, in a bridge's own chains, and in the
+    /// namespace of a container, whose conntrack translates nothing of it.
+    #[must_use]
+    pub(super) fn untouched(
+        &self,
+        reply: bool,
+        side: Side,
+        devices: (Option<&str>, Option<&str>),
+    ) -> FlowPacket {
+        FlowPacket {
+            ct_status: (SNAT | DNAT, 0),
+            ct_original: None,
+            ct_answer: None,
+            ..self.at_device(reply, side, devices)
+        }
+    }
+
     /// Its first packet as it comes to rules that may translate it: nothing is translated yet. Whether it is tracked is for
     /// them to say.
     #[must_use]
@@ -255,12 +272,10 @@ pub(super) fn bridge_nf(address: IpAddr) -> &'static str {
     }
 }
 
-/// What the bridge's own chains do to a packet at one of its hooks. Which ports is left open.
+/// What the bridge's own chains do to a packet at one of its hooks; its interfaces are the bridge's ports, where they are known.
 #[must_use]
 pub(super) fn judge_bridged(space: &Space, packet: &FlowPacket, hook: Hook) -> Judged {
     let packet = FlowPacket {
-        iif: None,
-        oif: None,
         pkt_type: None,
         ..packet.clone()
     };

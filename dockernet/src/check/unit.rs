@@ -25,6 +25,8 @@ pub(super) struct Unit {
     pub file: Option<PathBuf>,
     /// The unit is masked: systemd does not start it.
     pub masked: bool,
+    /// It has more than one `ExecStart`: systemd refuses it.
+    pub several: bool,
 }
 
 impl Unit {
@@ -38,7 +40,8 @@ impl Unit {
         else {
             return Self::default();
         };
-        if fs::read_link(&main).is_ok_and(|to| to == Path::new("/dev/null")) {
+        let is_nothing = fs::read_link(&main).is_ok_and(|to| to == Path::new("/dev/null"));
+        if is_nothing || fs::metadata(&main).is_ok_and(|found| found.len() == 0) {
             return Self {
                 file: Some(main),
                 masked: true,
@@ -62,84 +65,103 @@ impl Unit {
         let mut read = Reading::default();
         for file in std::iter::once(main).chain(parts.into_values()) {
             if let Ok(text) = fs::read_to_string(&file) {
-                read.file(root, &file, &text);
+                read.file(&file, &text);
             }
         }
-        let (line, file) = match read.start {
+        let environment = read.environment(root);
+        let several = read.starts.len() > 1;
+        let (line, file) = match read.starts.pop() {
             Some((line, file)) => (line, Some(file)),
             None => (String::new(), None),
         };
         Self {
-            command: words(&line, &read.environment),
+            command: words(&line, &environment),
             file,
             masked: false,
+            several,
         }
     }
 }
 
 #[derive(Default)]
 struct Reading {
-    /// The last `ExecStart` that was not taken back, and where it is.
-    start: Option<(String, PathBuf)>,
-    environment: HashMap<String, String>,
+    /// Every `ExecStart` that was not taken back, and where it is.
+    starts: Vec<(String, PathBuf)>,
+    /// `Environment`, and the names of environment files.
+    variables: Vec<String>,
+    files: Vec<String>,
 }
 
 impl Reading {
-    fn file(&mut self, root: &Path, file: &Path, text: &str) {
-        let joined = text.replace("\\\n", " ");
-        let mut section = "";
-        for line in joined.lines().map(str::trim) {
+    fn file(&mut self, file: &Path, text: &str) {
+        let mut section = String::new();
+        for line in lines(text) {
             if line.starts_with('[') {
-                section = line;
+                section.clone_from(&line);
             }
             let Some((key, value)) = line.split_once('=').filter(|_| section == "[Service]") else {
                 continue;
             };
-            let value = value.trim();
-            match key.trim() {
-                // Empty: what came before is taken back.
-                "ExecStart" if value.is_empty() => self.start = None,
-                "ExecStart" => self.start = Some((value.to_owned(), file.to_owned())),
-                "Environment" if value.is_empty() => self.environment.clear(),
-                "Environment" => {
-                    for word in words(value, &HashMap::new()) {
-                        self.set(&word);
-                    }
-                }
-                "EnvironmentFile" => {
-                    let path = value.trim_start_matches('-').trim_start_matches('/');
-                    let text = fs::read_to_string(root.join(path)).unwrap_or_default();
-                    for line in text.replace("\\\n", " ").lines().map(str::trim) {
-                        if !line.starts_with(['#', ';']) {
-                            self.assign(line);
-                        }
-                    }
-                }
+            let value = value.trim().to_owned();
+            // Empty: what came before is taken back.
+            match (key.trim(), value.is_empty()) {
+                ("ExecStart", true) => self.starts.clear(),
+                ("ExecStart", false) => self.starts.push((value, file.to_owned())),
+                ("Environment", true) => self.variables.clear(),
+                ("Environment", false) => self.variables.extend(split(&value)),
+                ("EnvironmentFile", true) => self.files.clear(),
+                ("EnvironmentFile", false) => self.files.push(value),
                 _ => {}
             }
         }
     }
 
-    /// `NAME=VALUE` of a unit, quotes taken off already.
-    fn set(&mut self, assignment: &str) {
-        if let Some((name, value)) = assignment.split_once('=') {
-            self.environment.insert(name.to_owned(), value.to_owned());
+    /// All variables: those of files come last, wherever they stand (systemd.exec(5)).
+    fn environment(&self, root: &Path) -> HashMap<String, String> {
+        let pair = |(name, value): (&str, &str)| (name.trim().to_owned(), value.to_owned());
+        let own = self
+            .variables
+            .iter()
+            .filter_map(|word| word.split_once('='));
+        let mut all: HashMap<String, String> = own.map(pair).collect();
+        for file in &self.files {
+            let path = file.trim_start_matches('-').trim_start_matches('/');
+            let text = fs::read_to_string(root.join(path)).unwrap_or_default();
+            let lines = lines(&text);
+            let pairs = lines.iter().filter_map(|line| line.split_once('='));
+            all.extend(pairs.map(|(name, value)| pair((name, unquoted(value.trim())))));
         }
+        all
     }
+}
 
-    /// A line of an environment file: the value may be in quotes as a whole.
-    fn assign(&mut self, line: &str) {
-        if let Some((name, value)) = line.split_once('=') {
-            let value = value.trim();
-            let quoted = ['"', '\''].iter().find_map(|quote| {
-                value
-                    .strip_prefix(*quote)
-                    .and_then(|value| value.strip_suffix(*quote))
-            });
-            let value = quoted.unwrap_or(value).to_owned();
-            self.environment.insert(name.trim().to_owned(), value);
+/// The value of an environment file's line, which may be in quotes as a whole.
+fn unquoted(value: &str) -> &str {
+    let inner = ['"', '\''].iter().find_map(|quote| {
+        let value = value.strip_prefix(*quote)?;
+        value.strip_suffix(*quote)
+    });
+    inner.unwrap_or(value)
+}
+
+/// Lines without comments, continued ones joined. A comment does not go on, nor does it end what goes on.
+fn lines(text: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut open = String::new();
+    for line in text.lines().map(str::trim) {
+        if line.starts_with(['#', ';']) {
+            continue;
         }
+        if let Some(line) = line.strip_suffix('\\') {
+            open += line;
+            open.push(' ');
+            continue;
+        }
+        open += line;
+        all.push(std::mem::take(&mut open).trim().to_owned());
     }
+    all.push(open.trim().to_owned());
+    all
 }
 
 /// The words of a command line as systemd splits it (systemd.service(5)): quotes, `${NAME}`, and `$NAME` as a word of its own,
@@ -272,6 +294,36 @@ mod tests {
                 .unwrap()
                 .ends_with("docker.service.d/20-last.conf")
         );
+    }
+
+    #[test]
+    fn files_come_last_and_comments_do_not_count() {
+        let unit = "[Service]\nEnvironmentFile=-/etc/no\nEnvironmentFile=\nEnvironmentFile=-/etc/default/docker\nEnvironment=OPTS=--no\n\
+                    # no \\\nExecStart=/usr/bin/dockerd \\\n# --bip=no \\\n  $OPTS\n";
+        let root = root(&[
+            ("lib/systemd/system/docker.service", unit),
+            ("etc/default/docker", "OPTS=--debug\n"),
+            ("etc/no", "OPTS=--no\n"),
+        ]);
+        let unit = Unit::read(root.path());
+        assert_eq!(unit.command, ["/usr/bin/dockerd", "--debug"]);
+        assert!(!unit.several);
+    }
+
+    #[test]
+    fn a_second_command() {
+        let root = root(&[
+            (
+                "lib/systemd/system/docker.service",
+                "[Service]\nExecStart=a\n",
+            ),
+            (
+                "etc/systemd/system/docker.service.d/own.conf",
+                "[Service]\nExecStart=b\n",
+            ),
+        ]);
+        let unit = Unit::read(root.path());
+        assert!(unit.several && unit.file.unwrap().ends_with("own.conf"));
     }
 
     #[test]

@@ -148,6 +148,12 @@ impl Books {
         remainders
     }
 
+    /// What the samples of a key were, if they agree.
+    pub(super) fn agreed(&self, key: &CountKey) -> Option<(Fate, &Drop)> {
+        let known = self.exemplars.get(key)?;
+        (known.verdicts.len() == 1).then_some((known.fate, known.drop.as_ref()))
+    }
+
     /// Whether packets wait for a sample of their key: another look at the counts may be needed without new drops.
     pub(super) fn is_waiting(&self) -> bool {
         self.settled.values().any(|seen| seen.waiting.is_some())

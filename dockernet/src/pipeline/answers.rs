@@ -18,6 +18,8 @@ use crate::{bpf::clock::monotonic_ns, evidence::Evidence, inventory::Inventory, 
 
 /// At the end, so long is waited for the next answer of the host: a little longer than for a program of its firewall.
 const LAST_ANSWER: Duration = Duration::from_secs(6);
+/// Where what is found is not written any more: it is only counted.
+const UNWRITTEN: Duration = Duration::from_millis(200);
 /// And so long for all of them.
 const LAST_ANSWERS: Duration = Duration::from_secs(15);
 
@@ -54,13 +56,13 @@ impl Pipeline {
 
     /// Shows all that was asked about: without its cause where the host does not answer, or the user does not wait for it.
     pub(super) fn last_answers(&mut self, state: &mut State) -> Result<()> {
-        let end = Instant::now() + LAST_ANSWERS;
+        let is_written = !state.closed && state.lines_left != Some(0);
+        let patience = if is_written { LAST_ANSWERS } else { UNWRITTEN };
+        let end = Instant::now() + patience;
         loop {
             self.answered(state)?;
-            // Nobody reads any more, or nothing more is written: there is nothing to wait for.
-            let is_written = !state.closed && state.lines_left != Some(0);
             let left = end.saturating_duration_since(Instant::now());
-            if state.judging.open().next().is_none() || !is_written || left.is_zero() {
+            if state.judging.open().next().is_none() || left.is_zero() {
                 break;
             }
             let mut fds = [
@@ -75,7 +77,15 @@ impl Pipeline {
         }
         let inventory = self.inventory.borrow().clone();
         for evidence in state.judging.give_up() {
-            let opinion = state.sieve.unanswered(evidence, &inventory, &self.host);
+            let key = evidence.record.key;
+            let mut opinion = state.sieve.unanswered(evidence, &inventory, &self.host);
+            if let Some((fate, known)) = state.books.agreed(&key) {
+                // Others of its kind were all told as one thing.
+                opinion.drop.cause.clone_from(&known.cause);
+                opinion.drop.rule.clone_from(&known.rule);
+                opinion.drop.noise.clone_from(&known.noise);
+                opinion.fate = Some(fate);
+            }
             self.show_transitions(state, opinion.drop.time)?;
             self.handle(state, opinion, &inventory)?;
         }

@@ -48,7 +48,8 @@ impl Pipeline {
         if let Some(tracer) = &mut self.drops {
             let is_empty = tracer.drain(room, |record| records.push(*record))?;
             state.behind = (!is_empty).then(|| state.behind.unwrap_or_else(Instant::now));
-            if !is_empty {
+            // Without room it was not looked at.
+            if !is_empty && room > 0 {
                 state.ring = 1.0;
             }
         }

@@ -18,7 +18,10 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
         EngineStatus::Up { podman: false, .. } => {
             let mut found = leftovers(sight);
             found.extend(pools(sight));
-            found.extend(configuration(sight));
+            // One that runs elsewhere (without root) was told something else.
+            if sight.daemon.pid.is_some() {
+                found.extend(configuration(sight));
+            }
             found
         }
         EngineStatus::Down { reason } => down(sight, reason),
@@ -200,6 +203,22 @@ fn configuration(sight: &Sight<'_>) -> Vec<Finding> {
             verdict,
         ));
     }
+    if let Some(file) = daemon.unit.file.as_ref().filter(|_| daemon.unit.several) {
+        let verdict = Verdict::confirmed(
+            "engine-config",
+            "docker.service has more than one ExecStart: systemd refuses to start it",
+        )
+        .fact(format!("{} adds one to that of the unit", file.display()))
+        .advise(format!(
+            "write ExecStart= without anything on a line before it in {}, then: systemctl daemon-reload && systemctl start docker",
+            file.display()
+        ));
+        found.push(Finding::new(
+            broken_if_down(sight),
+            Subject::engine(),
+            verdict,
+        ));
+    }
     let twice = daemon.twice();
     if !twice.is_empty() {
         let verdict = Verdict::confirmed(
@@ -348,8 +367,15 @@ fn down(sight: &Sight<'_>, reason: &str) -> Vec<Finding> {
     } else if known {
         verdict.advise("mend what is above, then: systemctl start docker")
     } else if sight.daemon.unit.masked {
+        let is_runtime = sight
+            .daemon
+            .unit
+            .file
+            .as_ref()
+            .is_some_and(|file| file.starts_with("/run"));
+        let how = if is_runtime { " --runtime" } else { "" };
         verdict.run(
-            "systemctl unmask docker && systemctl start docker",
+            format!("systemctl unmask{how} docker && systemctl start docker"),
             "host",
             None,
             Impact::None,

@@ -43,14 +43,13 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
         }
     }
     // What stops everything stops siblings too, and is told once.
-    let known: Vec<Option<Rule>> = gather
-        .findings
-        .iter()
-        .map(|finding| finding.rule.clone())
-        .collect();
-    let siblings = siblings::find(sight).into_iter();
-    let new = siblings.filter(|finding| finding.rule.is_none() || !known.contains(&finding.rule));
-    gather.findings.extend(new);
+    let mut siblings = siblings::find(sight);
+    siblings.retain(|finding| {
+        !gather.findings.iter().any(|known| {
+            known.rule.is_some() && known.rule == finding.rule && known.grade <= finding.grade
+        })
+    });
+    gather.findings.extend(siblings);
     gather.findings
 }
 
@@ -118,7 +117,7 @@ impl Way<'_> {
         let host = &self.sight.host;
         let mut doubt = None;
         let enters =
-            |reply, side, device| (probe.at_device(reply, side, (device, None)), Hook::Ingress);
+            |reply, side, device| (probe.untouched(reply, side, (device, None)), Hook::Ingress);
         let leaves =
             |reply, side, device| (probe.at_device(reply, side, (None, device)), Hook::Egress);
         for (packet, hook) in [
@@ -395,7 +394,8 @@ fn foreign(
         ),
     );
     let verdict = verdict.fact(format!("network {} is behind it", way.network.name));
-    if dropped.rule.is_some() {
+    // A device's own chain knows nothing of the bridge.
+    if dropped.rule.is_some() || matches!(dropped.hook, Hook::Ingress | Hook::Egress) {
         return verdict
             .advise("if this should pass: delete the rule, or accept this traffic before it in that table")
             .run(delete(&found.dropped), "host", None, Impact::OpensFirewall);

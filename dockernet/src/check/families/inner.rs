@@ -1,18 +1,26 @@
 //! Firewalls inside containers.
 
-use super::{firewall::number, forwarding::forwarded};
+use std::net::IpAddr;
+
+use super::{
+    firewall::{number, uplink},
+    forwarding::forwarded,
+};
 use crate::{
     cause::{Verdict, delete},
     check::{
         Finding, Grade, Sight, Subject,
         finding::Affected,
         gather::Gather,
-        probe::{Judged, Probe, judge, somewhere},
+        probe::{Judged, Probe, judge, somewhere, translation},
         sight::Member,
         space::Space,
     },
-    host::{firewall::Hook, route::Family},
-    model::{Impact, Rule},
+    host::{
+        firewall::{Hook, Translation},
+        route::Family,
+    },
+    model::{Impact, Published, Rule},
 };
 
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
@@ -21,15 +29,39 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
         for member in &members {
             let space = member.space.filter(|space| space.key != sight.host.key);
             if let Some(space) = space.filter(|space| space.firewall.tables().next().is_some()) {
-                ports(member, space, &mut gather);
+                ports(sight, member, space, &mut gather);
             }
         }
     }
     gather.findings
 }
 
+/// Whether the host leads a published port to this address of its container.
+fn leads_here(sight: &Sight<'_>, member: &Member<'_>, published: &Published, own: IpAddr) -> bool {
+    let Some(proto) = number(&published.protocol) else {
+        return false;
+    };
+    let from = somewhere(Family::of(own));
+    let to = if published.host_ip.is_unspecified() {
+        let uplink = uplink(sight, Family::of(own));
+        let own = uplink.and_then(|uplink| {
+            let mut addresses = uplink.link.addresses.iter().map(ipnet::IpNet::addr);
+            addresses.find(|address| Family::of(*address) == Family::of(from))
+        });
+        own.unwrap_or(published.host_ip)
+    } else {
+        published.host_ip
+    };
+    let packet = Probe::new(proto, from, to, published.host_port).untranslated(None, None);
+    match translation(&sight.host, &packet, Hook::Prerouting) {
+        Translation::To(target, _) => target.address == Some(own),
+        // By docker-proxy or by routes: to one of its networks, and which is not known where it has several.
+        _ => member.container.attachments.len() == 1,
+    }
+}
+
 /// Published ports that the container's own rules close.
-fn ports(member: &Member<'_>, space: &Space, gather: &mut Gather) {
+fn ports(sight: &Sight<'_>, member: &Member<'_>, space: &Space, gather: &mut Gather) {
     let container = member.container;
     for published in &container.published {
         let family = Family::of(published.host_ip);
@@ -43,8 +75,12 @@ fn ports(member: &Member<'_>, space: &Space, gather: &mut Gather) {
         let Some(device) = space.holder(own.addr()).map(|link| link.name.as_str()) else {
             continue;
         };
+        if !leads_here(sight, member, published, own.addr()) {
+            continue;
+        }
         // Clients come with their own addresses, or with the bridge's where docker-proxy serves them.
-        let clients = std::iter::once(somewhere(family)).chain(member.attachment.gateway);
+        let outside = (!published.host_ip.is_loopback()).then(|| somewhere(family));
+        let clients = outside.into_iter().chain(member.attachment.gateway);
         let clients: Vec<_> = clients
             .filter(|client| Family::of(*client) == family)
             .map(|client| {
@@ -55,9 +91,10 @@ fn ports(member: &Member<'_>, space: &Space, gather: &mut Gather) {
                 )
             })
             .collect();
-        let all = clients
-            .iter()
-            .all(|judged| matches!(judged, Judged::Drops(_)));
+        let all = !clients.is_empty()
+            && clients
+                .iter()
+                .all(|judged| matches!(judged, Judged::Drops(_)));
         let subject = Subject::container(container);
         for judged in clients {
             let finding = match judged {
@@ -103,6 +140,14 @@ fn ports(member: &Member<'_>, space: &Space, gather: &mut Gather) {
 
 fn stopped(space: &Space, device: &str, probe: &Probe) -> Judged {
     let mut doubt = None;
+    // One that is led on inside the container is judged by what it is led to, which is not followed.
+    let packet = probe.untranslated(Some(device), None);
+    if !matches!(
+        translation(space, &packet, Hook::Prerouting),
+        Translation::Nothing
+    ) {
+        return Judged::Passes;
+    }
     for (packet, hook) in [
         (probe.first(Some(device), None), Hook::Prerouting),
         (probe.first(Some(device), None), Hook::Input),

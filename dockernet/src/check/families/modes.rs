@@ -4,8 +4,9 @@ use super::forwarding::whole;
 use crate::{
     cause::{Verdict, tunnel_down},
     check::{Finding, Grade, Sight, Subject, finding::Affected, sight::open},
+    host::vxlan::Vxlan,
     inventory::EngineStatus,
-    model::{Link, LinkKind},
+    model::{Impact, Link, LinkKind},
 };
 
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
@@ -77,7 +78,8 @@ fn overlay(sight: &Sight<'_>) -> Vec<Finding> {
     found
 }
 
-/// Tunnels of overlays that are down, in the host's namespace and in those that the engine made for them.
+/// Tunnels of overlays that are down, in the namespaces that the engine made for them. One in the host's own need not be an
+/// overlay's.
 fn tunnels(sight: &Sight<'_>) -> Vec<Finding> {
     let is_tunnel = |link: &Link| matches!(&link.kind, LinkKind::Other(kind) if kind == "vxlan");
     let mut found = Vec::new();
@@ -94,17 +96,43 @@ fn tunnels(sight: &Sight<'_>) -> Vec<Finding> {
             Vec::new()
         });
         for device in devices.iter().filter(|device| !device.up) {
-            let command = format!("ip link set {} up", device.name);
-            let command = if info.key == sight.host.key {
-                command
-            } else {
-                format!("nsenter --net={} {command}", info.path.display())
-            };
+            if info.key == sight.host.key {
+                found.push(idle(device));
+                continue;
+            }
+            let command = format!(
+                "nsenter --net={} ip link set {} up",
+                info.path.display(),
+                device.name
+            );
             let verdict = tunnel_down(device, place.clone(), command);
             found.push(Finding::new(Grade::Broken, Subject::host(), verdict));
         }
     }
     found
+}
+
+/// A tunnel of the host's that is down: somebody's own, or what an overlay has left there, which then cannot be made anew.
+fn idle(device: &Vxlan) -> Finding {
+    let name = &device.name;
+    let verdict = Verdict::when(
+        false,
+        "overlay-broken",
+        format!(
+            "{name}, a tunnel (VNI {}) in the host's namespace, is down",
+            device.id
+        ),
+    )
+    .fact(format!("{name} is not UP"));
+    let verdict = if name.starts_with("vx-") {
+        verdict
+            .fact("Docker names its overlays' tunnels so, and moves them into namespaces of their own")
+            .run(format!("ip link del {name}"), "host", None, Impact::None)
+            .advise("if docker says \"error creating vxlan interface: file exists\"")
+    } else {
+        verdict.advise(format!("if an overlay is to use it: ip link set {name} up"))
+    };
+    Finding::new(Grade::Note, Subject::host(), verdict)
 }
 
 fn rootless(sight: &Sight<'_>) -> Option<Finding> {

@@ -1,6 +1,6 @@
 //! Programs and filters of others that may drop packets: what they do cannot be told from outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     cause::Verdict,
@@ -13,12 +13,14 @@ use crate::{
 const NAMED: usize = 8;
 
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
-    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    // Agents load one of a kind for each interface.
+    let mut found: BTreeMap<(String, String), Kind> = BTreeMap::new();
     let mut add = |attached: Vec<Attached>, place: &str| {
         for one in attached {
-            let places = found.entry(one.to_string()).or_default();
-            if !places.iter().any(|known| known == place) {
-                places.push(place.to_owned());
+            let kind = found.entry((one.at.to_string(), one.name)).or_default();
+            kind.ids.extend(one.id);
+            if !kind.places.iter().any(|known| known == place) {
+                kind.places.push(place.to_owned());
             }
         }
     };
@@ -29,6 +31,7 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
         .collect();
     let on_the_way = |space: &&Space, link: &&crate::model::Link| {
         link.kind != LinkKind::Loopback
+            && link.up
             && (space.key != sight.host.key
                 || uplinks.contains(&link.ifindex)
                 || sight.is_engines(link))
@@ -55,24 +58,42 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
     }
     found
         .into_iter()
-        .map(|(program, places)| note(&program, &places))
+        .map(|((at, name), kind)| note(&at, &name, &kind))
         .collect()
 }
 
-fn note(program: &str, places: &[String]) -> Finding {
-    let named = places.iter().take(NAMED).cloned().collect::<Vec<_>>();
-    let more = places.len() - named.len();
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
+/// Programs of one name at one kind of place.
+#[derive(Default)]
+struct Kind {
+    /// Ids of BPF programs; none for filters of another kind.
+    ids: BTreeSet<u32>,
+    places: Vec<String>,
+}
+
+fn note(at: &str, name: &str, kind: &Kind) -> Finding {
+    let some = |all: &mut dyn Iterator<Item = String>, count: usize| {
+        let named = all.take(NAMED).collect::<Vec<_>>().join(", ");
+        match count.saturating_sub(NAMED) {
+            0 => named,
+            more => format!("{named} and {more} more"),
+        }
     };
+    let what = if kind.ids.is_empty() {
+        format!("a {name} filter")
+    } else {
+        format!("BPF program {name}")
+    };
+    let ids = some(&mut kind.ids.iter().map(u32::to_string), kind.ids.len());
     let verdict = Verdict::when(
         false,
         "bpf-drop",
-        format!("a program or filter of others may drop containers' packets: {program}"),
+        format!("{what} at {at} may drop containers' packets"),
     )
-    .fact(format!("at {}{more}", named.join(", ")))
+    .fact(format!(
+        "at {}",
+        some(&mut kind.places.iter().cloned(), kind.places.len())
+    ))
+    .maybe_fact((!kind.ids.is_empty()).then(|| format!("ids of the program: {ids}")))
     .advise("what it does cannot be told from outside; dockernet-trace --drops names what it drops (bpftool prog show, tc filter show)");
     Finding::new(Grade::Note, Subject::host(), verdict)
 }

@@ -16,7 +16,7 @@ use crate::{
     host::route::{
         Family, Route, RouteKind, TABLE_MAIN, fib::FibMatch, lookup::RouteQuery, rule::RuleVerdict,
     },
-    model::{Impact, Network},
+    model::{Confidence, Impact, Link, Network},
 };
 
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
@@ -107,9 +107,19 @@ fn no_advertised(sight: &Sight<'_>) -> Option<Finding> {
     if host.routes.iter().any(is_way_out) {
         return None;
     }
-    let (verdict, key) = refused(&host.links, &host.neighbours, |key| {
+    // A router may be one that offers no default route: without an address of the internet there was none.
+    let is_global =
+        |net: &ipnet::IpNet| matches!(net.addr(), IpAddr::V6(ip) if ip.segments()[0] >> 13 == 1);
+    let links: Vec<Link> = host
+        .links
+        .iter()
+        .filter(|link| link.addresses.iter().any(is_global))
+        .cloned()
+        .collect();
+    let (mut verdict, key) = refused(&links, &host.neighbours, |key| {
         sight.state.sysctl(&host.handle, key).ok().flatten()
     })?;
+    verdict.cause.confidence = Confidence::Likely;
     let verdict = verdict
         .set_host_sysctl(&sight.files, &key, "1", "2")
         .advise(ROUTE_COMES_BACK);
@@ -119,13 +129,7 @@ fn no_advertised(sight: &Sight<'_>) -> Option<Finding> {
         .flat_map(|(.., members)| members)
         .filter(|member| address(member, Family::V6).is_some());
     let affected: Vec<Affected> = six.flat_map(|member| whole(member.container)).collect();
-    // Without containers that use IPv6 it is the host's own loss.
-    let grade = if affected.is_empty() {
-        Grade::Risk
-    } else {
-        Grade::Broken
-    };
-    Some(Finding::new(grade, Subject::host(), verdict).affects(affected))
+    Some(Finding::new(Grade::Risk, Subject::host(), verdict).affects(affected))
 }
 
 /// Routes and rules that refuse what containers send or are sent.

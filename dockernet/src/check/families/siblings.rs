@@ -17,6 +17,7 @@ use crate::{
         listeners::Transport,
         route::Family,
     },
+    inventory::EngineStatus,
     model::{Impact, Network, Rule},
 };
 
@@ -53,6 +54,12 @@ fn address(member: &Member<'_>, family: Family) -> Option<IpAddr> {
     net.map(|net| net.addr())
 }
 
+/// The host's end of a container's cable.
+fn port_of<'m>(member: &Member<'m>) -> Option<&'m str> {
+    let peer = member.interface?.peer.as_ref()?;
+    Some(&peer.device.name)
+}
+
 /// What a container serves to others.
 fn services(member: &Member<'_>, own: IpAddr) -> Vec<(u8, u16)> {
     let listeners = member.space.map_or(&[][..], |space| &space.listeners);
@@ -86,7 +93,8 @@ fn between(
     };
     for (proto, port) in services(server, to) {
         let probe = Probe::new(proto, from, to, port);
-        let Some(found) = stopped(sight, bridge, &probe) else {
+        let ports = (port_of(client), port_of(server));
+        let Some(found) = stopped(sight, bridge, &probe, ports) else {
             continue;
         };
         let subject = Subject::network(&network.name);
@@ -94,12 +102,13 @@ fn between(
         match found {
             Judged::Passes => {}
             Judged::Doubt(at) => {
-                let what = format!("whether containers of {} reach each other", network.name);
+                let what = "whether containers of one network reach each other";
                 let why = format!("it depends on a rule that cannot be told from outside: {at}");
-                gather.add(Finding::unknown(subject, what, why), affected);
+                gather.add(Finding::unknown(Subject::host(), what, why), affected);
             }
             Judged::Drops(found) => {
-                if let Some((grade, verdict)) = verdict(network, bridge, &found) {
+                let is_up = matches!(sight.inventory.engine_status(), EngineStatus::Up { .. });
+                if let Some((grade, verdict)) = verdict(network, bridge, &found, is_up) {
                     gather.add(Finding::new(grade, subject, verdict), affected);
                 }
             }
@@ -108,12 +117,22 @@ fn between(
 }
 
 /// What stops it, in either direction, or cannot be told.
-fn stopped(sight: &Sight<'_>, bridge: &str, probe: &Probe) -> Option<Judged> {
+fn stopped(
+    sight: &Sight<'_>,
+    bridge: &str,
+    probe: &Probe,
+    (client, server): (Option<&str>, Option<&str>),
+) -> Option<Judged> {
     let host = &sight.host;
     let seen = sight.number(host, bridge_nf(probe.original.src)) == Some(1);
     let mut doubt = None;
     for reply in [false, true] {
-        let frame = probe.at_device(reply, Side::Client, (None, None));
+        let ports = if reply {
+            (server, client)
+        } else {
+            (client, server)
+        };
+        let frame = probe.untouched(reply, Side::Client, ports);
         let mut judged: Vec<Judged> = ACROSS
             .iter()
             .map(|hook| judge_bridged(host, &frame, *hook))
@@ -133,7 +152,12 @@ fn stopped(sight: &Sight<'_>, bridge: &str, probe: &Probe) -> Option<Judged> {
     doubt
 }
 
-fn verdict(network: &Network, bridge: &str, found: &Attribution) -> Option<(Grade, Verdict)> {
+fn verdict(
+    network: &Network,
+    bridge: &str,
+    found: &Attribution,
+    is_up: bool,
+) -> Option<(Grade, Verdict)> {
     let place = found.place();
     let (id, summary) = match found.kind {
         DropKind::DockerUser => (
@@ -150,7 +174,8 @@ fn verdict(network: &Network, bridge: &str, found: &Attribution) -> Option<(Grad
                 network.name
             ),
         ),
-        DropKind::Icc => (
+        // With the engine down it is not known what the network was made with.
+        DropKind::Icc if is_up => (
             "icc-disabled",
             format!(
                 "a rule keeps containers of {} from each other, though the network was not made so",

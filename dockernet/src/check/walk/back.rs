@@ -1,9 +1,13 @@
 //! From the program back to the client.
 
-use super::{Go, Party, Space, Walk, device::ACROSS, forth::Arrived};
+use super::{Go, Party, Space, Walk, forth::Arrived};
 use crate::{
     check::probe::{Side, bridge_nf},
-    host::{attached::At, firewall::Hook, route::lookup::RouteQuery},
+    host::{
+        attached::At,
+        firewall::Hook,
+        route::{RouteKind, lookup::RouteQuery},
+    },
     model::{Container, LinkKind},
 };
 
@@ -15,9 +19,14 @@ impl<'s> Walk<'s> {
             Arrived::Host => {
                 let query = RouteQuery::to(self.probe.original.src);
                 let route = self.way(host, &query)?;
-                let packet = self.probe.back(None, route.oif.as_deref());
+                // To an address of its own by no cable.
+                let oif = match route.kind {
+                    RouteKind::Local => Some("lo"),
+                    _ => route.oif.as_deref(),
+                };
+                let packet = self.probe.back(None, oif);
                 self.quietly(host, &packet, Hook::Output)?;
-                self.on_to_client(route.oif.as_deref())
+                self.on_to_client(oif)
             }
             Arrived::Bridged(container, space, bridge) => {
                 if bridge.is_empty() {
@@ -26,7 +35,11 @@ impl<'s> Walk<'s> {
                 self.leave(container, space, false)?;
                 let seen = self.sight.number(host, bridge_nf(self.probe.original.src)) == Some(1);
                 let packet = self.probe.back(Some(bridge), Some(bridge));
-                self.bridge_filter(host, &packet, ACROSS)?;
+                let to = match self.from {
+                    Party::Container(_, client) => self.port_to(client, self.probe.original.src),
+                    Party::Host | Party::Outside => None,
+                };
+                self.across(self.port_to(space, self.probe.answer.src), to)?;
                 if seen {
                     self.filter(host, &packet, Hook::Forward)?;
                 }

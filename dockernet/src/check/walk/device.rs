@@ -24,14 +24,19 @@ impl<'s> Walk<'s> {
         // `__netif_receive_skb_core` (net/core/dev.c) asks in this order.
         self.at(space, device, &[At::Xdp, At::TcxIngress, At::TcIngress]);
         let reply = self.is_reply();
-        let packet = self.probe.at_device(reply, side, (Some(device), None));
+        let packet = self.probe.untouched(reply, side, (Some(device), None));
         self.quietly(space, &packet, Hook::Ingress)
     }
 
     /// It leaves by a device.
     pub(super) fn leaves(&mut self, space: &Space, device: &str, side: Side) -> Go<()> {
         let reply = self.is_reply();
-        let packet = self.probe.at_device(reply, side, (None, Some(device)));
+        let devices = (None, Some(device));
+        let packet = if space.key == self.sight.host.key {
+            self.probe.at_device(reply, side, devices)
+        } else {
+            self.probe.untouched(reply, side, devices)
+        };
         // `__dev_queue_xmit` (net/core/dev.c) asks in this order.
         self.quietly(space, &packet, Hook::Egress)?;
         self.at(space, device, &[At::TcxEgress, At::TcEgress]);
@@ -53,7 +58,9 @@ impl<'s> Walk<'s> {
         };
         self.enters(host, &port, side)?;
         if to_bridge {
-            let packet = self.probe.at_device(self.is_reply(), side, (None, None));
+            let packet = self
+                .probe
+                .untouched(self.is_reply(), side, (Some(&port), None));
             self.bridge_filter(host, &packet, TO_BRIDGE)?;
         }
         Ok(())
@@ -70,7 +77,9 @@ impl<'s> Walk<'s> {
         let host = &self.sight.host;
         if let Some(port) = self.port_of(space, device) {
             if from_bridge {
-                let packet = self.probe.at_device(self.is_reply(), side, (None, None));
+                let packet = self
+                    .probe
+                    .untouched(self.is_reply(), side, (None, Some(&port)));
                 self.bridge_filter(host, &packet, FROM_BRIDGE)?;
             }
             self.leaves(host, &port, side)?;
@@ -123,6 +132,18 @@ impl<'s> Walk<'s> {
         let namespace = namespaces.find(|known| known.inum == space.handle.inum())?;
         let mut interfaces = namespace.interfaces.iter();
         interfaces.find(|interface| interface.device.name == device)
+    }
+
+    /// The bridge's rules for a frame from one container to another.
+    pub(super) fn across(&mut self, from: Option<String>, to: Option<String>) -> Go<()> {
+        let ports = (from.as_deref(), to.as_deref());
+        let packet = self.probe.untouched(self.is_reply(), Side::Client, ports);
+        self.bridge_filter(&self.sight.host, &packet, ACROSS)
+    }
+
+    /// The host's end of the cable of the container that has an address.
+    pub(super) fn port_to(&self, space: &Space, address: std::net::IpAddr) -> Option<String> {
+        self.port_of(space, &space.holder(address)?.name)
     }
 
     fn port_of(&self, space: &Space, device: &str) -> Option<String> {

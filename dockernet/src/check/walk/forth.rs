@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Direction, Go, Halted, Party, Space, Walk, device::ACROSS};
+use super::{Direction, Go, Halted, Party, Space, Walk};
 use crate::{
     cause::Verdict,
     check::{
@@ -102,7 +102,11 @@ impl<'s> Walk<'s> {
         let sight = self.sight;
         let seen = sight.number(&sight.host, bridge_nf(self.probe.original.src)) == Some(1);
         let packet = self.probe.first(Some(bridge), Some(bridge));
-        self.bridge_filter(&sight.host, &packet, ACROSS)?;
+        let from = match self.from {
+            Party::Container(_, space) => self.port_to(space, self.probe.original.src),
+            Party::Host | Party::Outside => None,
+        };
+        self.across(from, self.port_to(space, self.dst()))?;
         if seen {
             self.filter(&sight.host, &packet, Hook::Forward)?;
         }

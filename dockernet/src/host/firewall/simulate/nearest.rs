@@ -7,6 +7,7 @@ use crate::host::firewall::{
     Field, Match,
     eval::{Context, Truth},
     model::Chain,
+    target::Verdict,
 };
 
 /// Chains and rules looked at; damaged text could make ones that never end.
@@ -53,7 +54,7 @@ pub struct Near {
     pub but_for: String,
 }
 
-/// Why no rule accepted what a policy dropped. None: it was no policy, or its chain is not there any more.
+/// Why no rule accepted what a policy dropped. None: it was no policy, its chain is not there any more, or it cannot be told.
 #[must_use]
 pub fn unaccepted(
     firewall: &Firewall,
@@ -91,10 +92,11 @@ pub fn unaccepted(
         visited: HashSet::new(),
         left: BUDGET,
         accepting: HashSet::new(),
+        is_unsure: false,
         nearest: None,
     };
     search.chain(seat.chain, &Fit::default());
-    Some(Unaccepted {
+    (!search.is_unsure && search.left > 0).then(|| Unaccepted {
         accepting: search.accepting.len(),
         nearest: search.nearest.map(|(_, near)| near),
     })
@@ -104,7 +106,8 @@ pub fn unaccepted(
 #[derive(Clone, Default)]
 struct Fit<'a> {
     holding: usize,
-    failing: Vec<&'a Match>,
+    /// None: one that there are no words for.
+    failing: Vec<Option<&'a Match>>,
 }
 
 struct Search<'a, 'b> {
@@ -114,6 +117,8 @@ struct Search<'a, 'b> {
     visited: HashSet<(&'a str, bool)>,
     left: usize,
     accepting: HashSet<(&'a str, usize)>,
+    /// One of them may fit.
+    is_unsure: bool,
     /// With how many conditions hold.
     nearest: Option<(usize, Near)>,
 }
@@ -139,9 +144,23 @@ impl<'a> Search<'a, '_> {
                         self.accepting.insert((&chain.name, rule.number));
                         self.compare(chain, rule, &fit);
                     }
-                    Target::Jump(to) | Target::Goto(to) => {
-                        if let Some(to) = self.table.chain(to) {
-                            self.chain(to, &fit);
+                    Target::Jump(to) | Target::Goto(to) => self.enter(to, &fit),
+                    Target::Vmap { keys, entries, .. } => {
+                        for (element, verdict) in entries {
+                            let mut fit = fit.clone();
+                            match self.context.entry(keys, element) {
+                                Truth::Yes => fit.holding += 1,
+                                Truth::No => fit.failing.push(None),
+                                Truth::Maybe => {}
+                            }
+                            match verdict {
+                                Verdict::Accept => {
+                                    self.accepting.insert((&chain.name, rule.number));
+                                    self.compare(chain, rule, &fit);
+                                }
+                                Verdict::Jump(to) | Verdict::Goto(to) => self.enter(to, &fit),
+                                _ => {}
+                            }
                         }
                     }
                     _ => {}
@@ -150,10 +169,16 @@ impl<'a> Search<'a, '_> {
         }
     }
 
+    fn enter(&mut self, to: &str, fit: &Fit<'a>) {
+        if let Some(to) = self.table.chain(to) {
+            self.chain(to, fit);
+        }
+    }
+
     fn add(&self, fit: &mut Fit<'a>, condition: &'a Match) {
         match self.context.one(condition) {
             Truth::Yes => fit.holding += 1,
-            Truth::No => fit.failing.push(condition),
+            Truth::No => fit.failing.push(Some(condition)),
             Truth::Maybe => {}
         }
     }
@@ -161,8 +186,14 @@ impl<'a> Search<'a, '_> {
     /// One condition fails, and others hold: what fits in nothing else (`-i lo -j ACCEPT`) says nothing.
     fn compare(&mut self, chain: &Chain, rule: &Rule, fit: &Fit<'_>) {
         let best = self.nearest.as_ref().map_or(0, |(holding, _)| *holding);
-        let [failing] = fit.failing.as_slice() else {
-            return;
+        let failing = match fit.failing.as_slice() {
+            [] => {
+                // It should have accepted, or hangs on what cannot be told.
+                self.is_unsure = true;
+                return;
+            }
+            [Some(failing)] => failing,
+            _ => return,
         };
         if fit.holding <= best {
             return;
