@@ -1,5 +1,7 @@
 //! Default routes that routers advertise, and a host that forwards no longer takes.
 
+use std::net::IpAddr;
+
 use super::{Case, Verdict};
 use crate::{
     host::{
@@ -7,7 +9,7 @@ use crate::{
         route::fib::FibMatch,
         sysctl::{display_key, interface_key},
     },
-    model::{Link, LinkKind},
+    model::{Confidence, Link, LinkKind},
 };
 
 /// Row 76. With `forwarding` on, `accept_ra` = 1 means no (`ipv6_accept_ra`, include/net/ipv6.h), and the routes that were
@@ -34,15 +36,31 @@ pub(super) fn ipv6_route_lost(case: &Case<'_>) -> Option<Verdict> {
     }
     let neighbours = case.state.neighbours(case.host).ok()?;
     let info = case.inventory.netns(case.inventory.host_key())?;
-    let (verdict, key) = refused(&info.links, &neighbours, |key| {
-        case.state.sysctl(case.host, key).ok().flatten()
-    })?;
+    let read = |key: &str| case.state.sysctl(case.host, key).ok().flatten();
+    // A router may be one that offers no default route: without an address of the internet there was none.
+    let sure = refused(&on_the_internet(&info.links), &neighbours, read);
+    let unsure = || {
+        let (mut verdict, key) = refused(&info.links, &neighbours, read)?;
+        verdict.cause.confidence = Confidence::Likely;
+        let why =
+            "it has no address of the internet: the router may never have offered a default route";
+        Some((verdict.fact(why), key))
+    };
+    let (verdict, key) = sure.or_else(unsure)?;
     Some(case.set_sysctl(verdict, &key, "1", "2").advise(ADVICE))
 }
 
 /// How the route comes back.
 pub(crate) const ADVICE: &str = "the route comes with the next advertisement (rdisc6 asks for one); networkd and NetworkManager take \
      advertisements themselves if they manage the interface (IPv6AcceptRA=yes)";
+
+/// Interfaces with a global unicast address (2000::/3): where there is a way out, routers give such.
+pub(crate) fn on_the_internet(links: &[Link]) -> Vec<Link> {
+    let is_global =
+        |net: &ipnet::IpNet| matches!(net.addr(), IpAddr::V6(ip) if ip.segments()[0] >> 13 == 1);
+    let there = |link: &&Link| link.addresses.iter().any(is_global);
+    links.iter().filter(there).cloned().collect()
+}
 
 /// The router whose advertisements the host does not take because it forwards, and the setting that would have it take them.
 pub(crate) fn refused(

@@ -49,7 +49,7 @@ catalogue! {
         "Bring the uplink or its default route back.";
     "ipv6-route-lost": "The host gave up its advertised IPv6 route",
         "The host and its containers reach nothing beyond the link by IPv6 since forwarding was switched on.",
-        "IP_INNOROUTES in ip6_pkt_discard. Confirmed by forwarding = 1 with accept_ra = 1 on an interface where a router advertises itself, and no default route.",
+        "IP_INNOROUTES in ip6_pkt_discard. Confirmed by forwarding = 1 with accept_ra = 1 on an interface where a router advertises itself, and no default route. check: likely, a risk, where the interface has an address of the internet.",
         "sysctl -w net/ipv6/conf/IFACE/accept_ra=2, and a file in /etc/sysctl.d.";
     "route-rejects": "A route or policy rule refuses the destination",
         "Timeout (blackhole), no route to host (unreachable) or administratively prohibited (prohibit).",
@@ -97,7 +97,7 @@ catalogue! {
         "Give the Docker network the uplink's MTU (com.docker.network.driver.mtu, or mtu in daemon.json); clamp the MSS until then.";
     "forward-drop": "The FORWARD chain drops it",
         "Published ports and outbound connections time out.",
-        "NETFILTER_DROP on the forward hook. Confirmed by a simulation of the rules or by the rule's own counter: the policy DROP without Docker's accepts, or a rule in FORWARD.",
+        "NETFILTER_DROP on the forward hook. Confirmed by a simulation of the rules or by the rule's own counter: the policy DROP without Docker's accepts, or a rule in FORWARD. Of a policy, evidence names the rule that nearly accepted it.",
         "Restart Docker so that it writes its rules again; keep rules of your own in DOCKER-USER.";
     "fragment-lost": "A fragment was lost",
         "Large UDP datagrams (DNS answers, tunnels) do not arrive, small ones do.",
@@ -137,19 +137,19 @@ catalogue! {
         "Connect one of them to the other's network, or publish the port and use the host's address.";
     "icc-disabled": "The network does not let its containers talk",
         "Containers of one network time out among themselves.",
-        "NETFILTER_DROP from the bridge's forward hook by the rule that drops bridge to bridge, and the network's enable_icc=false.",
-        "Publish ports, or recreate the network with enable_icc=true.";
+        "NETFILTER_DROP from the bridge's forward hook by the rule that drops bridge to bridge, and the network's enable_icc=false. check: also a rule like it on a network that was not made so.",
+        "Publish ports, or recreate the network with enable_icc=true; where the network was not made so, delete the rule.";
     "bridge-nf-foreign-drop": "A FORWARD rule reaches bridged packets",
         "Containers of one network do not reach each other since a firewall was added.",
         "NETFILTER_DROP from the bridge's forward hook by a rule that is not Docker's: bridge-nf-call-iptables sends bridged packets through it.",
         "Accept -i BRIDGE -o BRIDGE before it.";
     "bridge-filter-drop": "A bridge filter drops it",
-        "Containers of one network lose packets to each other.",
+        "Containers of one network lose packets to each other, or a bridge's containers those from and to the host.",
         "NETFILTER_DROP in the bridge family (ebtables, nft bridge).",
         "Delete the rule named.";
     "bpf-drop": "A BPF program or a tc filter drops it",
         "Losses by port or address, no firewall rule counts them; tcpdump may see them or not.",
-        "TC_INGRESS, TC_EGRESS, XDP (generic XDP without a reason), BPF_CGROUP_EGRESS. Confirmed by the programs and filters that hang at that device or cgroup, which are named.",
+        "TC_INGRESS, TC_EGRESS, XDP (generic XDP without a reason), BPF_CGROUP_EGRESS. Confirmed by the programs and filters that hang at that device or cgroup, which are named. check names each without a packet, as a note.",
         "Let the one who loaded it allow the traffic, or detach it.";
     "internal-network": "The network is internal",
         "Containers on it reach nothing outside, and nobody outside reaches them.",
@@ -165,11 +165,11 @@ catalogue! {
         "Publish it.";
     "host-input-drop": "The host's own firewall drops it",
         "Containers do not reach a service of the host by its bridge address.",
-        "NETFILTER_DROP on the input hook. Confirmed by the rule or policy named.",
+        "NETFILTER_DROP on the input hook. Confirmed by the rule or policy named. Of a policy, evidence names the rule that nearly accepted it.",
         "Allow the port for the bridge's interface.";
     "container-firewall-drop": "A firewall inside the container drops it",
         "Timeout to one container only; the host's rules are clean.",
-        "NETFILTER_DROP in the container's own namespace. Confirmed by the rule there.",
+        "NETFILTER_DROP in the container's own namespace. Confirmed by the rule there. check: where it drops clients of a published port.",
         "Change the rules in the image.";
     "snat-exhausted": "No source port is left",
         "Some new connections from containers to one service hang, others work.",
@@ -281,7 +281,7 @@ catalogue! {
         "ip link set IFACE mtu N on the end that deviates; let Docker set both (com.docker.network.driver.mtu).";
     "overlay-broken": "An overlay's tunnel does not carry it",
         "Containers of one overlay network reach each other on one node and not across nodes.",
-        "VXLAN_VNI_NOT_FOUND in vxlan_rcv, NO_SOCKET for a VXLAN packet, NO_TX_TARGET in vxlan_xmit. Confirmed by the VXLAN devices (number, port, state) and their forwarding database.",
+        "VXLAN_VNI_NOT_FOUND in vxlan_rcv, NO_SOCKET for a VXLAN packet, NO_TX_TARGET in vxlan_xmit. Confirmed by the VXLAN devices (number, port, state) and their forwarding database. check: a tunnel that is down.",
         "Bring the tunnel up, give both ends one VNI and port, let 4789/udp, 7946/tcp and 7946/udp pass, rejoin the swarm.";
     "queue-overflow": "A queue is full",
         "Losses under load.",
@@ -369,11 +369,11 @@ catalogue! {
         "docker network prune; default-address-pools with smaller subnets.";
     "engine-config": "dockerd's configuration is wrong",
         "dockerd does not start.",
-        "No drop. check: daemon.json cannot be read, or bip is no address for a bridge.",
-        "Mend the value named.";
+        "No drop. check: daemon.json cannot be read, bip is no address for a bridge, an option is both on the command line and in daemon.json, or docker.service has more than one ExecStart.",
+        "Mend what is named; a drop-in's ExecStart needs an empty ExecStart= before it.";
     "engine-down": "The container engine does not run, or does not answer",
         "docker commands fail; names do not resolve in containers; nothing is restarted.",
-        "No drop of its own. check: its socket, its process and its last error.",
+        "No drop of its own. check: its socket, its process, its unit (masked, what it would start) and its last error.",
         "Mend its last error; systemctl start docker.";
 }
 

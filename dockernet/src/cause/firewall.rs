@@ -9,7 +9,7 @@ mod translated;
 
 use std::rc::Rc;
 
-pub(super) use self::translated::rules_missing;
+pub(super) use self::translated::{arriving, rules_missing};
 pub(crate) use self::{
     fix::{accept, delete},
     forward::calls,
@@ -20,7 +20,7 @@ use self::{
     forward::{foreign, forward},
     packet::{flow_packet, site},
 };
-use super::{Case, Verdict, noise, socket};
+use super::{Case, Verdict, conntrack, ipvs, noise, socket};
 use crate::{
     host::firewall::{
         self, Attribution, Backend, DropKind, Engine, Firewall, FlowPacket, Owner, Remaining, Site,
@@ -68,17 +68,19 @@ impl Look {
         Remaining::new(before, &self.now, &self.packet, &self.site, &self.env)
     }
 
-    /// What a rule that is known to have done it makes of the packet.
-    fn known(&self, case: &Case<'_>, found: &Attribution) -> Option<Verdict> {
+    /// Whether the rule that alone may have done it has.
+    fn is_certain(&self, found: &Attribution) -> bool {
         // Where the location says that nf_tables dropped it, a candidate without a rival did it, whatever its conditions
         // (limits, strings) are; but only if all rules were read.
-        let certain = found.how == "counter"
+        found.how == "counter"
             || found.dropped.certain
-            || self.site.engine == Some(Engine::Nft) && self.now.notes.is_empty();
-        self.judge(case, found, certain)
+            || self.site.engine == Some(Engine::Nft) && self.now.notes.is_empty()
     }
 
     fn judge(&self, case: &Case<'_>, found: &Attribution, certain: bool) -> Option<Verdict> {
+        if special::is_late_end(case, &self.now, &self.packet, &self.site, &self.env, found) {
+            return None;
+        }
         special::about_size(case, found, certain)
             .or_else(|| {
                 let found = (found, certain);
@@ -97,15 +99,36 @@ impl Look {
     }
 }
 
-/// A rule dropped it, or one of several that are there for the same purpose.
+/// A rule dropped it, or one of several that are there for the same purpose. Of one that only may have, conntrack and IPVS, which drop
+/// at the same places, are rivals.
 pub(super) fn netfilter_drop(case: &Case<'_>) -> Option<Verdict> {
-    let look = Look::at(case)?;
-    if let Some(traced) = look.traced(case) {
-        return look.known(case, &traced);
+    let (found, certain) = by_rules(case)?;
+    if certain {
+        return Some(found);
     }
+    let rival = ipvs::no_backend(case)
+        .or_else(|| conntrack::full(case))
+        .or_else(|| conntrack::snat_exhausted(case));
+    let Some(mut rival) = rival else {
+        return Some(found);
+    };
+    let cause = &mut rival.cause;
+    cause.confidence = cause.confidence.min(Confidence::Likely);
+    cause.evidence.push(format!("or {}", found.cause.summary));
+    cause.evidence.extend(found.cause.evidence);
+    cause.fix.extend(found.cause.fix);
+    rival.rule = found.rule;
+    Some(rival)
+}
+
+/// What the rules say, and whether it is certain.
+fn by_rules(case: &Case<'_>) -> Option<(Verdict, bool)> {
+    let look = Look::at(case)?;
     let remaining = look.remaining();
-    if let Some(only) = remaining.only(&look.site) {
-        return look.known(case, &only);
+    let known = look.traced(case).or_else(|| remaining.only(&look.site));
+    if let Some(known) = known {
+        let certain = look.is_certain(&known);
+        return Some((look.judge(case, &known, certain)?, certain));
     }
     let candidates = remaining.candidates;
     let first = candidates.first()?;
@@ -117,7 +140,7 @@ pub(super) fn netfilter_drop(case: &Case<'_>) -> Option<Verdict> {
         found.rule = None;
         found.cause.confidence = found.cause.confidence.min(Confidence::Likely);
     }
-    Some(found)
+    Some((found, false))
 }
 
 /// Rules of several purposes may have dropped it, and nothing else explains it: all of them are said, the likeliest gives its name.
@@ -239,14 +262,26 @@ fn verdict(case: &Case<'_>, found: &Attribution, certain: bool) -> Option<Verdic
                 let packet = case.packet()?;
                 let port = packet.dst_port?;
                 let (container, published) = case.inventory.published_on(&packet.protocol, port).next()?;
-                socket::loopback_verdict(&container.name, &published.to_string(), port, published.container_port, &packet.protocol)
-                    .fact(text.clone())
+                let mut verdict = socket::loopback_verdict(&container.name, &published.to_string(), port, published.container_port, &packet.protocol);
+                if !certain {
+                    verdict.cause.confidence = Confidence::Likely;
+                }
+                verdict.fact(text.clone())
             }
             DropKind::Icc => {
                 let name = source.or(destination).map_or("the network", |network| network.name.as_str());
-                base("icc-disabled", format!("containers of {name} may not talk to each other"))
-                    .maybe_fact(source.filter(|network| !network.icc).map(|network| format!("{} was made with enable_icc=false", network.name)))
-                    .advise("if this should pass: publish the port and use the host's address, or recreate the network with com.docker.network.bridge.enable_icc=true")
+                let meant = source.or(destination).is_none_or(|network| !network.icc);
+                let verdict = Verdict::when(certain && meant, "icc-disabled", format!("containers of {name} may not talk to each other"))
+                    .fact(text.clone())
+                    .maybe_fact(source.filter(|network| !network.icc).map(|network| format!("{} was made with enable_icc=false", network.name)));
+                if meant {
+                    verdict.advise("if this should pass: publish the port and use the host's address, or recreate the network with com.docker.network.bridge.enable_icc=true")
+                } else {
+                    verdict
+                        .fact(format!("{name} was not made with enable_icc=false: the rule is left over, or somebody else's"))
+                        .advise("if this should pass: delete the rule")
+                        .run(delete(&found.dropped), "host", None, Impact::OpensFirewall)
+                }
             }
             DropKind::UnpublishedPort => {
                 let port = case.packet()?.dst_port.map_or_else(String::new, |port| format!(" {port}"));
@@ -344,6 +379,23 @@ fn host_input(
     }
     let device = case.ingress();
     let packet = case.packet();
+    // What is not translated comes to the host itself.
+    let missing = packet.filter(|_| case.in_host()).and_then(|packet| {
+        let port = packet.dst_port?;
+        let (container, published) =
+            case.inventory
+                .published(&packet.protocol, case.dst()?, port)?;
+        rules_missing(case, container, published)
+    });
+    let has_chains = case.host_firewall().has_docker_chains();
+    // Without any chain of Docker's it may have been told to write none.
+    let swept = missing.is_some() && !has_chains;
+    if let Some(missing) = missing.filter(|_| has_chains) {
+        return missing.fact(format!(
+            "it came to the host itself instead, where {} drops it",
+            found.place()
+        ));
+    }
     let protocol = packet.map_or("tcp", |packet| packet.protocol.as_ref());
     let port = packet.and_then(|packet| packet.dst_port);
     let target = port.map_or_else(
@@ -353,7 +405,11 @@ fn host_input(
     let verdict = base(
         "host-input-drop",
         format!("the host's own firewall drops what comes from {device} to {target}"),
-    );
+    )
+    .maybe_fact(swept.then(|| {
+        "the port is published, and no chain of Docker's is in the firewall: if they were swept away, systemctl restart docker brings them back"
+            .to_owned()
+    }));
     let command = match (found.owner, port) {
         (Owner::Ufw, Some(port)) => {
             format!("ufw allow in on {device} to any port {port} proto {protocol}")

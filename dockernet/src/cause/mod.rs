@@ -42,7 +42,7 @@ pub(crate) mod tests;
 mod verdict;
 mod wire;
 
-pub(crate) use advertised::{ADVICE as ROUTE_COMES_BACK, refused};
+pub(crate) use advertised::{ADVICE as ROUTE_COMES_BACK, on_the_internet, refused};
 pub(crate) use bpf::detach;
 pub use case::Case;
 pub use conntrack::{adopt, may_be_adopted};
@@ -70,6 +70,7 @@ const TESTS: &[Test] = &[
     advertised::ipv6_route_lost,
     routing::route_rejects,
     misrouted::misrouted,
+    hosts::stale_entry,
     overlap::subnet_overlaps_lan,
     routing::no_route,
     routing::rp_filter,
@@ -91,7 +92,6 @@ const TESTS: &[Test] = &[
     device::veth_mtu_mismatch,
     queue::queue_overflow,
     overlay::overlay_broken,
-    hosts::stale_entry,
     neighbour::unreachable,
     firewall::netfilter_drop,
     ipvs::no_backend,

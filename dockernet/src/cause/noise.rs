@@ -2,13 +2,19 @@
 
 use std::net::IpAddr;
 
-use dockernet_common::packet::Transport;
+use dockernet_common::{conntrack::info, packet::Transport, record::flag};
 
 use super::Case;
 use crate::{
-    host::listeners::{Transport as Kind, listening_on},
-    model::EndpointKind,
+    host::{
+        firewall::Hook,
+        listeners::{Transport as Kind, listening_on},
+    },
+    model::{EndpointKind, Tuple},
 };
+
+/// UDP's protocol number.
+const UDP: u8 = 17;
 
 /// ICMP redirect (RFC 792) and neighbour solicitation (RFC 4861).
 const REDIRECT: u8 = 5;
@@ -154,10 +160,10 @@ pub fn leftover(case: &Case<'_>) -> Option<&'static str> {
     if evidence.reason() == "UNHANDLED_PROTO" && case.src().is_none() {
         return Some("unknown-protocol");
     }
-    if evidence.reason_or_silent("NO_SOCKET") && is_late(case) {
+    if evidence.reason_or_silent("NO_SOCKET") && (is_late(case) || is_answer(case)) {
         return Some("late");
     }
-    if is_closing(case) {
+    if is_closing(case) || is_end_without_flow(case) {
         return Some("teardown");
     }
     // A kernel that gives no reasons (before 5.17) reports every packet that is freed this way, and much of that is no
@@ -168,11 +174,37 @@ pub fn leftover(case: &Case<'_>) -> Option<&'static str> {
     None
 }
 
+/// A FIN or RST that netfilter dropped and that conntrack knows no connection of. (A rule that keeps packets out of conntrack is
+/// another matter.)
+pub(super) fn is_end_without_flow(case: &Case<'_>) -> bool {
+    let evidence = case.evidence;
+    let record = &evidence.record;
+    let flags = case.packet().and_then(|packet| packet.tcp_flags.as_deref());
+    // What carries data is waited for.
+    let is_bare = case
+        .packet()
+        .is_some_and(|packet| packet.length <= headers(case));
+    let on_hook = evidence
+        .hook
+        .is_some_and(|point| matches!(point.hook, Hook::Input | Hook::Forward | Hook::Output));
+    matches!(evidence.reason(), "NETFILTER_DROP" | "")
+        && on_hook
+        && is_bare
+        && flags.is_some_and(|flags| flags.contains(['F', 'R']) && !flags.contains('S'))
+        && record.flags & flag::CONNTRACK == 0
+        && record.conntrack.info != info::UNTRACKED
+}
+
 /// Neither opens nor closes anything, and is no longer than headers alone may be (a TCP header has up to 60 bytes; what
 /// carries so little data is pushed as a rule).
 fn is_bare_ack(case: &Case<'_>, flags: &str) -> bool {
-    let headers = if case.is_ipv6() { 100 } else { 80 };
-    flags == "A" && case.packet().is_some_and(|packet| packet.length <= headers)
+    let is_bare = |length: u32| length <= headers(case);
+    flags == "A" && case.packet().is_some_and(|packet| is_bare(packet.length))
+}
+
+/// Bytes of headers alone, at most.
+fn headers(case: &Case<'_>) -> u32 {
+    if case.is_ipv6() { 100 } else { 80 }
 }
 
 /// A bare acknowledgement that a TIME_WAIT socket took: the reader went on reading after the writer had closed. The only
@@ -232,6 +264,35 @@ fn is_late(case: &Case<'_>) -> bool {
     };
     let opens = packet.tcp_flags.as_deref() == Some("S");
     !opens && to >= EPHEMERAL && from < EPHEMERAL && case.evidence.drop.published.is_none()
+}
+
+/// A datagram that conntrack knows for the answer to one that was sent from where it went: whoever asked has gone on, as a resolver
+/// does that has asked several servers. (`__udp4_lib_rcv` takes the entry off the packet, so the table is asked.)
+fn is_answer(case: &Case<'_>) -> bool {
+    /// Ports of services that are not asked from.
+    const WELL_KNOWN: u16 = 1024;
+    let Some(packet) = case.packet().filter(|packet| packet.protocol == "udp") else {
+        return false;
+    };
+    let (Some(src), Some(dst)) = (case.src(), case.dst()) else {
+        return false;
+    };
+    // Peers that use one port for both directions (SIP, WireGuard) ask and serve: whose program has died is not to be hidden.
+    let from_service = packet
+        .src_port
+        .zip(packet.dst_port)
+        .is_some_and(|(from, to)| from < WELL_KNOWN && to >= WELL_KNOWN || from < to);
+    if !from_service || case.evidence.drop.published.is_some() {
+        return false;
+    }
+    let question = Tuple {
+        src: dst,
+        src_port: packet.dst_port,
+        dst: src,
+        dst_port: packet.src_port,
+    };
+    let flow = case.state.flow(case.host, UDP, &question);
+    flow.is_ok_and(|flow| flow.is_some_and(|flow| flow.original == question))
 }
 
 /// Sent to many: by its address, or by its link address.

@@ -44,7 +44,11 @@ pub(super) fn subnet_overlaps_lan(case: &Case<'_>) -> Option<Verdict> {
     }
     let (lan, fact) = lan(case, dst, bridge)?;
     let prefix = subnet.prefix;
-    let verdict = Verdict::confirmed(
+    // One that a rule has led there may as well be the address of a container that is gone.
+    let led = case.evidence.drop.nat.as_ref();
+    let led = led.is_some_and(|nat| nat.reply.src == dst && nat.original.dst != dst);
+    let verdict = Verdict::when(
+        !led,
         "subnet-overlaps-lan",
         format!(
             "{dst} is reached by {lan}, but {}'s subnet {prefix} covers it too: packets to it go into {}",
@@ -52,7 +56,10 @@ pub(super) fn subnet_overlaps_lan(case: &Case<'_>) -> Option<Verdict> {
         ),
     )
     .fact(fact)
-    .fact(format!("{} has {prefix}, and no container has {dst}", network.name));
+    .fact(format!("{} has {prefix}, and no container has {dst}", network.name))
+    .maybe_fact(led.then(|| {
+        format!("or a container had {dst}, and the rule that leads there is left over: ip neighbour show {dst} tells whether the LAN has it")
+    }));
     let ip = Family::of(dst).ip_command();
     let verdict = if case.in_host() {
         // Helps the other networks' containers and the host, not the ones that are on this network.

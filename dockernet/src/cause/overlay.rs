@@ -27,7 +27,7 @@ fn unknown_network(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let id = vxlan::carried(&case.evidence.record)?.id;
-    let devices = devices(case);
+    let devices = devices(case)?;
     let (src, here) = (case.src()?, case.place());
     if let Some((key, device)) = devices.iter().find(|(_, device)| device.id == id) {
         return (!device.up).then(|| is_down(case, *key, device));
@@ -65,7 +65,7 @@ fn nobody_listens(case: &Case<'_>) -> Option<Verdict> {
     }
     let port = case.packet()?.dst_port?;
     let carried = vxlan::carried(&case.evidence.record)?;
-    let devices = devices(case);
+    let devices = devices(case)?;
     let mine = devices.iter().filter(|(_, device)| device.port == port);
     if let Some((key, device)) = mine.clone().find(|(_, device)| device.id == carried.id) {
         return (!device.up).then(|| is_down(case, *key, device));
@@ -161,25 +161,22 @@ fn no_peer(case: &Case<'_>) -> Option<Verdict> {
     )
 }
 
-/// VXLAN devices of the host and of the namespaces that the engine made for its overlays.
-fn devices(case: &Case<'_>) -> Vec<(NetnsKey, Vxlan)> {
+/// VXLAN devices of the host and of the namespaces that the engine made for its overlays. None: they could not all be read.
+fn devices(case: &Case<'_>) -> Option<Vec<(NetnsKey, Vxlan)>> {
     let host = case.inventory.host_key();
-    let mut found: Vec<(NetnsKey, Vxlan)> = case
-        .state
-        .vxlans(case.host)
-        .unwrap_or_default()
-        .into_iter()
-        .map(|device| (host, device))
-        .collect();
+    let own = case.state.vxlans(case.host).ok()?;
+    let mut found: Vec<_> = own.into_iter().map(|device| (host, device)).collect();
     for info in case.inventory.namespaces().filter(|info| info.key != host) {
         let holds = |kind: &LinkKind| matches!(kind, LinkKind::Other(kind) if kind == "vxlan");
         if !info.near || !info.links.iter().any(|link| holds(&link.kind)) {
             continue;
         }
-        if let Some(handle) = case.open(info.key) {
-            let all = case.state.vxlans(&handle).unwrap_or_default();
-            found.extend(all.into_iter().map(|device| (info.key, device)));
-        }
+        // One that is gone by now has none.
+        let Some(handle) = case.open(info.key) else {
+            continue;
+        };
+        let all = case.state.vxlans(&handle).ok()?;
+        found.extend(all.into_iter().map(|device| (info.key, device)));
     }
-    found
+    Some(found)
 }

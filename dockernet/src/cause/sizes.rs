@@ -22,7 +22,10 @@ pub(super) fn ttl_exceeded(case: &Case<'_>) -> Option<Verdict> {
 /// Row 67.
 pub(super) fn mtu_exceeded(case: &Case<'_>) -> Option<Verdict> {
     let silent = case.evidence.reason().is_empty();
-    if !case.evidence.freed_in(FORWARDING) || !silent && case.evidence.reason() != "PKT_TOO_BIG" {
+    // Without a reason it is known by its place alone, and below a hook of netfilter's that is another one.
+    let is_other = silent && case.evidence.hook.is_some()
+        || !silent && case.evidence.reason() != "PKT_TOO_BIG";
+    if is_other || !case.evidence.freed_in(FORWARDING) {
         return None;
     }
     let out = case

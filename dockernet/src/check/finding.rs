@@ -16,7 +16,7 @@ pub(super) enum Grade {
     Broken,
     /// Something will not work, or not always.
     Risk,
-    /// It is as somebody wanted it, and may surprise somebody else.
+    /// It is as somebody wanted it, or cannot be judged from here, and may surprise somebody else.
     Note,
     /// It could not be read or told.
     Unknown,

@@ -63,7 +63,7 @@ Examples:
   sudo dockernet-trace check --from web --to db:5432/tcp
 
 Exit status:
-  0  nothing is broken; with --from and --to: it arrives, and its answer comes back
+  0  nothing is broken; with --from and --to: nothing is known that stops it (it arrives, or a step cannot be told)
   1  a failure; one sentence on stderr says what to do
   2  bad usage
   3  something is broken; with --from and --to: it does not arrive, or its answer does not";

@@ -29,7 +29,7 @@ dockernet_observed_drops_total
 ```
 
 (`dockernet_expected_drops_total` loses the series of containers that are gone.) While drops go on, those whose details are on their way are missing on
-the right for a second or two.
+the right for a second or two, and longer where the host answers slowly (a firewall program that hangs: 5 s each).
 
 ## Metrics
 

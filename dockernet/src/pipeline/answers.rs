@@ -18,10 +18,10 @@ use crate::{bpf::clock::monotonic_ns, evidence::Evidence, inventory::Inventory, 
 
 /// At the end, so long is waited for the next answer of the host: a little longer than for a program of its firewall.
 const LAST_ANSWER: Duration = Duration::from_secs(6);
-/// Where what is found is not written any more: it is only counted.
-const UNWRITTEN: Duration = Duration::from_millis(200);
 /// And so long for all of them.
 const LAST_ANSWERS: Duration = Duration::from_secs(15);
+/// Where lines are not written any more, what is found is only counted.
+const UNWRITTEN: Duration = Duration::from_millis(200);
 
 impl Pipeline {
     /// Shows the drops whose causes have been looked for, and the transitions before, between and after them.
@@ -79,7 +79,9 @@ impl Pipeline {
         for evidence in state.judging.give_up() {
             let key = evidence.record.key;
             let mut opinion = state.sieve.unanswered(evidence, &inventory, &self.host);
-            if let Some((fate, known)) = state.books.agreed(&key) {
+            if opinion.fate.is_none()
+                && let Some((fate, known)) = state.books.agreed(&key)
+            {
                 // Others of its kind were all told as one thing.
                 opinion.drop.cause.clone_from(&known.cause);
                 opinion.drop.rule.clone_from(&known.rule);

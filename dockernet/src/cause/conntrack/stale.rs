@@ -2,9 +2,9 @@
 
 use super::{NAT, UDP, ends, entry_text, tuple};
 use crate::{
-    cause::{Case, Verdict, neighbour},
-    host::conntrack::Flow,
-    model::{Impact, NatKind},
+    cause::{Case, Verdict, firewall, neighbour},
+    host::{conntrack::Flow, firewall::Translation},
+    model::{Confidence, Impact, NatKind},
 };
 use dockernet_common::conntrack::status;
 
@@ -36,18 +36,26 @@ fn untranslated(case: &Case<'_>) -> Option<Verdict> {
     if entry.original != tuple || entry.status & status::DST_NAT != 0 {
         return None;
     }
-    // Without a rule for it every flow is untranslated: then the rule is what is missing.
-    if !case.host_firewall().has_dnat_for(UDP, tuple.dst_port?) {
-        return None;
-    }
-    Some(verdict(
+    // Without a rule for it every flow is untranslated: then the rule is what is missing. Nor are those translated that docker-proxy is
+    // there for: by localhost, and from the container's own bridge.
+    let translation = firewall::arriving(case, &case.host_firewall())?;
+    let is_certain = match translation {
+        Translation::To(..) => true,
+        Translation::CannotTell(_) => false,
+        Translation::Nothing | Translation::Untracked { .. } => return None,
+    };
+    let mut found = verdict(
         case,
         &entry,
         format!(
             "this peer's flow began before {} published {published}, and is not translated as long as it goes on",
             container.name
         ),
-    ))
+    );
+    if !is_certain {
+        found.cause.confidence = Confidence::Likely;
+    }
+    Some(found)
 }
 
 /// The flow is translated to an address that was a container's once.

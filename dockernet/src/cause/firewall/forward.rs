@@ -50,7 +50,13 @@ pub(super) fn forward(
     if found.dropped.backend == Backend::Nft {
         return Some(foreign(base, case, found));
     }
-    if case.evidence.hook?.bridge {
+    let (_, now) = case.firewall()?;
+    let own = calls(&now, found);
+    // A policy that drops because Docker's accepts are gone drops what is routed as well: that is to be mended.
+    // (For IPv6 older engines write the policy and no accepts.)
+    let flushed =
+        found.dropped.rule.is_none() && !own.docker && !case.is_ipv6() && now.has_docker_chains();
+    if case.evidence.hook?.bridge && !flushed {
         let verdict = base(
             "bridge-nf-foreign-drop",
             format!(
@@ -74,7 +80,6 @@ pub(super) fn forward(
             ),
         });
     }
-    let (_, now) = case.firewall()?;
     let id = if case.is_ipv6() {
         "ipv6-filter-drop"
     } else {
@@ -85,7 +90,6 @@ pub(super) fn forward(
     {
         return Some(verdict);
     }
-    let own = calls(&now, found);
     let elsewhere = now.has_docker_chains() && !own.exist;
     let other = format!(
         "Docker's rules are in another table or backend: what they accept does not count in this one ({})",

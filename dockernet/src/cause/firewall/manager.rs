@@ -3,7 +3,7 @@
 use super::fix::delete;
 use crate::{
     cause::{Case, Verdict},
-    host::firewall::{Attribution, Backend, Firewall},
+    host::firewall::{Attribution, Backend, Firewall, Owner},
     model::{Impact, NetworkMode, State},
 };
 
@@ -80,6 +80,10 @@ fn docker_in(firewall: &Firewall, backend: Backend) -> bool {
 
 /// Row 30: firewalld is there, and Docker's chains are not.
 pub(super) fn firewalld_reload(case: &Case<'_>, found: &Attribution) -> Option<Verdict> {
+    // A rule of somebody else's drops whatever firewalld does.
+    if found.dropped.rule.is_some() && found.owner == Owner::User {
+        return None;
+    }
     let now = case.host_firewall();
     let firewalld = ["firewalld", "INPUT_ZONES", "FORWARD_direct"]
         .iter()

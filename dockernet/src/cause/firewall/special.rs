@@ -4,9 +4,9 @@ use dockernet_common::packet::Transport;
 
 use super::fix::{delete, pass_size_errors};
 use crate::{
-    cause::{Case, Verdict, conntrack},
+    cause::{Case, Verdict, conntrack, noise},
     host::firewall::{
-        Attribution, CtState, Env, Family, Firewall, FlowPacket, Hook, Site, drop_candidates,
+        Attribution, CtState, Env, Family, Firewall, FlowPacket, Hook, Outcome, Site, simulate_at,
     },
     model::{Impact, Rule},
 };
@@ -74,6 +74,35 @@ fn text(found: &Attribution) -> &str {
     rule.map_or("policy drop", |rule| &rule.text)
 }
 
+/// A connection's last packet that comes when conntrack has forgotten the connection, dropped by a rule that would let it pass as
+/// part of it: browsers and keep-alives end so every day, and nobody waits for it.
+pub(super) fn is_late_end(
+    case: &Case<'_>,
+    now: &Firewall,
+    packet: &FlowPacket,
+    site: &Site,
+    env: &dyn Env,
+    found: &Attribution,
+) -> bool {
+    noise::is_end_without_flow(case)
+        && !matches!(found.dropped.family, Family::Bridge | Family::Netdev)
+        && passes_in_its_flow(now, packet, site, env)
+}
+
+/// Whether the rules would let it pass if conntrack took it for part of a connection.
+fn passes_in_its_flow(now: &Firewall, packet: &FlowPacket, site: &Site, env: &dyn Env) -> bool {
+    let established = FlowPacket {
+        ct_state: CtState::ESTABLISHED,
+        ct_status: (0, 0),
+        ..packet.clone()
+    };
+    let tracked = Site {
+        nfct: None,
+        ..site.clone()
+    };
+    simulate_at(now, &established, &tracked, env) == Outcome::Accepted
+}
+
 /// Row 41: the packet would have passed if conntrack had taken it for part of its connection.
 pub(super) fn invalid(
     case: &Case<'_>,
@@ -95,16 +124,7 @@ pub(super) fn invalid(
     {
         return None;
     }
-    let established = FlowPacket {
-        ct_state: CtState::ESTABLISHED,
-        ct_status: (0, 0),
-        ..packet.clone()
-    };
-    let tracked = Site {
-        nfct: None,
-        ..site.clone()
-    };
-    if !drop_candidates(now, &established, &tracked, env).is_empty() {
+    if !passes_in_its_flow(now, packet, site, env) {
         return None;
     }
     let netns = case.netns()?;

@@ -71,7 +71,7 @@ fn missing(case: &Case<'_>, container: &Container, port: u16) -> Option<Verdict>
 }
 
 /// What the rules make of the packet as it came in, the first of its flow; of one that came by no device, nothing is told.
-fn arriving(case: &Case<'_>, firewall: &Firewall) -> Option<Translation> {
+pub(in crate::cause) fn arriving(case: &Case<'_>, firewall: &Firewall) -> Option<Translation> {
     if matches!(case.ingress(), "" | "lo") {
         return None;
     }

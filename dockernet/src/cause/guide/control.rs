@@ -35,7 +35,7 @@ pub(super) const ROWS: &[Guide] = &[
     ),
     row(
         "engine-config",
-        "dockerd --validate --config-file /etc/docker/daemon.json; journalctl -u docker",
+        "systemctl cat docker; dockerd --validate --config-file /etc/docker/daemon.json; journalctl -u docker",
         "\"bip\": \"172.17.0.0/16\" in daemon.json, then start dockerd",
     ),
     row(

@@ -51,7 +51,7 @@ pub(super) const ROWS: &[Guide] = &[
     row(
         "bridge-filter-drop",
         "nft list tables bridge; ebtables -L; ebtables-legacy -L",
-        "a drop in a chain of the bridge family's forward hook",
+        "a drop in a chain of the bridge family, on any of its hooks",
     ),
     row(
         "direct-access-drop",

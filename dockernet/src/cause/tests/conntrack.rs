@@ -4,13 +4,11 @@ use dockernet_common::{conntrack::status, record::flag};
 
 use super::{Scene, hook};
 use crate::{
+    cause::noise,
     evidence::HookPoint,
     host::{
         conntrack::{Counters, Flow},
-        firewall::{
-            Backend, Chain, Family, Firewall, Hook, NatKind, NatTarget, Rule, Ruleset, Table,
-            Target,
-        },
+        firewall::{Backend, Firewall, Hook, canned},
     },
     model::{Published, Tuple},
 };
@@ -32,6 +30,30 @@ fn entry(protocol: u8, original: Tuple, reply: Tuple, status: u32) -> Flow {
         status,
         timeout: Some(29),
     }
+}
+
+/// A resolver asks several servers and takes the first answer: its socket is closed when the second comes.
+#[test]
+fn an_answer_that_nobody_waits_for_any_more_is_no_fault() {
+    let mut scene = Scene::new("NO_SOCKET", "__udp4_lib_rcv").in_container();
+    scene.evidence.record.key.protocol = 17;
+    scene.evidence.drop.published = None;
+    let packet = scene.evidence.drop.packet.as_mut().unwrap();
+    packet.protocol = "udp".into();
+    packet.tcp_flags = None;
+    (packet.src, packet.src_port) = (Some("203.0.113.53".parse().unwrap()), Some(53));
+    (packet.dst, packet.dst_port) = (Some("172.17.0.2".parse().unwrap()), Some(12_345));
+    assert_eq!(scene.id(), "no-listener");
+    let question = tuple("172.17.0.2", 12_345, "203.0.113.53", 53);
+    let reply = tuple("203.0.113.53", 53, "198.51.100.10", 12_345);
+    scene.canned(0).flows = vec![entry(17, question, reply, status::SRC_NAT)];
+    assert_eq!(scene.verdict(), None);
+    assert_eq!(scene.ask(noise::leftover), Some("late"));
+    // The other way round it is a question.
+    let asked = tuple("203.0.113.53", 53, "172.17.0.2", 12_345);
+    let answer = tuple("172.17.0.2", 12_345, "203.0.113.53", 53);
+    scene.canned(0).flows = vec![entry(17, asked, answer, 0)];
+    assert_eq!(scene.id(), "no-listener");
 }
 
 fn full(count: u64, max: u64, dropped: u64) -> Scene {
@@ -132,53 +154,6 @@ pub(super) fn published(protocol: &str, host_port: u16, container_port: u16) -> 
     }
 }
 
-/// A nat table with one DNAT rule for a port.
-fn dnat(port: u16, to: &str) -> Firewall {
-    let text = format!("-A DOCKER -p udp --dport {port} -j DNAT --to-destination {to}:{port}");
-    let rule = Rule {
-        matches: vec![
-            one(crate::host::firewall::Field::L4Proto, 17),
-            one(crate::host::firewall::Field::Dport, u64::from(port)),
-        ],
-        targets: vec![Target::Nat(NatTarget {
-            kind: NatKind::Dnat,
-            address: Some(to.parse().unwrap()),
-            port: Some(port),
-        })],
-        counter: None,
-        text,
-        number: 1,
-        handle: None,
-        comment: None,
-    };
-    let chain = Chain {
-        name: "DOCKER".into(),
-        base: None,
-        rules: vec![rule],
-    };
-    let table = Table {
-        family: Family::Ip,
-        name: "nat".into(),
-        chains: vec![chain],
-    };
-    Firewall {
-        rulesets: vec![Ruleset {
-            backend: Backend::IptablesNft,
-            tables: vec![table],
-        }],
-        notes: Vec::new(),
-    }
-}
-
-fn one(field: crate::host::firewall::Field, value: u64) -> crate::host::firewall::Match {
-    use crate::host::firewall::{Item, Match};
-    Match::Test {
-        keys: vec![field.into()],
-        negated: false,
-        elements: vec![vec![Item::number(value)]],
-    }
-}
-
 #[test]
 fn a_stale_udp_flow_is_one_that_a_rule_would_translate_today() {
     let mut scene = untranslated("NO_SOCKET", "__udp4_lib_rcv");
@@ -187,16 +162,29 @@ fn a_stale_udp_flow_is_one_that_a_rule_would_translate_today() {
     packet.protocol = "udp".into();
     packet.tcp_flags = None;
     scene.published = vec![published("udp", 10001, 53)];
-    scene.firewall = Some(dnat(10001, "172.17.0.2"));
+    let leads = |condition: &str, port: u16| {
+        let text = format!(
+            "*nat\n:PREROUTING ACCEPT [0:0]\n:DOCKER - [0:0]\n-A PREROUTING -j DOCKER\n\
+             -A DOCKER {condition}-p udp -m udp --dport {port} -j DNAT --to-destination 172.17.0.2:53\nCOMMIT\n"
+        );
+        Some(Firewall {
+            rulesets: vec![canned::save(&text, Backend::IptablesNft)],
+            notes: Vec::new(),
+        })
+    };
+    scene.firewall = leads("", 10001);
     let original = tuple("198.51.100.20", 48084, "198.51.100.10", 10001);
     let reply = tuple("198.51.100.10", 10001, "198.51.100.20", 48084);
     let stale = entry(17, original.clone(), reply.clone(), status::CONFIRMED);
     scene.canned(0).flows = vec![stale.clone()];
     assert_eq!(scene.id(), "conntrack-stale-udp");
     // The rule is what is missing.
-    scene.firewall = Some(dnat(10002, "172.17.0.2"));
+    scene.firewall = leads("", 10002);
     assert_ne!(scene.id(), "conntrack-stale-udp");
-    scene.firewall = Some(dnat(10001, "172.17.0.2"));
+    // It is not for who comes by this interface: docker-proxy is.
+    scene.firewall = leads("! -i eth0 ", 10001);
+    assert_ne!(scene.id(), "conntrack-stale-udp");
+    scene.firewall = leads("", 10001);
     // The flow is translated, or is another one's answer.
     scene.canned(0).flows = vec![entry(17, original.clone(), reply.clone(), status::DST_NAT)];
     assert_ne!(scene.id(), "conntrack-stale-udp");

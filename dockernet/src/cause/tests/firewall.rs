@@ -1,5 +1,7 @@
 //! Rules that are there, are gone, or are in another backend.
 
+use dockernet_common::conntrack::info;
+
 use super::{Scene, hook, misrouted::bridge_network};
 use crate::{
     evidence::HookPoint,
@@ -86,9 +88,25 @@ fn invalid_is_what_would_pass_as_established() {
     };
     let stateful = "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A FORWARD -i eth0 -j DROP\n";
     assert_eq!(scene(stateful, "PA").id(), "conntrack-invalid");
-    // The first packet of a connection, and the last ones.
-    for flags in ["S", "R", "FA"] {
-        assert_eq!(scene(stateful, flags).id(), "forward-drop", "{flags}");
+    // The first packet of a connection.
+    assert_eq!(scene(stateful, "S").id(), "forward-drop");
+    // The last ones come late, and nobody waits for them; where a rule drops in whatever state they are as good as others.
+    for flags in ["R", "RA", "FA"] {
+        let mut late = scene(stateful, flags);
+        assert!(late.verdict().is_none(), "{flags}");
+        assert_eq!(
+            scene("-A FORWARD -i eth0 -j DROP\n", flags).id(),
+            "forward-drop",
+            "{flags}"
+        );
+        // One that carries data is waited for.
+        let packet = late.evidence.drop.packet.as_mut().unwrap();
+        let length = std::mem::replace(&mut packet.length, 400);
+        assert_eq!(late.id(), "forward-drop", "{flags}");
+        late.evidence.drop.packet.as_mut().unwrap().length = length;
+        // Kept out of conntrack by a rule.
+        late.evidence.record.conntrack.info = info::UNTRACKED;
+        assert_eq!(late.id(), "forward-drop", "{flags}");
     }
     // A rule that drops in whatever state.
     assert_eq!(
@@ -195,12 +213,85 @@ fn a_virtual_service_is_blamed_where_it_has_no_server_and_no_rule_did_it() {
     }
     assert_eq!(scene.id(), "ipvs-no-backend");
     // A rule that drops it comes first.
-    let port = format!("-A INPUT -p tcp --dport {port} -j DROP\n");
+    let mut beside = |condition: &str| {
+        let text = format!("-A INPUT -p tcp --dport {port} {condition}-j DROP\n");
+        scene.firewall = Some(Firewall {
+            rulesets: vec![rules(&text, Backend::IptablesLegacy)],
+            notes: Vec::new(),
+        });
+        scene.verdict().unwrap().cause
+    };
+    assert_eq!(beside("").id, "host-input-drop");
+    // Of one that only may drop it, both are said.
+    let both = beside("-m limit --limit 5/sec ");
+    assert_eq!(both.id, "ipvs-no-backend");
+    assert_eq!(both.confidence, Confidence::Likely);
+    let other = |fact: &String| fact.starts_with("or the host's own firewall drops");
+    assert!(both.evidence.iter().any(other), "{both:?}");
+}
+
+#[test]
+fn a_bridge_is_blamed_where_dockers_own_accepts_are_there() {
+    let bridged = |rules: Ruleset| {
+        let mut scene = dropped(vec![rules]);
+        scene.evidence.hook = scene.evidence.hook.map(|point| HookPoint {
+            bridge: true,
+            ..point
+        });
+        scene
+    };
+    let rule = ":DOCKER - [0:0]\n-A FORWARD -p tcp -j DROP\n-A FORWARD -o docker0 -j DOCKER\n";
+    let foreign = bridged(rules(rule, Backend::IptablesLegacy));
+    assert_eq!(foreign.id(), "bridge-nf-foreign-drop");
+    // Docker's chains were flushed from FORWARD, and its policy stayed: what is routed dies of it too.
+    let nat = "*nat\n:PREROUTING ACCEPT [0:0]\n:DOCKER - [0:0]\nCOMMIT\n";
+    let flushed = |nat: &str| {
+        bridged(canned::save(
+            &format!("{nat}{DROPPING}"),
+            Backend::IptablesLegacy,
+        ))
+    };
+    assert_eq!(flushed(nat).id(), "forward-drop");
+    // Nothing is Docker's: the policy is somebody else's, and so is the bridge's lack of an accept.
+    assert_eq!(flushed("").id(), "bridge-nf-foreign-drop");
+}
+
+/// Its rule of table nat is gone, and the packet comes to the host itself.
+#[test]
+fn what_is_not_translated_and_then_dropped_lacks_its_translation() {
+    let mut scene = Scene::new("NETFILTER_DROP", "nf_hook_slow");
+    scene.evidence.hook = Some(hook(Hook::Input));
+    scene.evidence.drop.nat = None;
+    let packet = scene.evidence.drop.packet.as_mut().unwrap();
+    (packet.dst, packet.dst_port) = (Some("198.51.100.10".parse().unwrap()), Some(10001));
+    scene.networks = vec![bridge_network("172.17.0.0/16", "172.17.0.1")];
+    scene.published = vec![super::conntrack::published("tcp", 10001, 80)];
+    let mut told = |leads: &str| {
+        let text = format!(
+            "*nat\n:PREROUTING ACCEPT [0:0]\n:DOCKER - [0:0]\n-A PREROUTING -j DOCKER\n{leads}COMMIT\n\
+             *filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\nCOMMIT\n"
+        );
+        scene.firewall = Some(Firewall {
+            rulesets: vec![canned::save(&text, Backend::IptablesLegacy)],
+            notes: Vec::new(),
+        });
+        scene.verdict().unwrap().cause
+    };
+    let missing = told("");
+    assert_eq!(missing.id, "nat-rules-missing");
+    let where_ = |fact: &String| fact.contains("INPUT policy drops it");
+    assert!(missing.evidence.iter().any(where_), "{missing:?}");
+    let leads = "-A DOCKER -p tcp -m tcp --dport 10001 -j DNAT --to-destination 172.17.0.2:80\n";
+    assert_eq!(told(leads).id, "host-input-drop");
+    // Docker may have been told to write none.
     scene.firewall = Some(Firewall {
-        rulesets: vec![rules(&port, Backend::IptablesLegacy)],
+        rulesets: vec![rules("-A INPUT -j DROP\n", Backend::IptablesLegacy)],
         notes: Vec::new(),
     });
-    assert_eq!(scene.id(), "host-input-drop");
+    let none = scene.verdict().unwrap().cause;
+    assert_eq!(none.id, "host-input-drop");
+    let swept = |fact: &String| fact.contains("no chain of Docker's is in the firewall");
+    assert!(none.evidence.iter().any(swept), "{none:?}");
 }
 
 /// Whether the string is in the packet and whether the limit was reached is not known here.

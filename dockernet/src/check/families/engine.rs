@@ -11,6 +11,7 @@ use crate::{
     host::route::RouteKind,
     inventory::EngineStatus,
     model::{Impact, LinkKind},
+    report::without_secrets,
 };
 
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
@@ -232,7 +233,7 @@ fn configuration(sight: &Sight<'_>) -> Vec<Finding> {
                 daemon.file.display()
             ),
         )
-        .fact(format!("dockerd's command line: {}", daemon.arguments.join(" ")))
+        .fact(format!("dockerd's command line: {}", shown(&daemon.arguments)))
         .maybe_fact(daemon.unit.file.as_ref().map(|file| format!("its unit's command is in {}", file.display())))
         .advise(format!(
             "keep one of both: take it out of {}, or write a drop-in with the command without it (systemctl edit docker: ExecStart= and \
@@ -401,7 +402,13 @@ fn started_by(sight: &Sight<'_>) -> Option<String> {
     if unit.masked {
         return Some(format!("{file} is masked: systemd does not start it"));
     }
-    Some(format!("ExecStart: {} ({file})", unit.command.join(" ")))
+    Some(format!("ExecStart: {} ({file})", shown(&unit.command)))
+}
+
+/// A command line without the passwords of its URLs (proxies).
+fn shown(arguments: &[String]) -> String {
+    let words = arguments.iter().map(|word| without_secrets(word));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn is_installed(sight: &Sight<'_>) -> bool {
@@ -465,6 +472,21 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let words = [
+            "dockerd",
+            "-H",
+            "fd://",
+            "--http-proxy=http://u:secret@192.0.2.1:3128/x",
+        ];
+        let words: Vec<String> = words.map(str::to_owned).to_vec();
+        assert_eq!(
+            shown(&words),
+            "dockerd -H fd:// --http-proxy=http://192.0.2.1:3128/x"
+        );
+    }
 
     #[test]
     fn pools_of_the_command_line() {

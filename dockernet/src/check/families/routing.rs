@@ -8,7 +8,7 @@ use super::{
     subnets,
 };
 use crate::{
-    cause::{ROUTE_COMES_BACK, Verdict, refused},
+    cause::{ROUTE_COMES_BACK, Verdict, on_the_internet, refused},
     check::{
         Finding, Grade, Sight, Subject, finding::Affected, gather::Gather, probe::somewhere,
         sight::Member,
@@ -16,7 +16,7 @@ use crate::{
     host::route::{
         Family, Route, RouteKind, TABLE_MAIN, fib::FibMatch, lookup::RouteQuery, rule::RuleVerdict,
     },
-    model::{Confidence, Impact, Link, Network},
+    model::{Confidence, Impact, Network},
 };
 
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
@@ -108,14 +108,7 @@ fn no_advertised(sight: &Sight<'_>) -> Option<Finding> {
         return None;
     }
     // A router may be one that offers no default route: without an address of the internet there was none.
-    let is_global =
-        |net: &ipnet::IpNet| matches!(net.addr(), IpAddr::V6(ip) if ip.segments()[0] >> 13 == 1);
-    let links: Vec<Link> = host
-        .links
-        .iter()
-        .filter(|link| link.addresses.iter().any(is_global))
-        .cloned()
-        .collect();
+    let links = on_the_internet(&host.links);
     let (mut verdict, key) = refused(&links, &host.neighbours, |key| {
         sight.state.sysctl(&host.handle, key).ok().flatten()
     })?;

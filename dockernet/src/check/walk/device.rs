@@ -1,4 +1,4 @@
-//! What hangs at a device on the way, and at a program's sockets: rules of the netdev family, and programs of others.
+//! What hangs at a device on the way, and at a program's sockets: rules of the netdev and bridge families, and programs of others.
 
 use super::{Direction, Go, Space, Walk};
 use crate::{

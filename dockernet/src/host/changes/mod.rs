@@ -1,7 +1,7 @@
 //! What of the host's configuration has changed while we look: settings, links, addresses, routes, firewall, engine.
 //!
 //! A thread of its own listens (rtnetlink's and nftables' notices) and writes into a small ring; who asks the ring waits
-//! for nobody. The thread sleeps while nothing changes.
+//! for nobody. It also counts notices: what was read of the host ends with the next one. The thread sleeps while nothing changes.
 
 mod firewall;
 mod netconf;

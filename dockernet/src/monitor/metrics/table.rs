@@ -86,7 +86,7 @@ families! {
     CAPPED: Counter "dockernet_capped_drops_total" []
         "Drops counted under container=\"other\", because there were too many containers or series.";
     RING: Gauge "dockernet_ring_used_ratio" []
-        "How full the ring of details was at most within the last second.";
+        "How full the ring of details was at most within the last second; 1 also while it is not emptied because too many drops wait for their cause.";
     BPF_SECONDS: Counter "dockernet_bpf_run_seconds_total" []
         "CPU time of the kernel half: measured for a second each minute, in between by the number of its runs.";
     BPF_RUN: Gauge "dockernet_bpf_run_duration_seconds" []
