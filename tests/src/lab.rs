@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -249,6 +249,21 @@ impl Lab {
             .env("PATH", self.engine.search_path())
             .in_netns(netns.path())
             .output()
+    }
+
+    /// A shell script that has to succeed, in a place: what it printed.
+    ///
+    /// # Errors
+    /// As [`Lab::shell`], or it failed.
+    pub fn script(&self, place: &Place, script: &str) -> Result<String> {
+        let output = self.shell(place, script)?;
+        ensure!(
+            output.success(),
+            "`{script}` failed: {}{}",
+            output.stderr,
+            output.stdout
+        );
+        Ok(output.stdout)
     }
 
     /// Sets a sysctl for as long as the scenario runs; the key is written with slashes.

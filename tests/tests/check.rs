@@ -414,15 +414,7 @@ fn docker(lab: &Lab, commands: &[Vec<String>]) -> Result<()> {
 
 fn script(lab: &Lab, place: &Place, text: Option<&str>) -> Result<()> {
     let Some(text) = text else { return Ok(()) };
-    let text = lab.expand(text)?;
-    let output = lab.shell(place, &text)?;
-    ensure!(
-        output.success(),
-        "`{text}` failed: {}{}",
-        output.stderr,
-        output.stdout
-    );
-    Ok(())
+    lab.script(place, &lab.expand(text)?).map(drop)
 }
 
 fn views(lab: &mut Lab) -> Result<()> {
@@ -733,7 +725,7 @@ fn walks(lab: &mut Lab) -> Result<()> {
     for (place, breaks, mend, connection) in faults {
         let place: Place = place.parse()?;
         let mend = lab.expand(mend)?;
-        script(lab, &place, Some(&lab.expand(breaks)?))?;
+        script(lab, &place, Some(breaks))?;
         let result = walked(lab, connection);
         script(lab, &place, Some(&mend))?;
         result.with_context(|| (*breaks).to_owned())?;

@@ -54,12 +54,6 @@ fn container() -> Place {
     Place::Container("two".into())
 }
 
-fn shell(lab: &Lab, script: &str) -> Result<()> {
-    let output = lab.shell(&Place::Host, script)?;
-    ensure!(output.success(), "{script}: {output:?}");
-    Ok(())
-}
-
 /// A datagram that the rules drop.
 fn lose(lab: &Lab) -> Result<()> {
     let to: SocketAddr = GUARDED.parse()?;
@@ -85,8 +79,9 @@ fn is_nat(line: &Value) -> bool {
     line["type"] == "nat" && line["original"]["dst_port"] == 10001
 }
 
-/// The tool with a `nft` that never answers, and a folder that has to stay.
+/// The tool with a `nft` that never answers, which has seen a datagram lost and then a connection.
 fn beside_a_hanging_nft(lab: &Lab) -> Result<Tracer> {
+    lab.script(&Place::Host, GUARD)?;
     let folder = lab.folder().join("hangs");
     fs::create_dir_all(&folder)?;
     let nft = folder.join("nft");
@@ -97,7 +92,10 @@ fn beside_a_hanging_nft(lab: &Lab) -> Result<Tracer> {
         .args(["--drops", "--nat"])
         .env("PATH", format!("{}:{path}", folder.display()))
         .in_netns(lab.host().path());
-    Tracer::spawn(&cmd)
+    let tracer = Tracer::spawn(&cmd)?;
+    lose(lab)?;
+    connect(lab)?;
+    Ok(tracer)
 }
 
 fn lost(finished: &Finished) -> Result<&Value> {
@@ -106,10 +104,7 @@ fn lost(finished: &Finished) -> Result<&Value> {
 }
 
 fn hangs(lab: &mut Lab) -> Result<()> {
-    shell(lab, GUARD)?;
     let mut tracer = beside_a_hanging_nft(lab)?;
-    lose(lab)?;
-    connect(lab)?;
     let told = tracer.wait_for(patient(Duration::from_secs(20)), is_lost);
     let finished = tracer.stop()?;
     ensure!(told.is_some(), "{:#?}\n{}", finished.lines, finished.stderr);
@@ -130,10 +125,7 @@ fn hangs(lab: &mut Lab) -> Result<()> {
 }
 
 fn impatient(lab: &mut Lab) -> Result<()> {
-    shell(lab, GUARD)?;
     let mut tracer = beside_a_hanging_nft(lab)?;
-    lose(lab)?;
-    connect(lab)?;
     // Where it has come to the hanging program the connection is told before the drop.
     let nat = tracer.wait_for(patient(Duration::from_secs(20)), is_nat);
     tracer.signal(Signal::SIGINT)?;
@@ -147,7 +139,7 @@ fn impatient(lab: &mut Lab) -> Result<()> {
 }
 
 fn changed(lab: &mut Lab) -> Result<()> {
-    shell(lab, GUARD)?;
+    lab.script(&Place::Host, GUARD)?;
     let tracer = Tracer::start(lab, &["--drops"])?;
     let chain = |nth: usize| -> Result<Value> {
         lose(lab)?;
@@ -157,7 +149,7 @@ fn changed(lab: &mut Lab) -> Result<()> {
         Ok(line["rule"]["chain"].clone())
     };
     let before = chain(0)?;
-    shell(lab, SWAPPED)?;
+    lab.script(&Place::Host, SWAPPED)?;
     let after = chain(1)?;
     let finished = tracer.stop()?;
     ensure!(

@@ -82,9 +82,7 @@ fn on(engine: &Engine) -> Result<()> {
 }
 
 fn shell(lab: &Lab, script: &str) -> Result<String> {
-    let output = lab.shell(&Place::Host, script)?;
-    ensure!(output.success(), "{script}: {output:?}");
-    Ok(output.stdout)
+    lab.script(&Place::Host, script)
 }
 
 /// Without counters, which move.

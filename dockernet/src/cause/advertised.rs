@@ -9,7 +9,7 @@ use crate::{
         route::fib::FibMatch,
         sysctl::{display_key, interface_key},
     },
-    model::{Confidence, Link, LinkKind},
+    model::{Link, LinkKind},
 };
 
 /// Row 76. With `forwarding` on, `accept_ra` = 1 means no (`ipv6_accept_ra`, include/net/ipv6.h), and the routes that were
@@ -40,11 +40,10 @@ pub(super) fn ipv6_route_lost(case: &Case<'_>) -> Option<Verdict> {
     // A router may be one that offers no default route: without an address of the internet there was none.
     let sure = refused(&on_the_internet(&info.links), &neighbours, read);
     let unsure = || {
-        let (mut verdict, key) = refused(&info.links, &neighbours, read)?;
-        verdict.cause.confidence = Confidence::Likely;
+        let (verdict, key) = refused(&info.links, &neighbours, read)?;
         let why =
             "it has no address of the internet: the router may never have offered a default route";
-        Some((verdict.fact(why), key))
+        Some((verdict.likely().fact(why), key))
     };
     let (verdict, key) = sure.or_else(unsure)?;
     Some(case.set_sysctl(verdict, &key, "1", "2").advise(ADVICE))

@@ -113,12 +113,11 @@ pub(super) fn netfilter_drop(case: &Case<'_>) -> Option<Verdict> {
         return Some(found);
     };
     let cause = &mut rival.cause;
-    cause.confidence = cause.confidence.min(Confidence::Likely);
     cause.evidence.push(format!("or {}", found.cause.summary));
     cause.evidence.extend(found.cause.evidence);
     cause.fix.extend(found.cause.fix);
     rival.rule = found.rule;
-    Some(rival)
+    Some(rival.likely())
 }
 
 /// What the rules say, and whether it is certain.
@@ -138,7 +137,7 @@ fn by_rules(case: &Case<'_>) -> Option<(Verdict, bool)> {
     let mut found = look.judge(case, first, false)?;
     if candidates.len() > 1 {
         found.rule = None;
-        found.cause.confidence = found.cause.confidence.min(Confidence::Likely);
+        found = found.likely();
     }
     Some((found, false))
 }
@@ -214,12 +213,7 @@ fn which_of_them(case: &Case<'_>, candidates: &[Attribution]) -> String {
 fn verdict(case: &Case<'_>, found: &Attribution, certain: bool) -> Option<Verdict> {
     let rule = Rule::from(found);
     let place = found.place();
-    let words = found
-        .dropped
-        .rule
-        .as_ref()
-        .map_or("policy drop", |rule| &rule.text);
-    let text = format!("{place} in table {}: {words}", rule.table);
+    let text = found.sentence();
     let drop = &case.evidence.drop;
     let from_container = drop.source.kind == EndpointKind::Container;
     let network = |endpoint: &crate::model::Endpoint| -> Option<&Network> {
@@ -262,10 +256,8 @@ fn verdict(case: &Case<'_>, found: &Attribution, certain: bool) -> Option<Verdic
                 let packet = case.packet()?;
                 let port = packet.dst_port?;
                 let (container, published) = case.inventory.published_on(&packet.protocol, port).next()?;
-                let mut verdict = socket::loopback_verdict(&container.name, &published.to_string(), port, published.container_port, &packet.protocol);
-                if !certain {
-                    verdict.cause.confidence = Confidence::Likely;
-                }
+                let verdict = socket::loopback_verdict(&container.name, &published.to_string(), port, published.container_port, &packet.protocol);
+                let verdict = if certain { verdict } else { verdict.likely() };
                 verdict.fact(text.clone())
             }
             DropKind::Icc => {

@@ -4,7 +4,7 @@ use super::{Case, Verdict};
 use crate::{
     evidence::vxlan,
     host::vxlan::Vxlan,
-    model::{Impact, LinkKind, NetnsKey},
+    model::{Impact, NetnsKey},
 };
 
 /// VXLAN's port (RFC 7348), which Docker's overlay driver uses unless it is told otherwise.
@@ -125,7 +125,7 @@ fn no_peer(case: &Case<'_>) -> Option<Verdict> {
     let link = case
         .inventory
         .link(case.evidence.netns, record.key.ifindex)?;
-    if !matches!(&link.kind, LinkKind::Other(kind) if kind == "vxlan") {
+    if !link.kind.is_vxlan() {
         return None;
     }
     let all = case.state.vxlans(&netns).ok()?;
@@ -167,8 +167,7 @@ fn devices(case: &Case<'_>) -> Option<Vec<(NetnsKey, Vxlan)>> {
     let own = case.state.vxlans(case.host).ok()?;
     let mut found: Vec<_> = own.into_iter().map(|device| (host, device)).collect();
     for info in case.inventory.namespaces().filter(|info| info.key != host) {
-        let holds = |kind: &LinkKind| matches!(kind, LinkKind::Other(kind) if kind == "vxlan");
-        if !info.near || !info.links.iter().any(|link| holds(&link.kind)) {
+        if !info.near || !info.links.iter().any(|link| link.kind.is_vxlan()) {
             continue;
         }
         // One that is gone by now has none.

@@ -30,6 +30,12 @@ impl Verdict {
         Self::new(id, confidence, summary)
     }
 
+    /// No longer confirmed, if it was.
+    pub(crate) fn likely(mut self) -> Self {
+        self.cause.confidence = self.cause.confidence.min(Confidence::Likely);
+        self
+    }
+
     /// No cause of the catalogue, yet something can be told.
     pub(crate) fn unexplained(summary: impl Into<String>) -> Self {
         Self::new("unexplained", Confidence::Unknown, summary)

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use serde_json::{Map, Value};
@@ -61,8 +62,8 @@ pub(super) struct Daemon {
     pub pid: Option<i32>,
     /// Its command line; where it does not run, the one that its unit would start it with.
     pub arguments: Vec<String>,
-    /// Its unit.
-    pub unit: Unit,
+    /// Its unit, once somebody asks for it.
+    unit: OnceLock<Unit>,
     /// The file it reads.
     pub file: PathBuf,
     /// What the file says; empty if there is none.
@@ -92,12 +93,20 @@ impl Daemon {
                 _ => {}
             }
         }
-        let unit = Unit::read(Path::new("/"));
-        let arguments = pid.map_or_else(|| unit.command.clone(), arguments_of);
+        let unit = OnceLock::new();
+        let arguments = pid.map_or_else(
+            || unit.get_or_init(this_hosts_unit).command.clone(),
+            arguments_of,
+        );
         let mut daemon = Self::of(pid, arguments);
         daemon.unit = unit;
         daemon.proxies = proxies;
         daemon
+    }
+
+    /// Its unit.
+    pub(super) fn unit(&self) -> &Unit {
+        self.unit.get_or_init(this_hosts_unit)
     }
 
     /// With this command line.
@@ -229,6 +238,10 @@ impl Daemon {
             .or_else(|| self.option("graph"))
             .map_or_else(|| PathBuf::from("/var/lib/docker"), PathBuf::from)
     }
+}
+
+fn this_hosts_unit() -> Unit {
+    Unit::read(Path::new("/"))
 }
 
 /// `docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8080 …`.

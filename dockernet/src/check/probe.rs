@@ -66,6 +66,22 @@ pub(super) enum Judged {
     Doubt(String),
 }
 
+impl Judged {
+    /// What becomes of a packet (or a connection's packets) that comes to several hooks: the first drop, else the first doubt. None is
+    /// asked for after a drop.
+    pub(super) fn first(all: impl IntoIterator<Item = Self>) -> Self {
+        let mut doubt = None;
+        for judged in all {
+            match judged {
+                Self::Passes => {}
+                Self::Doubt(at) => doubt = doubt.or(Some(at)),
+                drops @ Self::Drops(_) => return drops,
+            }
+        }
+        doubt.map_or(Self::Passes, Self::Doubt)
+    }
+}
+
 impl Probe {
     /// A connection without address translation.
     #[must_use]

@@ -11,7 +11,7 @@ use crate::{
     host::{
         docker::Ending,
         netns::NetnsHandle,
-        route::RouteKind,
+        route::{Family, RouteKind},
         state::HostState,
         sysctl::{display_key, files::SysctlFiles},
     },
@@ -58,7 +58,16 @@ pub(super) struct Member<'a> {
 impl Member<'_> {
     /// The IPv4 address that the engine gave.
     pub(super) fn ipv4(&self) -> Option<IpAddr> {
-        self.attachment.ipv4.map(|net| net.addr())
+        self.address(Family::V4)
+    }
+
+    /// The address of a family that the engine gave.
+    pub(super) fn address(&self, family: Family) -> Option<IpAddr> {
+        let net = match family {
+            Family::V4 => self.attachment.ipv4,
+            Family::V6 => self.attachment.ipv6,
+        };
+        net.map(|net| net.addr())
     }
 }
 

@@ -39,6 +39,15 @@ impl Transport {
             _ => None,
         }
     }
+
+    /// The IP protocol number.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
 }
 
 impl fmt::Display for Transport {

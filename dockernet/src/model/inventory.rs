@@ -194,6 +194,14 @@ pub enum LinkKind {
 }
 
 impl LinkKind {
+    /// Whether it is the tunnel of an overlay network.
+    #[must_use]
+    pub fn is_vxlan(&self) -> bool {
+        matches!(self, Self::Other(kind) if kind == "vxlan")
+    }
+}
+
+impl LinkKind {
     /// As every output writes it; empty for a physical device.
     pub(crate) fn name(&self) -> &str {
         match self {

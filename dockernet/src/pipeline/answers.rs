@@ -173,12 +173,12 @@ impl Due {
 }
 
 /// Waits until there is something to read, a while at most. Whether there is.
-fn wait_for(fds: &mut [PollFd<'_>], time: Duration) -> Result<bool> {
+pub(super) fn wait_for(fds: &mut [PollFd<'_>], time: Duration) -> Result<bool> {
     // Rounded up: what is left of a millisecond is no reason to look again and again.
     let time = Duration::from_millis(1).max(time);
     match poll(fds, PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)) {
         Ok(ready) => Ok(ready > 0),
         Err(Errno::EINTR) => Ok(true),
-        Err(error) => Err(error).context("waiting for causes to be found"),
+        Err(error) => Err(error).context("waiting for the rings and for causes"),
     }
 }

@@ -27,7 +27,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use tokio::sync::{Notify, watch::Receiver};
 
 pub use command::Command;
@@ -40,6 +40,7 @@ pub(crate) use transitions::{accepted, wanted};
 
 use self::{
     account::Books,
+    answers::wait_for,
     fates::Fates,
     judge::{Judge, Sieve},
     judging::Judging,
@@ -322,11 +323,7 @@ impl Pipeline {
             // SAFETY: the tracers outlive this borrow.
             PollFd::new(unsafe { BorrowedFd::borrow_raw(ring) }, PollFlags::POLLIN)
         }));
-        let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(error) => return Err(error).context("waiting for the ring"),
-        }
+        let _is_ready = wait_for(&mut fds, wait)?;
         self.signals.take()
     }
 

@@ -4,7 +4,7 @@ use super::{NAT, UDP, ends, entry_text, tuple};
 use crate::{
     cause::{Case, Verdict, firewall, neighbour},
     host::{conntrack::Flow, firewall::Translation},
-    model::{Confidence, Impact, NatKind},
+    model::{Impact, NatKind},
 };
 use dockernet_common::conntrack::status;
 
@@ -44,7 +44,7 @@ fn untranslated(case: &Case<'_>) -> Option<Verdict> {
         Translation::CannotTell(_) => false,
         Translation::Nothing | Translation::Untracked { .. } => return None,
     };
-    let mut found = verdict(
+    let found = verdict(
         case,
         &entry,
         format!(
@@ -52,10 +52,7 @@ fn untranslated(case: &Case<'_>) -> Option<Verdict> {
             container.name
         ),
     );
-    if !is_certain {
-        found.cause.confidence = Confidence::Likely;
-    }
-    Some(found)
+    Some(if is_certain { found } else { found.likely() })
 }
 
 /// The flow is translated to an address that was a container's once.

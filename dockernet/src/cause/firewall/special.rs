@@ -40,7 +40,7 @@ pub(super) fn about_size(case: &Case<'_>, found: &Attribution, certain: bool) ->
              that it sends in full size is lost"
         ),
     )
-    .fact(format!("{} in table {}: {}", found.place(), Rule::from(found).table, text(found)))
+    .fact(found.sentence())
     .maybe_fact(limit.map(|bytes| format!("the message says that {bytes} bytes would pass")));
     let advice = match limit {
         Some(bytes) => format!(
@@ -67,11 +67,6 @@ pub(super) fn about_size(case: &Case<'_>, found: &Attribution, certain: bool) ->
             .advise(advice)
             .rule(Rule::from(found)),
     )
-}
-
-fn text(found: &Attribution) -> &str {
-    let rule = found.dropped.rule.as_ref();
-    rule.map_or("policy drop", |rule| &rule.text)
 }
 
 /// A connection's last packet that comes when conntrack has forgotten the connection, dropped by a rule that would let it pass as
@@ -138,7 +133,7 @@ pub(super) fn invalid(
             None => "conntrack does not know the connection that the packet belongs to (INVALID), and a rule drops what is not ESTABLISHED",
         },
     )
-    .fact(format!("{} in table {}: {}", found.place(), Rule::from(found).table, text(found)))
+    .fact(found.sentence())
     .fact("the packet bears no conntrack entry: INVALID; as ESTABLISHED the rules would let it pass")
     .maybe_fact(flow.as_ref().map(conntrack::entry_text))
     .maybe_fact(conntrack::invalid(case, &netns));

@@ -204,7 +204,12 @@ fn configuration(sight: &Sight<'_>) -> Vec<Finding> {
             verdict,
         ));
     }
-    if let Some(file) = daemon.unit.file.as_ref().filter(|_| daemon.unit.several) {
+    if let Some(file) = daemon
+        .unit()
+        .file
+        .as_ref()
+        .filter(|_| daemon.unit().several)
+    {
         let verdict = Verdict::confirmed(
             "engine-config",
             "docker.service has more than one ExecStart: systemd refuses to start it",
@@ -234,7 +239,7 @@ fn configuration(sight: &Sight<'_>) -> Vec<Finding> {
             ),
         )
         .fact(format!("dockerd's command line: {}", shown(&daemon.arguments)))
-        .maybe_fact(daemon.unit.file.as_ref().map(|file| format!("its unit's command is in {}", file.display())))
+        .maybe_fact(daemon.unit().file.as_ref().map(|file| format!("its unit's command is in {}", file.display())))
         .advise(format!(
             "keep one of both: take it out of {}, or write a drop-in with the command without it (systemctl edit docker: ExecStart= and \
              then ExecStart=/usr/bin/dockerd …), then systemctl start docker",
@@ -269,7 +274,7 @@ fn configuration(sight: &Sight<'_>) -> Vec<Finding> {
             )
             .fact(format!("bip = {bip}: {wrong}"))
             .fact(if daemon.argument("bip").is_some() {
-                match daemon.unit.file.as_ref().filter(|_| daemon.pid.is_none()) {
+                match daemon.unit().file.as_ref().filter(|_| daemon.pid.is_none()) {
                     Some(file) => format!("it is on dockerd's command line, in {}", file.display()),
                     None => "it is on dockerd's command line".to_owned(),
                 }
@@ -367,10 +372,10 @@ fn down(sight: &Sight<'_>, reason: &str) -> Vec<Finding> {
         )
     } else if known {
         verdict.advise("mend what is above, then: systemctl start docker")
-    } else if sight.daemon.unit.masked {
+    } else if sight.daemon.unit().masked {
         let is_runtime = sight
             .daemon
-            .unit
+            .unit()
             .file
             .as_ref()
             .is_some_and(|file| file.starts_with("/run"));
@@ -397,7 +402,7 @@ fn down(sight: &Sight<'_>, reason: &str) -> Vec<Finding> {
 
 /// What its unit would start it with.
 fn started_by(sight: &Sight<'_>) -> Option<String> {
-    let unit = &sight.daemon.unit;
+    let unit = sight.daemon.unit();
     let file = unit.file.as_ref()?.display();
     if unit.masked {
         return Some(format!("{file} is masked: systemd does not start it"));

@@ -89,15 +89,6 @@ impl Way<'_> {
             .collect()
     }
 
-    fn address(&self, member: &Member<'_>) -> Option<IpAddr> {
-        let attachment = member.attachment;
-        match self.family {
-            Family::V4 => attachment.ipv4,
-            Family::V6 => attachment.ipv6,
-        }
-        .map(|net| net.addr())
-    }
-
     fn own_address(&self) -> Option<IpAddr> {
         let mut addresses = self.uplink.link.addresses.iter().map(ipnet::IpNet::addr);
         addresses.find(|address| {
@@ -115,12 +106,11 @@ impl Way<'_> {
             (bridge, uplink)
         };
         let host = &self.sight.host;
-        let mut doubt = None;
         let enters =
             |reply, side, device| (probe.untouched(reply, side, (device, None)), Hook::Ingress);
         let leaves =
             |reply, side, device| (probe.at_device(reply, side, (None, device)), Hook::Egress);
-        for (packet, hook) in [
+        let asked = [
             enters(false, Side::Client, from),
             (probe.first(from, None), Hook::Prerouting),
             (probe.first(from, to), Hook::Forward),
@@ -131,14 +121,12 @@ impl Way<'_> {
             (probe.back(to, from), Hook::Forward),
             (probe.back(to, from), Hook::Postrouting),
             leaves(true, Side::Client, from),
-        ] {
-            match judge(host, &packet, hook) {
-                Judged::Passes => {}
-                Judged::Doubt(at) => doubt = doubt.or(Some(at)),
-                drops @ Judged::Drops(_) => return drops,
-            }
-        }
-        doubt.map_or(Judged::Passes, Judged::Doubt)
+        ];
+        Judged::first(
+            asked
+                .iter()
+                .map(|(packet, hook)| judge(host, packet, *hook)),
+        )
     }
 
     /// Several connections of one kind: dropped for all, for some, or not.
@@ -160,7 +148,7 @@ impl Way<'_> {
 
 /// Published ports, as clients of the outside use them.
 fn incoming(way: &Way<'_>, member: &Member<'_>, gather: &mut Gather) {
-    let (Some(address), Some(own)) = (way.address(member), way.own_address()) else {
+    let (Some(address), Some(own)) = (member.address(way.family), way.own_address()) else {
         return;
     };
     let gateway = member.attachment.gateway.is_some();
@@ -212,7 +200,7 @@ fn incoming(way: &Way<'_>, member: &Member<'_>, gather: &mut Gather) {
 
 /// What a container sends out.
 fn outgoing(way: &Way<'_>, member: &Member<'_>, gather: &mut Gather) {
-    let (Some(address), Some(own)) = (way.address(member), way.own_address()) else {
+    let (Some(address), Some(own)) = (member.address(way.family), way.own_address()) else {
         return;
     };
     // Answers come to the host's own address, and are translated back after the raw table.
@@ -262,16 +250,7 @@ fn tell(
 
 fn verdict(way: &Way<'_>, found: &Attribution, all: bool, what: &str) -> (Grade, Verdict) {
     let rule = Rule::from(found);
-    let text = format!(
-        "{} in table {}: {}",
-        found.place(),
-        rule.table,
-        found
-            .dropped
-            .rule
-            .as_ref()
-            .map_or("policy drop", |rule| &rule.text)
-    );
+    let text = found.sentence();
     let partly = (!all).then(|| "other clients or ports pass".to_owned());
     let grade = |grade| if all { grade } else { Grade::Note };
     let base = |id: &'static str, summary: String| {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::{
     firewall::{number, uplink},
     forwarding::forwarded,
+    nat::client,
 };
 use crate::{
     cause::{Verdict, delete},
@@ -38,22 +39,19 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
 
 /// Whether the host leads a published port to this address of its container.
 fn leads_here(sight: &Sight<'_>, member: &Member<'_>, published: &Published, own: IpAddr) -> bool {
-    let Some(proto) = number(&published.protocol) else {
+    let family = Family::of(own);
+    let Some(probe) =
+        number(&published.protocol).and_then(|proto| client(sight, published, proto, family))
+    else {
         return false;
     };
-    let from = somewhere(Family::of(own));
-    let to = if published.host_ip.is_unspecified() {
-        let uplink = uplink(sight, Family::of(own));
-        let own = uplink.and_then(|uplink| {
-            let mut addresses = uplink.link.addresses.iter().map(ipnet::IpNet::addr);
-            addresses.find(|address| Family::of(*address) == Family::of(from))
-        });
-        own.unwrap_or(published.host_ip)
-    } else {
-        published.host_ip
-    };
-    let packet = Probe::new(proto, from, to, published.host_port).untranslated(None, None);
-    match translation(&sight.host, &packet, Hook::Prerouting) {
+    let uplink = uplink(sight, family);
+    let iif = uplink.map(|uplink| uplink.link.name.as_str());
+    match translation(
+        &sight.host,
+        &probe.untranslated(iif, None),
+        Hook::Prerouting,
+    ) {
         Translation::To(target, _) => target.address == Some(own),
         // By docker-proxy or by routes: to one of its networks, and which is not known where it has several.
         _ => member.container.attachments.len() == 1,
@@ -65,17 +63,13 @@ fn ports(sight: &Sight<'_>, member: &Member<'_>, space: &Space, gather: &mut Gat
     let container = member.container;
     for published in &container.published {
         let family = Family::of(published.host_ip);
-        let own = match family {
-            Family::V4 => member.attachment.ipv4,
-            Family::V6 => member.attachment.ipv6,
-        };
-        let (Some(own), Some(proto)) = (own, number(&published.protocol)) else {
+        let (Some(own), Some(proto)) = (member.address(family), number(&published.protocol)) else {
             continue;
         };
-        let Some(device) = space.holder(own.addr()).map(|link| link.name.as_str()) else {
+        let Some(device) = space.holder(own).map(|link| link.name.as_str()) else {
             continue;
         };
-        if !leads_here(sight, member, published, own.addr()) {
+        if !leads_here(sight, member, published, own) {
             continue;
         }
         // Clients come with their own addresses, or with the bridge's where docker-proxy serves them.
@@ -87,7 +81,7 @@ fn ports(sight: &Sight<'_>, member: &Member<'_>, space: &Space, gather: &mut Gat
                 stopped(
                     space,
                     device,
-                    &Probe::new(proto, client, own.addr(), published.container_port),
+                    &Probe::new(proto, client, own, published.container_port),
                 )
             })
             .collect();
@@ -108,18 +102,11 @@ fn ports(sight: &Sight<'_>, member: &Member<'_>, space: &Space, gather: &mut Gat
                     format!("it depends on a rule that cannot be told from outside: {at}"),
                 ),
                 Judged::Drops(found) => {
-                    let rule = found.dropped.rule.as_ref();
                     let verdict = Verdict::confirmed(
                         "container-firewall-drop",
                         format!("a firewall inside {} drops what comes to its published port", container.name),
                     )
-                    .fact(format!(
-                        "{} in table {} {}: {}",
-                        found.place(),
-                        found.dropped.family.name(),
-                        found.dropped.table,
-                        rule.map_or("policy drop", |rule| &rule.text)
-                    ))
+                    .fact(found.sentence())
                     .maybe_fact((!all).then(|| "other clients pass".to_owned()))
                     .advise("if this should pass: accept the port in the container's own rules, which its image or its entrypoint wrote")
                     .run(
@@ -139,7 +126,6 @@ fn ports(sight: &Sight<'_>, member: &Member<'_>, space: &Space, gather: &mut Gat
 }
 
 fn stopped(space: &Space, device: &str, probe: &Probe) -> Judged {
-    let mut doubt = None;
     // One that is led on inside the container is judged by what it is led to, which is not followed.
     let packet = probe.untranslated(Some(device), None);
     if !matches!(
@@ -148,17 +134,15 @@ fn stopped(space: &Space, device: &str, probe: &Probe) -> Judged {
     ) {
         return Judged::Passes;
     }
-    for (packet, hook) in [
+    let asked = [
         (probe.first(Some(device), None), Hook::Prerouting),
         (probe.first(Some(device), None), Hook::Input),
         (probe.back(None, Some(device)), Hook::Output),
         (probe.back(None, Some(device)), Hook::Postrouting),
-    ] {
-        match judge(space, &packet, hook) {
-            Judged::Passes => {}
-            drops @ Judged::Drops(_) => return drops,
-            unsure @ Judged::Doubt(_) => doubt = doubt.or(Some(unsure)),
-        }
-    }
-    doubt.unwrap_or(Judged::Passes)
+    ];
+    Judged::first(
+        asked
+            .iter()
+            .map(|(packet, hook)| judge(space, packet, *hook)),
+    )
 }

@@ -9,10 +9,7 @@ use crate::{
         probe::{Judged, Probe, judge},
         sight::Member,
     },
-    host::{
-        firewall::{Attribution, Backend, Hook, Owner},
-        listeners::Transport,
-    },
+    host::firewall::{Attribution, Backend, Hook, Owner},
     model::{Impact, Rule},
 };
 
@@ -32,14 +29,7 @@ fn closed(sight: &Sight<'_>) -> Vec<Finding> {
         .listeners
         .iter()
         .filter(|listener| !listener.is_loopback() && listener.remote.is_none())
-        .map(|listener| {
-            let proto = if listener.transport == Transport::Tcp {
-                6
-            } else {
-                17
-            };
-            (proto, listener.local.port())
-        })
+        .map(|listener| (listener.transport.number(), listener.local.port()))
         .collect();
     ports.sort_unstable();
     ports.dedup();
@@ -80,11 +70,6 @@ fn closed(sight: &Sight<'_>) -> Vec<Finding> {
             (Some(_), true) => Grade::Risk,
             _ => Grade::Note,
         };
-        let text = first
-            .dropped
-            .rule
-            .as_ref()
-            .map_or("policy drop", |rule| &rule.text);
         let what = if all {
             format!(
                 "the host's own firewall drops all that comes from {bridge}: containers reach neither its services nor ports published on its address"
@@ -101,9 +86,10 @@ fn closed(sight: &Sight<'_>) -> Vec<Finding> {
         };
         let verdict = Verdict::confirmed("host-input-drop", what)
             .fact(format!(
-                "{} in table {}: {text}",
+                "{} in table {}: {}",
                 first.place(),
-                first.dropped.table
+                first.dropped.table,
+                first.words()
             ))
             .advise("if this should pass: accept what containers need from the host")
             .run(command, "host", None, Impact::OpensFirewall)

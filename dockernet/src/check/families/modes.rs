@@ -6,7 +6,7 @@ use crate::{
     check::{Finding, Grade, Sight, Subject, finding::Affected, sight::open},
     host::vxlan::Vxlan,
     inventory::EngineStatus,
-    model::{Impact, Link, LinkKind},
+    model::Impact,
 };
 
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
@@ -81,10 +81,9 @@ fn overlay(sight: &Sight<'_>) -> Vec<Finding> {
 /// Tunnels of overlays that are down, in the namespaces that the engine made for them. One in the host's own need not be an
 /// overlay's.
 fn tunnels(sight: &Sight<'_>) -> Vec<Finding> {
-    let is_tunnel = |link: &Link| matches!(&link.kind, LinkKind::Other(kind) if kind == "vxlan");
     let mut found = Vec::new();
     for info in sight.inventory.namespaces() {
-        if !info.near || !info.links.iter().any(is_tunnel) {
+        if !info.near || !info.links.iter().any(|link| link.kind.is_vxlan()) {
             continue;
         }
         let place = sight.inventory.namespace_label(info.key);

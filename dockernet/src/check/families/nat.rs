@@ -81,11 +81,8 @@ fn published(sight: &Sight<'_>, network: &Network, member: &Member<'_>, gather: 
             continue;
         }
         let family = Family::of(published.host_ip);
-        let address = match family {
-            Family::V4 => member.attachment.ipv4,
-            Family::V6 => member.attachment.ipv6,
-        };
-        let (Some(address), Some(proto)) = (address, number(&published.protocol)) else {
+        let (Some(address), Some(proto)) = (member.address(family), number(&published.protocol))
+        else {
             continue;
         };
         let Some(probe) = client(sight, published, proto, family) else {
@@ -97,7 +94,7 @@ fn published(sight: &Sight<'_>, network: &Network, member: &Member<'_>, gather: 
         match translation(&sight.host, &packet, Hook::Prerouting) {
             Translation::To(target, rule) => {
                 if let Some((grade, verdict)) =
-                    wrong(sight, published, member, &target, &rule, address.addr())
+                    wrong(sight, published, member, &target, &rule, address)
                 {
                     gather.add(
                         Finding::new(grade, Subject::container(container), verdict),
@@ -130,7 +127,12 @@ fn published(sight: &Sight<'_>, network: &Network, member: &Member<'_>, gather: 
     }
 }
 
-fn client(sight: &Sight<'_>, published: &Published, proto: u8, family: Family) -> Option<Probe> {
+pub(super) fn client(
+    sight: &Sight<'_>,
+    published: &Published,
+    proto: u8,
+    family: Family,
+) -> Option<Probe> {
     let own = || {
         let uplink = uplink(sight, family)?;
         let mut addresses = uplink.link.addresses.iter().map(ipnet::IpNet::addr);

@@ -16,7 +16,7 @@ use crate::{
     host::route::{
         Family, Route, RouteKind, TABLE_MAIN, fib::FibMatch, lookup::RouteQuery, rule::RuleVerdict,
     },
-    model::{Confidence, Impact, Network},
+    model::{Impact, Network},
 };
 
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
@@ -109,18 +109,18 @@ fn no_advertised(sight: &Sight<'_>) -> Option<Finding> {
     }
     // A router may be one that offers no default route: without an address of the internet there was none.
     let links = on_the_internet(&host.links);
-    let (mut verdict, key) = refused(&links, &host.neighbours, |key| {
+    let (verdict, key) = refused(&links, &host.neighbours, |key| {
         sight.state.sysctl(&host.handle, key).ok().flatten()
     })?;
-    verdict.cause.confidence = Confidence::Likely;
     let verdict = verdict
+        .likely()
         .set_host_sysctl(&sight.files, &key, "1", "2")
         .advise(ROUTE_COMES_BACK);
     let networks = forwarded(sight);
     let six = networks
         .iter()
         .flat_map(|(.., members)| members)
-        .filter(|member| address(member, Family::V6).is_some());
+        .filter(|member| member.address(Family::V6).is_some());
     let affected: Vec<Affected> = six.flat_map(|member| whole(member.container)).collect();
     Some(Finding::new(Grade::Risk, Subject::host(), verdict).affects(affected))
 }
@@ -133,7 +133,7 @@ fn rejected(sight: &Sight<'_>) -> Vec<Finding> {
     for (_, bridge, members) in &networks {
         for member in members {
             for family in [Family::V4, Family::V6] {
-                let Some(own) = address(member, family) else {
+                let Some(own) = member.address(family) else {
                     continue;
                 };
                 for (target, reach) in targets(sight, family) {
@@ -211,14 +211,6 @@ fn targets(sight: &Sight<'_>, family: Family) -> Vec<(IpAddr, String)> {
     found
 }
 
-fn address(member: &Member<'_>, family: Family) -> Option<IpAddr> {
-    match family {
-        Family::V4 => member.attachment.ipv4,
-        Family::V6 => member.attachment.ipv6,
-    }
-    .map(|net| net.addr())
-}
-
 /// The host's way to each container: by its bridge, whoever asks.
 fn to_containers(sight: &Sight<'_>) -> Vec<Finding> {
     let mut gather = Gather::default();
@@ -227,7 +219,7 @@ fn to_containers(sight: &Sight<'_>) -> Vec<Finding> {
         let lame = sight.host.link(bridge).is_none_or(|link| !link.up);
         for member in sight.members(network) {
             for family in [Family::V4, Family::V6] {
-                let Some(address) = address(&member, family) else {
+                let Some(address) = member.address(family) else {
                     continue;
                 };
                 let lost = family == Family::V4 && has_lost_address(sight, network, bridge);

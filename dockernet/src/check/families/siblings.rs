@@ -8,13 +8,12 @@ use crate::{
         Finding, Grade, Sight, Subject,
         finding::Affected,
         gather::Gather,
-        probe::{Judged, Probe, Side, TCP, UDP, bridge_nf, judge, judge_bridged},
+        probe::{Judged, Probe, Side, bridge_nf, judge, judge_bridged},
         sight::Member,
         walk::ACROSS,
     },
     host::{
         firewall::{Attribution, Backend, DropKind, Hook, Owner},
-        listeners::Transport,
         route::Family,
     },
     inventory::EngineStatus,
@@ -45,15 +44,6 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
     gather.findings
 }
 
-fn address(member: &Member<'_>, family: Family) -> Option<IpAddr> {
-    let attachment = member.attachment;
-    let net = match family {
-        Family::V4 => attachment.ipv4,
-        Family::V6 => attachment.ipv6,
-    };
-    net.map(|net| net.addr())
-}
-
 /// The host's end of a container's cable.
 fn port_of<'m>(member: &Member<'m>) -> Option<&'m str> {
     let peer = member.interface?.peer.as_ref()?;
@@ -66,13 +56,7 @@ fn services(member: &Member<'_>, own: IpAddr) -> Vec<(u8, u16)> {
     let mut all: Vec<(u8, u16)> = listeners
         .iter()
         .filter(|listener| listener.remote.is_none() && listener.accepts(own))
-        .map(|listener| {
-            let proto = match listener.transport {
-                Transport::Tcp => TCP,
-                Transport::Udp => UDP,
-            };
-            (proto, listener.local.port())
-        })
+        .map(|listener| (listener.transport.number(), listener.local.port()))
         .collect();
     all.sort_unstable();
     all.dedup();
@@ -88,18 +72,15 @@ fn between(
     family: Family,
     gather: &mut Gather,
 ) {
-    let (Some(from), Some(to)) = (address(client, family), address(server, family)) else {
+    let (Some(from), Some(to)) = (client.address(family), server.address(family)) else {
         return;
     };
     for (proto, port) in services(server, to) {
         let probe = Probe::new(proto, from, to, port);
         let ports = (port_of(client), port_of(server));
-        let Some(found) = stopped(sight, bridge, &probe, ports) else {
-            continue;
-        };
         let subject = Subject::network(&network.name);
         let affected = [Affected::container(server.container)];
-        match found {
+        match stopped(sight, bridge, &probe, ports) {
             Judged::Passes => {}
             Judged::Doubt(at) => {
                 let what = "whether containers of one network reach each other";
@@ -122,34 +103,21 @@ fn stopped(
     bridge: &str,
     probe: &Probe,
     (client, server): (Option<&str>, Option<&str>),
-) -> Option<Judged> {
+) -> Judged {
     let host = &sight.host;
     let seen = sight.number(host, bridge_nf(probe.original.src)) == Some(1);
-    let mut doubt = None;
-    for reply in [false, true] {
-        let ports = if reply {
-            (server, client)
-        } else {
-            (client, server)
-        };
+    let directions = [(false, (client, server)), (true, (server, client))];
+    Judged::first(directions.into_iter().flat_map(|(reply, ports)| {
         let frame = probe.untouched(reply, Side::Client, ports);
-        let mut judged: Vec<Judged> = ACROSS
+        let bridged = ACROSS
             .iter()
-            .map(|hook| judge_bridged(host, &frame, *hook))
-            .collect();
-        if seen {
+            .map(move |hook| judge_bridged(host, &frame, *hook));
+        let routed = seen.then(|| {
             let packet = probe.at_device(reply, Side::Client, (Some(bridge), Some(bridge)));
-            judged.push(judge(host, &packet, Hook::Forward));
-        }
-        for judged in judged {
-            match judged {
-                Judged::Passes => {}
-                drops @ Judged::Drops(_) => return Some(drops),
-                Judged::Doubt(_) => doubt = doubt.or(Some(judged)),
-            }
-        }
-    }
-    doubt
+            judge(host, &packet, Hook::Forward)
+        });
+        bridged.chain(routed)
+    }))
 }
 
 fn verdict(
@@ -201,15 +169,9 @@ fn verdict(
             ),
         ),
     };
-    let rule = found.dropped.rule.as_ref();
-    let verdict = Verdict::confirmed(id, summary).fact(format!(
-        "{place} in table {} {}: {}",
-        found.dropped.family.name(),
-        found.dropped.table,
-        rule.map_or("policy drop", |rule| &rule.text)
-    ));
+    let verdict = Verdict::confirmed(id, summary).fact(found.sentence());
     // A rule may be meant so; that no rule accepts it is an oversight.
-    let (grade, verdict) = if rule.is_some() {
+    let (grade, verdict) = if found.dropped.rule.is_some() {
         let verdict = verdict
             .advise("if this should pass: delete the rule, or accept this traffic before it")
             .run(delete(&found.dropped), "host", None, Impact::OpensFirewall);

@@ -308,13 +308,7 @@ impl<'s> Walk<'s> {
 /// Docker 28 and later keep networks apart before routing already.
 fn isolated(found: &Attribution) -> Verdict {
     Verdict::confirmed("network-isolation", "Docker keeps the two networks apart")
-        .fact(format!(
-            "{} in table {} {}: {}",
-            found.place(),
-            found.dropped.family.name(),
-            found.dropped.table,
-            found.dropped.rule.as_ref().map_or("policy drop", |rule| &rule.text)
-        ))
+        .fact(found.sentence())
         .advise("connect one of them to the other's network (docker network connect NETWORK CONTAINER), or publish the port and use the host's address")
         .rule(Rule::from(found))
 }
@@ -323,11 +317,6 @@ fn isolated(found: &Attribution) -> Verdict {
 fn dropped(space: &Space, found: &Attribution, hook: Hook) -> Verdict {
     let container = !space.enter.is_empty();
     let place = found.place();
-    let text = found
-        .dropped
-        .rule
-        .as_ref()
-        .map_or("policy drop", |rule| &rule.text);
     let ipv6 = found.dropped.family == crate::host::firewall::Family::Ip6;
     let (id, summary) = match found.kind {
         _ if container => ("container-firewall-drop", format!("a firewall inside {} drops it", space.label)),
@@ -353,7 +342,7 @@ fn dropped(space: &Space, found: &Attribution, hook: Hook) -> Verdict {
         Verdict::confirmed(id, summary)
     };
     verdict
-        .fact(format!("{place} in table {} {}: {text}", found.dropped.family.name(), found.dropped.table))
+        .fact(found.sentence())
         .advise("if this should pass: publish the port, connect both to one network, or change the rule")
         .run(space.command(&delete(&found.dropped)), if container { space.label.clone() } else { "host".to_owned() }, None, Impact::OpensFirewall)
         .rule(Rule::from(found))

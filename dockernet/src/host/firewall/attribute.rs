@@ -105,6 +105,26 @@ impl Attribution {
             None => format!("{} policy", self.dropped.chain),
         }
     }
+
+    /// The rule's text, or `policy drop`.
+    #[must_use]
+    pub fn words(&self) -> &str {
+        let rule = self.dropped.rule.as_ref();
+        rule.map_or("policy drop", |rule| &rule.text)
+    }
+
+    /// `FORWARD policy in table ip filter: policy drop`.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let dropped = &self.dropped;
+        format!(
+            "{} in table {} {}: {}",
+            self.place(),
+            dropped.family.name(),
+            dropped.table,
+            self.words()
+        )
+    }
 }
 
 impl From<&Attribution> for crate::model::Rule {
