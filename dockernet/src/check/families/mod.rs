@@ -1,5 +1,6 @@
 //! One file per family of findings. A family looks at the machine and says what does not fit; on a healthy one nothing.
 
+mod configuration;
 mod engine;
 mod firewall;
 mod forwarding;
