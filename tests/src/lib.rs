@@ -18,6 +18,7 @@ pub mod foreign;
 pub mod http;
 mod image;
 mod lab;
+pub mod long_recording;
 pub mod monitor;
 mod netns;
 mod offload;

@@ -6,9 +6,12 @@ use std::{net::SocketAddr, thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use dockernet_tests::{
     Cmd, Engine, Finished, HOST_IP6, Lab, LabOptions, Place, Run, Tracer, can_run, engines_of_run,
-    group, replay, tool_path,
+    group,
+    monitor::{Monitor, sum},
+    replay, tool_path,
     traffic::{FrameSender, Probe, Proto},
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// Both drop UDP: `one` what is for port 7001 (published as 10001), `two` what is for 7002 (10002).
@@ -63,6 +66,8 @@ fn on(engine: &Engine) -> Result<()> {
             ("IPv6 behind NAT, and VLAN tags", six_and_tags),
             ("with the classic tracepoint", classic),
             ("beside other filters", beside),
+            ("a recording holds what it accepts", kept),
+            ("the monitor counts the rest as filtered", monitored),
             ("expressions of every kind load", loads),
             ("NAT transitions", transitions),
             ("a wrong expression", wrong),
@@ -93,16 +98,24 @@ fn send(lab: &Lab, from: &Place, to: &str, ports: [u16; 2]) -> Result<()> {
     Ok(())
 }
 
+/// As [`counted`], of what tells of drops.
+fn traced(lab: &Lab, tracer: Tracer) -> Result<Finished> {
+    let done = counted(lab, tracer)?;
+    done.check_balance()?;
+    Ok(done)
+}
+
 /// A run with an expression while both rules drop packets of the host's and of the outside's. The rules' counters are checked
 /// against the ledger; what is shown is the caller's.
-fn traced(lab: &Lab, tracer: Tracer) -> Result<Finished> {
+fn counted(lab: &Lab, tracer: Tracer) -> Result<Finished> {
     let before = counter(lab, "one")? + counter(lab, "two")?;
     let web = lab.container_ip("web", None)?.to_string();
     send(lab, &Place::Host, &web, [7001, 7002])?;
     send(lab, &Place::Outside, "198.51.100.10", [10001, 10002])?;
     thread::sleep(Duration::from_millis(300));
-    let done = tracer.stop()?;
-    done.check_balance()?;
+    tracer.signal(Signal::SIGINT)?;
+    let done = tracer.wait(Duration::from_secs(10))?;
+    ensure!(done.status == Some(0), "{done:?}");
     let dropped = counter(lab, "one")? + counter(lab, "two")? - before;
     ensure!(
         dropped == u64::from(4 * EACH),
@@ -301,6 +314,49 @@ fn beside(lab: &mut Lab) -> Result<()> {
         done.ledger()?
     );
     Ok(())
+}
+
+/// What `record` does not keep is told of in its ledger, and what it keeps is all that `replay` has.
+fn kept(lab: &mut Lab) -> Result<()> {
+    let file = lab.folder().join("narrow.rec");
+    let name = file.to_string_lossy();
+    let arguments = ["record", &name, "--drops", "--filter", "udp dst port 10001"];
+    let done = counted(lab, Tracer::start(lab, &arguments)?)?;
+    let ledger = done.ledger()?;
+    ensure!(
+        done.count("shown")? == u64::from(EACH) && done.count("filtered")? >= u64::from(3 * EACH),
+        "{ledger}"
+    );
+    let text = replay(&file, &["--output", "json"])?.run()?;
+    let mut ports = Vec::new();
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line)?;
+        if line["type"] == "drop" {
+            let count = line["count"].as_u64().unwrap_or(0);
+            ports.extend((0..count).map(|_| line["packet"]["dst_port"].clone()));
+        }
+    }
+    ensure!(
+        ports.len() == EACH as usize && ports.iter().all(|port| *port == 7001),
+        "replayed: {ports:?}"
+    );
+    Ok(())
+}
+
+fn monitored(lab: &mut Lab) -> Result<()> {
+    let monitor = Monitor::start(lab, &["--filter", "dst port 10002 or udp dst port 7001"])?;
+    let web = lab.container_ip("web", None)?.to_string();
+    send(lab, &Place::Host, &web, [7001, 7002])?;
+    send(lab, &Place::Outside, "198.51.100.10", [10001, 10002])?;
+    // The host's 7001; what comes for 10001 is that too behind DNAT, and 10002.
+    let (shown, filtered) = (f64::from(3 * EACH), f64::from(EACH));
+    monitor.wait("the counts", Duration::from_secs(5), |samples| {
+        let sum = |metric| sum(samples, metric, "");
+        sum("dockernet_drops_total") >= shown && sum("dockernet_filtered_drops_total") >= filtered
+    })?;
+    let (told, page) = (monitor.sum("dockernet_drops_total", "")?, monitor.page()?);
+    ensure!(told == shown, "{told} of {shown} are counted:\n{page}");
+    monitor.stop().map(drop)
 }
 
 /// The verifier takes them, long ones too.

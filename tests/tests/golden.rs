@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use dockernet::host::{
-    firewall::{Elements, Firewall, Item, Match, Rule, Target, Verdict},
+    firewall::{Elements, Family, Firewall, Item, Match, Rule, Target, Verdict},
     netns::NetnsHandle,
 };
 use dockernet_tests::{
@@ -148,7 +148,10 @@ fn read(lab: &Lab) -> Result<Firewall> {
 
 fn complete(lab: &mut Lab) -> Result<()> {
     let firewall = read(lab)?;
-    ensure!(firewall.has_docker_chains(), "no rules of Docker's");
+    ensure!(
+        firewall.has_docker_chains(Family::Ip),
+        "no rules of Docker's"
+    );
     all_known(&firewall)
 }
 

@@ -3,7 +3,7 @@
 use super::{Case, Verdict, bridged::bridged};
 use crate::{
     host::{
-        firewall::Hook,
+        firewall::{Family, Hook},
         sysctl::{display_key, interface_key},
     },
     model::{Impact, NatKind},
@@ -82,7 +82,7 @@ fn arrived(case: &Case<'_>) -> Option<Verdict> {
     let (network, _) = bridged(case, dst)?;
     let bridge = network.bridge.as_deref()?;
     let firewall = case.host_firewall();
-    if !firewall.has_docker_chains() || firewall.masquerades_own(bridge) {
+    if !firewall.has_docker_chains(Family::Ip) || firewall.masquerades_own(bridge) {
         return None;
     }
     let tool = firewall.docker_iptables();

@@ -380,7 +380,10 @@ fn held_by_docker(case: &Case<'_>, protocol: &str, port: u16) -> Option<Verdict>
     }
     let (container, published) = case.inventory.published(protocol, case.dst()?, port)?;
     // A docker-proxy that is meant to serve it (no rules at all) may just be slow.
-    if !case.host_firewall().has_docker_chains() {
+    if !case
+        .host_firewall()
+        .has_docker_chains(crate::host::firewall::Family::Ip)
+    {
         return None;
     }
     let verdict = super::firewall::rules_missing(case, container, published)?;

@@ -199,7 +199,8 @@ fn faulty_phase(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<R
                     .take()
                     .or(expect.confidence);
             }
-            check(lab, &expect, &finished)?;
+            check(lab, &expect, &finished)
+                .with_context(|| format!("the kernel's tracepoint shows {kernel:?}"))?;
         }
         told = causes(&finished);
     }

@@ -34,6 +34,7 @@ fn a_screen() -> Result<()> {
             ("a healthy host", healthy),
             ("cause, container and fix; q", names),
             ("filter, groups, detail", keys),
+            ("an expression", expression),
             ("a pause", pause),
             ("signals", signals),
             ("Ctrl-Z and fg", suspended),
@@ -134,6 +135,33 @@ fn keys(lab: &mut Lab) -> Result<()> {
     tmux.wait("help", |screen| screen.contains("Ctrl-Z"))?;
     tmux.press(&["F1", "F10"])?;
     tmux.ended(0).map(drop)
+}
+
+/// Of two published ports' packets those of one are listed; the rest is counted as filtered.
+fn expression(lab: &mut Lab) -> Result<()> {
+    let tmux = Tmux::start(lab)?;
+    tmux.top(lab, "", "--filter 'dst port 10004'")?;
+    broken(lab)?;
+    let to: SocketAddr = format!("{HOST_IP}:10004").parse()?;
+    let mut probe = Probe::udp(to);
+    probe.timeout = Duration::from_millis(10);
+    for _ in 0..4 {
+        probe.send(lab.outside())?;
+    }
+    let screen = tmux.wait("the other container", |screen| {
+        total(screen, "sink").is_ok_and(|total| total == 4)
+    })?;
+    ensure!(
+        row(&screen, "web").is_err(),
+        "what the expression refuses is listed:\n{screen}"
+    );
+    tmux.press(&["q"])?;
+    let screen = tmux.ended(0)?;
+    ensure!(
+        screen.contains("= 4 shown") && screen.contains("filtered"),
+        "the ledger has something else:\n{screen}"
+    );
+    Ok(())
 }
 
 fn pause(lab: &mut Lab) -> Result<()> {

@@ -6,7 +6,9 @@ use super::{delete, packet::flow_packet};
 use crate::{
     cause::{Case, Verdict, socket},
     evidence::HookPoint,
-    host::firewall::{CtState, Dropped, Firewall, FlowPacket, Hook, Translation, translate},
+    host::firewall::{
+        CtState, Dropped, Family, Firewall, FlowPacket, Hook, Translation, translate,
+    },
     inventory::EngineStatus,
     model::{Container, Impact, Network, Published},
 };
@@ -57,7 +59,7 @@ fn missing(case: &Case<'_>, container: &Container, port: u16) -> Option<Verdict>
         case.inventory.engine_status(),
         EngineStatus::Up { .. } | EngineStatus::Unknown
     );
-    let has_chains = firewall.has_docker_chains();
+    let has_chains = firewall.has_docker_chains(Family::Ip);
     let fact = if has_chains {
         "the rule that translates its destination is missing in table nat"
     } else {

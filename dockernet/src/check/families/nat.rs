@@ -168,7 +168,11 @@ fn missing(
     let verdict = Verdict::confirmed("nat-rules-missing", summary);
     let verdict = match kept_out {
         Some(_) => verdict,
-        None if sight.host.firewall.has_docker_chains() => {
+        None if sight
+            .host
+            .firewall
+            .has_docker_chains(crate::host::firewall::Family::Ip) =>
+        {
             verdict.fact("the rule that translates its destination is missing in table nat")
         }
         None => verdict.fact("Docker's chains are gone from the firewall"),

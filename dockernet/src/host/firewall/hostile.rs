@@ -82,7 +82,10 @@ pub(crate) fn every_question(firewall: &Firewall, host: &dyn Env) {
         firewall.dnat_targets(),
         firewall.active_backends(),
     );
-    let _ = (firewall.has_docker_chains(), firewall.docker_iptables());
+    let _ = (
+        firewall.has_docker_chains(Family::Ip),
+        firewall.docker_iptables(),
+    );
     let _ = firewall.forward_policies(Family::Ip);
     let _ = firewall.masquerades_own("eth0");
     let subnet = Ipv4Addr::new(172, 17, 0, 0).into();

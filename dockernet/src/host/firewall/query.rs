@@ -75,10 +75,11 @@ impl Firewall {
             .map(|(.., policy)| *policy)
     }
 
-    /// Whether Docker's chains are there (any backend).
+    /// Whether Docker's chains are there (any backend) for IPv4 or IPv6: an engine may be told to write those of one alone.
     #[must_use]
-    pub fn has_docker_chains(&self) -> bool {
+    pub fn has_docker_chains(&self, family: Family) -> bool {
         self.tables()
+            .filter(|(_, table)| table.family == family || table.family == Family::Inet)
             .any(|(_, table)| table.name == "docker-bridges" || table.chain("DOCKER").is_some())
     }
 

@@ -57,16 +57,6 @@ impl fmt::Display for Pairs {
     }
 }
 
-/// Memory of a process, MiB: `VmRSS`, or `VmHWM`, the most it ever was.
-pub(crate) fn memory(pid: u32, which: &str) -> Result<f64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    text.lines()
-        .find_map(|line| line.strip_prefix(which)?.strip_prefix(':'))
-        .and_then(|value| value.split_whitespace().next()?.parse::<f64>().ok())
-        .map(|kib| kib / 1024.0)
-        .with_context(|| format!("{which} of process {pid}"))
-}
-
 /// The middle one of some measurements.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();

@@ -4,10 +4,11 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use dockernet_tests::{
-    Engine, Finished, Lab, LabOptions, Place, Run, Tracer, children_of, traffic,
+    Engine, Finished, Lab, LabOptions, Place, Run, Tracer, children_of, long_recording::memory,
+    traffic,
 };
 
-use crate::section::{machine, median, memory};
+use crate::section::{machine, median};
 
 const CONTAINERS: usize = 100;
 const STARTS: usize = 7;

@@ -147,7 +147,8 @@ fn docker_29_nftables() {
 fn what_causes_ask() {
     for text in [OLD, NEW] {
         let firewall = save(text, Family::Ip);
-        assert!(firewall.has_docker_chains());
+        assert!(firewall.has_docker_chains(Family::Ip));
+        assert!(!firewall.has_docker_chains(Family::Ip6));
         assert_eq!(firewall.docker_user_rules().len(), 1);
         assert_eq!(firewall.forward_policy(Family::Ip), Some(Policy::Drop));
         assert_eq!(firewall.forward_policy(Family::Ip6), None);
