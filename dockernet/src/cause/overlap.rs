@@ -9,13 +9,16 @@ use super::{
 use crate::{
     host::{
         firewall::Hook,
-        route::{Family, Route},
+        route::{
+            Family, Route,
+            lookup::{RouteAnswer, RouteQuery},
+        },
     },
     model::{Impact, Link, Network},
 };
 
 /// Row 8: the address is one of the LAN, and by its subnet also one of a Docker network, whose bridge is asked for it in
-/// vain.
+/// vain; or answers to it would go there, and a strict reverse path filter refuses what comes from it.
 pub(super) fn subnet_overlaps_lan(case: &Case<'_>) -> Option<Verdict> {
     let unanswered = super::neighbour::gave_up(case);
     let forwarded = case.in_host()
@@ -24,17 +27,21 @@ pub(super) fn subnet_overlaps_lan(case: &Case<'_>) -> Option<Verdict> {
             .evidence
             .hook
             .is_some_and(|point| point.hook == Hook::Forward && !point.bridge);
-    if !unanswered && !forwarded {
-        return None;
-    }
-    let dst = case.dst()?;
+    let refused = case.in_host() && super::routing::reverse_filtered(case).is_some();
+    let dst = match refused {
+        true => case.src()?,
+        false if unanswered || forwarded => case.dst()?,
+        false => return None,
+    };
     let (network, subnet) = bridged(case, dst)?;
     // Somebody of Docker's has the address, or had it: its absence is another matter.
     if case.assigned_to(dst).is_some() || case.inventory.container_by_address(dst).is_some() {
         return None;
     }
     let bridge = bridge_of(case, network)?;
-    let way_in = if case.in_host() {
+    let way_in = if refused {
+        case.device() != bridge.name && leads_into(case, dst, bridge)
+    } else if case.in_host() {
         case.evidence.out_device.as_deref() == Some(&bridge.name)
     } else {
         on_network(case, network)
@@ -56,6 +63,13 @@ pub(super) fn subnet_overlaps_lan(case: &Case<'_>) -> Option<Verdict> {
         ),
     )
     .fact(fact)
+    .maybe_fact(refused.then(|| {
+        format!(
+            "it came in by {}, answers would go into {}: the reverse path filter refuses it (a looser one lets it in, and the answers go astray)",
+            case.device(),
+            bridge.name
+        )
+    }))
     .fact(format!("{} has {prefix}, and no container has {dst}", network.name))
     .maybe_fact(led.then(|| {
         format!("or a container had {dst}, and the rule that leads there is left over: ip neighbour show {dst} tells whether the LAN has it")
@@ -91,6 +105,13 @@ fn on_network(case: &Case<'_>, network: &Network) -> bool {
         let mut attachments = container.attachments.iter();
         attachments.any(|attachment| attachment.network_id == network.id)
     })
+}
+
+/// Whether the host sends what is for the address into this bridge.
+fn leads_into(case: &Case<'_>, dst: IpAddr, bridge: &Link) -> bool {
+    let answer = case.state.route_lookup(case.host, &RouteQuery::to(dst));
+    let oif = |answer: RouteAnswer| answer.found().and_then(|route| route.oif.clone());
+    answer.ok().and_then(oif).as_deref() == Some(&bridge.name)
 }
 
 /// The host's interface that really leads to the address, and what says so.

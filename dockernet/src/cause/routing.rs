@@ -137,11 +137,7 @@ fn default_route_advice(dst: IpAddr) -> String {
 
 /// Rows 13 and 14. The larger of `all` and the device's value counts (net/ipv4/fib_frontend.c `fib_validate_source`).
 pub(super) fn rp_filter(case: &Case<'_>) -> Option<Verdict> {
-    let settings = case.settings();
-    let (own, all) = (known(settings.rp_filter)?, known(settings.all_rp_filter)?);
-    if case.evidence.reason() != "IP_RPFILTER" && !is_filtered(case, own.max(all)) {
-        return None;
-    }
+    let (own, all) = reverse_filtered(case)?;
     let device = case.device();
     let key = interface_key(false, device, "rp_filter");
     let src = case.src()?;
@@ -187,6 +183,14 @@ pub(super) fn rp_filter(case: &Case<'_>) -> Option<Verdict> {
         "give the answer the same way: a source-based rule and table for that interface; in a container with two \
          networks, choose the default route with --network name=NET,gw-priority=1 (Docker 28+)",
     ))
+}
+
+/// The device's setting and that of `all`, where the reverse path filter took it.
+pub(super) fn reverse_filtered(case: &Case<'_>) -> Option<(i32, i32)> {
+    let settings = case.settings();
+    let (own, all) = (known(settings.rp_filter)?, known(settings.all_rp_filter)?);
+    let filtered = case.evidence.reason() == "IP_RPFILTER" || is_filtered(case, own.max(all));
+    filtered.then_some((own, all))
 }
 
 /// Whether the reverse path filter took it, on kernels that give no reason (before 5.18): the function that looks up the

@@ -288,6 +288,26 @@ fn two_interfaces_with_one_prefix() {
 }
 
 #[test]
+fn all_sockets_together_may_hold_too_much() {
+    let mut yard = Yard::in_db("PROTO_MEM", "udp_queue_rcv_one_skb");
+    let key = "net/ipv4/tcp_mem".to_owned();
+    yard.canned(0).sysctls.insert(key, "10\t20\t30".into());
+    let cause = yard.cause().unwrap();
+    assert_eq!(cause.id, "socket-buffer-full");
+    assert_eq!(cause.confidence, Confidence::Likely);
+    let text = format!("{cause:?}");
+    assert!(
+        text.contains("net.ipv4.tcp_mem = 10 20 30 (pages"),
+        "{text}"
+    );
+    assert!(
+        text.contains("sysctl -w net/ipv4/tcp_mem=\\\"20 40 60\\\""),
+        "{text}"
+    );
+    assert!(!text.contains("rmem_max"), "{text}");
+}
+
+#[test]
 fn a_paused_container_is_not_a_slow_one() {
     let mut yard = Yard::in_db("SOCKET_RCVBUFF", "udp_queue_rcv_one_skb");
     assert_eq!(yard.cause().unwrap().id, "socket-buffer-full");

@@ -374,8 +374,13 @@ fn flows_are_found_by_either_of_their_tuples() {
         all.iter().any(|entry| entry.original == original),
         "{all:?}"
     );
-    let counters = LiveState.conntrack_counters(&router.netns).unwrap();
-    assert_eq!(counters.entries, all.len() as u64);
+    // Something may come or go between the two.
+    let agree = || {
+        let all = LiveState.flows(&router.netns).unwrap();
+        let counters = LiveState.conntrack_counters(&router.netns).unwrap();
+        counters.entries == all.len() as u64
+    };
+    assert!((0..5).any(|_| agree()), "{all:?}");
     run(&[
         "ip",
         "netns",
