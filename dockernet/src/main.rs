@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use dockernet::{
     bpf::{
         hops::PreparedHops,
+        late::Awaited,
         load::{self, Kernel},
         nat::{Hook, NatTracer},
         tracer::Tracer,
@@ -201,6 +202,9 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
     let mut degraded = prepared
         .as_ref()
         .map_or_else(Vec::new, |prepared| prepared.degraded.clone());
+    let awaited = prepared
+        .as_ref()
+        .map_or_else(Awaited::default, |prepared| prepared.awaited.clone());
     if symbols.is_empty() {
         degraded.push(
             "kernel addresses are hidden (kernel.kptr_restrict): no function names, no stacks, and few causes; \
@@ -316,6 +320,9 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
         report,
         signals: Signals::new()?,
         commands,
+        awaited,
+        // systemd is there, and the unit has Restart=on-failure.
+        is_restarted: is_service && std::env::var_os("NOTIFY_SOCKET").is_some(),
     }
     .run();
     drop(service);

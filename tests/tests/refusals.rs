@@ -1,7 +1,11 @@
 //! Bad usage and missing rights: a sentence, the right status, nothing attached.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
-use dockernet_tests::{Cmd, Output, can_run, tool_for_anybody, tool_path};
+use dockernet_tests::{
+    Cmd, Finished, Output, Tracer, can_run, patient, tool_for_anybody, tool_path,
+};
 
 /// Runs the tool to its end.
 fn tool(args: &[&str]) -> Result<Output> {
@@ -86,6 +90,59 @@ fn without_type_information_it_says_so() -> Result<()> {
     ensure!(
         doctor.status == Some(1) && doctor.stdout.contains("BROKEN  kernel"),
         "{doctor:?}"
+    );
+    Ok(())
+}
+
+/// The layout of bridge ports is in no type information until the module comes: a run says so then, and a service that is started
+/// again by systemd ends for it.
+#[test]
+fn a_module_that_comes_later_is_told_of() -> Result<()> {
+    if !can_run()? {
+        return Ok(());
+    }
+    let mut types = std::fs::read("/sys/kernel/btf/vmlinux")?;
+    let name = b"\0net_bridge_port\0";
+    let at = types.windows(name.len()).position(|bytes| bytes == name);
+    // Where the module's own have it already, theirs are hidden too.
+    if let Some(last) = at.and_then(|at| types.get_mut(at + name.len() - 2)) {
+        *last = b'X';
+    }
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("vmlinux"), types)?;
+    let module = folder.path().join("bridge");
+    let run = |before: &str, args: &str| -> Result<Finished> {
+        let script = format!(
+            "mount --bind {} /sys/kernel/btf || exit 99; {before} exec {} {args} --output json",
+            folder.path().display(),
+            tool_path()?.display()
+        );
+        let tracer = Tracer::spawn(&Cmd::new("unshare").args(["--mount", "sh", "-c", &script]))?;
+        std::fs::write(&module, "")?;
+        let finished = tracer.wait(patient(Duration::from_secs(20)))?;
+        std::fs::remove_file(&module)?;
+        Ok(finished)
+    };
+    let tells = "kernel module bridge was loaded after the start: ";
+    let once = run("", "--drops --duration 5s")?;
+    let degraded = once
+        .of_type("ready")
+        .map(|ready| ready["degraded"].to_string());
+    ensure!(
+        once.status == Some(0)
+            && once.stderr.matches(&format!("{tells}start again")).count() == 1
+            && degraded
+                .into_iter()
+                .any(|all| all.contains("layout of bridge ports")),
+        "{once:?}"
+    );
+    let service = run(
+        "export NOTIFY_SOCKET=/nobody/listens;",
+        "monitor --listen off",
+    )?;
+    ensure!(
+        service.status == Some(1) && service.stderr.contains(&format!("{tells}systemd")),
+        "{service:?}"
     );
     Ok(())
 }

@@ -18,8 +18,8 @@ use dockernet_common::{
 use crate::{host::privileges, pcap_filter::Expression};
 
 use super::{
-    btf::Btf, features::Features, format::EventFormat, inject, offsets, reasons::Reasons,
-    tracer::Tracer,
+    btf::Btf, features::Features, format::EventFormat, inject, late::Awaited, offsets,
+    reasons::Reasons, tracer::Tracer,
 };
 
 /// The kernel half, as built.
@@ -118,6 +118,8 @@ pub struct Prepared {
     rows: u32,
     /// What this kernel or these privileges did not give, one sentence each.
     pub degraded: Vec<String>,
+    /// Modules that may mend some of it when they are loaded.
+    pub awaited: Awaited,
 }
 
 impl Prepared {
@@ -125,8 +127,10 @@ impl Prepared {
     pub fn load(kernel: &Kernel, fitting: Fitting<'_>, only: Option<Tier>) -> Result<Self> {
         preconditions()?;
         let mut offsets = offsets::resolve(&kernel.btf)?;
-        let mut degraded = Features::with(kernel, &offsets).lacking();
+        let features = Features::with(kernel, &offsets);
+        let mut degraded = features.lacking();
         let made = |ebpf, tier, degraded| Self {
+            awaited: Awaited::of(&features),
             ebpf,
             tier,
             verbose: fitting.verbose,

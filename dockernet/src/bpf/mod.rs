@@ -6,6 +6,7 @@ pub mod features;
 pub mod format;
 pub mod hops;
 mod inject;
+pub mod late;
 pub mod load;
 mod mirror;
 pub mod nat;

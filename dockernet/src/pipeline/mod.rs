@@ -49,7 +49,10 @@ use self::{
     waiting::Waiting,
 };
 use crate::{
-    bpf::{clock::Clock, nat::NatTracer, reasons::Reasons, symbols::Symbols, tracer::Tracer},
+    bpf::{
+        clock::Clock, late::Awaited, nat::NatTracer, reasons::Reasons, symbols::Symbols,
+        tracer::Tracer,
+    },
     cli::{Exit, options::Options},
     findings::Findings,
     host::{
@@ -105,6 +108,10 @@ pub struct Pipeline {
     pub signals: Signals,
     /// What the service around it wants changed while it runs; none: nobody is there.
     pub commands: Option<mpsc::Receiver<Command>>,
+    /// Modules whose types the kernel half was loaded without.
+    pub awaited: Awaited,
+    /// Somebody starts it again when it ends as a failure.
+    pub is_restarted: bool,
 }
 
 /// What changes while it runs.
@@ -202,6 +209,10 @@ impl Pipeline {
                 settled = Instant::now();
                 busy |= self.settle(&mut state, &mut retiring)?;
                 self.counted(&mut state)?;
+                failure = self.module_came();
+                if failure.is_some() {
+                    break;
+                }
             }
             if interim.elapsed() >= INTERIM {
                 interim = Instant::now();
@@ -343,6 +354,24 @@ impl Pipeline {
             }
         }
         Ok(())
+    }
+
+    /// Whether to end for a module that was not loaded when the kernel half was, and is now: why. The layout of its types is put into the
+    /// programs when they are loaded, and the privileges for that are given up.
+    fn module_came(&mut self) -> Option<String> {
+        let names = self.awaited.arrived().join(" and ");
+        if names.is_empty() {
+            return None;
+        }
+        let now = format!("the kernel module {names} was loaded after the start");
+        if self.is_restarted {
+            return Some(format!(
+                "{now}: systemd starts the service again, to see what it does"
+            ));
+        }
+        self.report
+            .warning(&format!("{now}: start again to see what it does"));
+        None
     }
 
     /// Does what the service around it wants changed. Whether it wants the end: why.
