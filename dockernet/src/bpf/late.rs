@@ -7,6 +7,9 @@ use super::features::Features;
 /// Where a loaded module's types are (5.11+).
 const FOLDER: &str = "/sys/kernel/btf";
 
+const CONNTRACK: &str = "nf_conntrack";
+const BRIDGE: &str = "bridge";
+
 /// Modules whose types are not in the kernel's own, and that are not loaded yet.
 #[derive(Clone, Debug, Default)]
 pub struct Awaited {
@@ -15,23 +18,30 @@ pub struct Awaited {
 }
 
 impl Awaited {
-    /// Of what this kernel lacks. A module that is there and did not tell its layout tells none later either.
+    /// All that are not there now, before types are looked for. A module that is there and does not tell its layout tells none later
+    /// either.
     #[must_use]
-    pub fn of(features: &Features) -> Self {
-        Self::of_folder(features, Path::new(FOLDER))
+    pub fn absent() -> Self {
+        Self::absent_from(Path::new(FOLDER))
     }
 
-    fn of_folder(features: &Features, folder: &Path) -> Self {
-        let needs = [
-            ("nf_conntrack", features.conntrack),
-            ("bridge", features.bridge_ports),
-        ];
+    fn absent_from(folder: &Path) -> Self {
         let absent = |name: &&str| !folder.join(name).exists();
-        let lacking = needs.iter().filter(|(_, is_known)| !is_known);
         Self {
             folder: folder.to_owned(),
-            modules: lacking.map(|(name, _)| *name).filter(absent).collect(),
+            modules: [CONNTRACK, BRIDGE].into_iter().filter(absent).collect(),
         }
+    }
+
+    /// Without those whose types are known all the same.
+    #[must_use]
+    pub fn needed(mut self, features: &Features) -> Self {
+        let is_known = |name: &str| match name {
+            CONNTRACK => features.conntrack,
+            _ => features.bridge_ports,
+        };
+        self.modules.retain(|name| !is_known(name));
+        self
     }
 
     /// Those that are loaded by now; each is told once.
@@ -64,14 +74,15 @@ mod tests {
             recursion_misses: true,
             tcx: true,
         };
-        let mut both = Awaited::of_folder(&features(false, false), folder.path());
+        let absent = || Awaited::absent_from(folder.path());
+        let mut both = absent().needed(&features(false, false));
         assert!(both.arrived().is_empty());
         make("bridge");
         assert_eq!(both.arrived(), ["bridge"]);
         assert!(both.arrived().is_empty());
         // It is there, and yet its layout is not known.
-        let mut one = Awaited::of_folder(&features(false, false), folder.path());
-        let mut none = Awaited::of_folder(&features(true, true), folder.path());
+        let mut one = absent().needed(&features(false, false));
+        let mut none = absent().needed(&features(true, true));
         make("nf_conntrack");
         assert_eq!(both.arrived(), ["nf_conntrack"]);
         assert_eq!(one.arrived(), ["nf_conntrack"]);

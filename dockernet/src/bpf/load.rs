@@ -126,11 +126,12 @@ impl Prepared {
     /// Loads the best tier that this kernel accepts.
     pub fn load(kernel: &Kernel, fitting: Fitting<'_>, only: Option<Tier>) -> Result<Self> {
         preconditions()?;
+        let absent = Awaited::absent();
         let mut offsets = offsets::resolve(&kernel.btf)?;
         let features = Features::with(kernel, &offsets);
         let mut degraded = features.lacking();
         let made = |ebpf, tier, degraded| Self {
-            awaited: Awaited::of(&features),
+            awaited: absent.clone().needed(&features),
             ebpf,
             tier,
             verbose: fitting.verbose,

@@ -73,7 +73,7 @@ catalogue! {
         "Delete the route and exclude the subnet where it is made, or move Docker's networks (bip, default-address-pools).";
     "subnet-overlaps-lan": "A Docker network covers addresses of the LAN",
         "Only some clients time out; containers do not reach some machines of the LAN.",
-        "NEIGH_FAILED, or a drop on the forward hook, for an address in a Docker subnet that no container has. Confirmed when another interface or route of the host's leads to that address.",
+        "NEIGH_FAILED, or a drop on the forward hook, for an address in a Docker subnet that no container has; or IP_RPFILTER for a packet from one. Confirmed when another interface or route of the host's leads to that address.",
         "Recreate the network with a subnet that nobody else uses; set default-address-pools.";
     "container-wrong-gateway": "A container sends by a gateway that is not its own",
         "No route to host after three seconds for all that is outside.",
@@ -305,7 +305,7 @@ catalogue! {
         "Switch transmit checksum offload off on the sending virtual device.";
     "socket-buffer-full": "The program reads too slowly",
         "UDP losses under load.",
-        "SOCKET_RCVBUFF. Confirmed by the socket's own drop counter; before 5.18, which tells no such reason, likely by it and what waits there.",
+        "SOCKET_RCVBUFF, or PROTO_MEM (UDP: the memory of all sockets together, likely). Confirmed by the socket's own drop counter; before 5.18, which tells no such reason, likely by it and what waits there.",
         "Raise net.core.rmem_max and the program's SO_RCVBUF; read faster.";
     "embedded-dns-broken": "Docker's resolver is not reached any more",
         "Names do not resolve in one container: connection refused by 127.0.0.11.",

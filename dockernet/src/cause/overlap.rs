@@ -49,7 +49,11 @@ pub(super) fn subnet_overlaps_lan(case: &Case<'_>) -> Option<Verdict> {
     if !way_in || subnet.gateway == Some(dst) {
         return None;
     }
-    let (lan, fact) = lan(case, dst, bridge)?;
+    let Lan {
+        device: lan,
+        gateway,
+        fact,
+    } = lan(case, dst, bridge, refused.then(|| case.device()))?;
     let prefix = subnet.prefix;
     // One that a rule has led there may as well be the address of a container that is gone.
     let led = case.evidence.drop.nat.as_ref();
@@ -77,8 +81,9 @@ pub(super) fn subnet_overlaps_lan(case: &Case<'_>) -> Option<Verdict> {
     let ip = Family::of(dst).ip_command();
     let verdict = if case.in_host() {
         // Helps the other networks' containers and the host, not the ones that are on this network.
+        let via = gateway.map_or_else(String::new, |gateway| format!("via {gateway} "));
         verdict.run(
-            format!("{ip} route add {dst} dev {lan}"),
+            format!("{ip} route add {dst} {via}dev {lan}"),
             "host",
             None,
             Impact::None,
@@ -114,36 +119,54 @@ fn leads_into(case: &Case<'_>, dst: IpAddr, bridge: &Link) -> bool {
     answer.ok().and_then(oif).as_deref() == Some(&bridge.name)
 }
 
-/// The host's interface that really leads to the address, and what says so.
-fn lan(case: &Case<'_>, dst: IpAddr, bridge: &Link) -> Option<(String, String)> {
-    let docker = |name: &str| {
-        name == bridge.name
-            || case
-                .inventory
-                .networks()
-                .any(|network| network.bridge.as_deref() == Some(name))
+/// How the host really reaches an address that a Docker network covers.
+struct Lan {
+    device: String,
+    gateway: Option<IpAddr>,
+    /// What says so.
+    fact: String,
+}
+
+/// By an interface that has it in its own subnet, by a route; or `by` the one that a packet from it came in by.
+fn lan(case: &Case<'_>, dst: IpAddr, bridge: &Link, by: Option<&str>) -> Option<Lan> {
+    let fits = |name: &str| match by {
+        Some(by) => name == by,
+        None => {
+            let mut networks = case.inventory.networks();
+            name != bridge.name
+                && name != "lo"
+                && !networks.any(|network| network.bridge.as_deref() == Some(name))
+        }
     };
     let info = case.inventory.netns(case.inventory.host_key())?;
-    let connected = info
-        .links
-        .iter()
-        .filter(|link| link.up && !docker(&link.name) && link.name != "lo")
+    let links = info.links.iter();
+    let connected = links
+        .filter(|link| link.up && fits(&link.name))
         .find_map(|link| {
             let net = link.addresses.iter().find(|net| net.contains(&dst))?;
-            Some((link.name.clone(), format!("{} has {net}", link.name)))
+            Some(Lan {
+                device: link.name.clone(),
+                gateway: None,
+                fact: format!("{} has {net}", link.name),
+            })
         });
     connected.or_else(|| {
         let routes = case.state.routes(case.host, Family::of(dst)).ok()?;
         let leads = |route: &&Route| {
-            route.prefix.prefix_len() > 0
+            // What came in by the uplink may as well be behind the default route.
+            (route.prefix.prefix_len() > 0 || by.is_some())
                 && route.prefix.contains(&dst)
                 && route.gateway.is_some()
-                && route.oif.as_deref().is_some_and(|oif| !docker(oif))
+                && route.oif.as_deref().is_some_and(fits)
         };
-        let route = routes.iter().find(leads)?;
-        Some((
-            route.oif.clone()?,
-            format!("a route of the host's leads there: {route}"),
-        ))
+        let route = routes
+            .iter()
+            .filter(leads)
+            .max_by_key(|route| route.prefix.prefix_len())?;
+        Some(Lan {
+            device: route.oif.clone()?,
+            gateway: route.gateway,
+            fact: format!("a route of the host's leads there: {route}"),
+        })
     })
 }

@@ -391,11 +391,12 @@ fn held_by_docker(case: &Case<'_>, protocol: &str, port: u16) -> Option<Verdict>
     Some(verdict.fact("what comes for it ends in a socket of the host's own"))
 }
 
-/// Not the socket's own limit: that of all sockets of the protocol together, or of the memory of the container's cgroup, which
-/// pays for them too (net/core/sock.c `__sk_mem_raise_allocated`).
-fn protocol_full(case: &Case<'_>, protocol: &str) -> Verdict {
-    let key = format!("net/ipv4/{protocol}_mem");
-    let now = case.state.sysctl(case.host, &key).ok().flatten();
+/// Not the socket's own limit: that of all UDP sockets together, or of the memory of the container's cgroup, which pays for them
+/// too. UDP knows no pressure: above the first number it gets no more (net/core/sock.c `__sk_mem_raise_allocated`). TCP says the same of
+/// its socket's own limit (`tcp_try_rmem_schedule`).
+fn protocol_full(case: &Case<'_>) -> Verdict {
+    let key = "net/ipv4/udp_mem";
+    let now = case.state.sysctl(case.host, key).ok().flatten();
     let now = now.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
     let twice = now.as_deref().and_then(|text| {
         let pages = text
@@ -407,16 +408,16 @@ fn protocol_full(case: &Case<'_>, protocol: &str) -> Verdict {
         false,
         "socket-buffer-full",
         format!(
-            "the {protocol} sockets of the whole host hold as much memory as they may, or the memory limit of {} leaves none for them",
+            "the UDP sockets of the whole host hold as much memory as they may, or the memory limit of {} leaves none for them",
             case.place()
         ),
     )
-    .maybe_fact(now.as_ref().map(|text| format!("{} = {text} (pages; the last is the limit)", sysctl::display_key(&key))))
+    .maybe_fact(now.as_ref().map(|text| format!("{} = {text} (pages; the first is the limit)", sysctl::display_key(key))))
     .advise("which of them: mem in /proc/net/sockstat (pages) against that limit; docker stats against the container's --memory (docker update --memory raises it)");
     match (now, twice) {
         (Some(now), Some(twice)) => verdict.set_host_sysctl(
             &case.state.sysctl_files(),
-            &key,
+            key,
             &now,
             &format!("\"{twice}\""),
         ),
@@ -443,8 +444,8 @@ pub(super) fn buffer_full(case: &Case<'_>) -> Option<Verdict> {
     if let Some(verdict) = held_by_docker(case, &packet.protocol, port) {
         return Some(verdict.maybe_fact(socket.as_ref().map(lack_of_room)));
     }
-    if case.evidence.reason() == "PROTO_MEM" {
-        return Some(protocol_full(case, &packet.protocol));
+    if case.evidence.reason() == "PROTO_MEM" && packet.protocol == "udp" {
+        return Some(protocol_full(case));
     }
     let place = case.place();
     let verdict = Verdict::when(

@@ -53,8 +53,10 @@ pub(super) fn forward(
     let (_, now) = case.firewall()?;
     let own = calls(&now, found);
     // A policy that drops because Docker's accepts are gone drops what is routed as well: that is to be mended.
-    let flushed =
-        found.dropped.rule.is_none() && !own.docker && now.has_docker_chains(found.dropped.family);
+    let flushed = found.dropped.rule.is_none()
+        && !own.docker
+        && now.has_docker_chains(found.dropped.family)
+        && is_of_docker(case);
     if case.evidence.hook?.bridge && !flushed {
         let verdict = base(
             "bridge-nf-foreign-drop",
@@ -150,6 +152,17 @@ pub(super) fn forward(
                 delete(&found.dropped)
             )),
     )
+}
+
+/// Whether the bridge is one that Docker's own rules would accept for: of a network with a subnet of the packet's family.
+fn is_of_docker(case: &Case<'_>) -> bool {
+    let bridge = master(case, case.device());
+    case.inventory.networks().any(|network| {
+        let mut subnets = network.subnets.iter();
+        network.bridge.is_some()
+            && network.bridge == bridge
+            && subnets.any(|subnet| subnet.prefix.addr().is_ipv6() == case.is_ipv6())
+    })
 }
 
 /// What the base chain of a drop has to do with Docker.

@@ -3,7 +3,7 @@
 use super::fix::delete;
 use crate::{
     cause::{Case, Verdict},
-    host::firewall::{Attribution, Backend, Family, Firewall, Owner},
+    host::firewall::{Attribution, Backend, Firewall, Owner},
     model::{Impact, NetworkMode, State},
 };
 
@@ -88,10 +88,7 @@ pub(super) fn firewalld_reload(case: &Case<'_>, found: &Attribution) -> Option<V
     let firewalld = ["firewalld", "INPUT_ZONES", "FORWARD_direct"]
         .iter()
         .any(|name| now.has_chain_or_table(name));
-    let has_chains = [Family::Ip, Family::Ip6]
-        .iter()
-        .any(|family| now.has_docker_chains(*family));
-    if !firewalld || has_chains || !now.notes.is_empty() || !has_bridged(case) {
+    if !firewalld || now.has_any_docker_chains() || !now.notes.is_empty() || !has_bridged(case) {
         return None;
     }
     // Docker joins firewalld where it finds it: with a zone of its own for its bridges. Without one it may never have

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cause::socket,
-    host::firewall::{Attribution, Backend, DropKind, Owner},
+    host::firewall::{Attribution, Backend, DropKind, Family, Owner},
     model::{EndpointKind, Impact, Network, Rule},
 };
 
@@ -181,7 +181,7 @@ fn host_input(
                 .published(&packet.protocol, case.dst()?, port)?;
         rules_missing(case, container, published)
     });
-    let has_chains = case.host_firewall().has_docker_chains(found.dropped.family);
+    let has_chains = case.host_firewall().has_docker_chains(Family::Ip);
     // Without any chain of Docker's it may have been told to write none.
     let swept = missing.is_some() && !has_chains;
     if let Some(missing) = missing.filter(|_| has_chains) {

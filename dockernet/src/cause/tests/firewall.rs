@@ -2,7 +2,10 @@
 
 use dockernet_common::conntrack::info;
 
-use super::{Scene, hook, misrouted::bridge_network};
+use super::{
+    Scene, hook,
+    misrouted::{bridge_network, docker0},
+};
 use crate::{
     evidence::HookPoint,
     host::{
@@ -238,6 +241,9 @@ fn a_bridge_is_blamed_where_dockers_own_accepts_are_there() {
             bridge: true,
             ..point
         });
+        let bridge = docker0(&["172.17.0.1/16"]);
+        scene.host_links[0].master = Some(bridge.ifindex);
+        scene.host_links.push(bridge);
         scene
     };
     let rule = ":DOCKER - [0:0]\n-A FORWARD -p tcp -j DROP\n-A FORWARD -o docker0 -j DOCKER\n";
@@ -252,6 +258,10 @@ fn a_bridge_is_blamed_where_dockers_own_accepts_are_there() {
         ))
     };
     assert_eq!(flushed(nat).id(), "forward-drop");
+    // A bridge that is not Docker's has no accepts of its to lose.
+    let mut other = flushed(nat);
+    other.networks.clear();
+    assert_eq!(other.id(), "bridge-nf-foreign-drop");
     // Nothing is Docker's: the policy is somebody else's, and so is the bridge's lack of an accept.
     assert_eq!(flushed("").id(), "bridge-nf-foreign-drop");
 }

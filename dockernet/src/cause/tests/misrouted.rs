@@ -7,6 +7,7 @@ use crate::{
         neighbour::{Neighbour, NeighbourState},
         route::{
             Family, Route, RouteKind,
+            lookup::{RouteAnswer, RouteFound, RouteQuery},
             rule::{PolicyRule, RuleVerdict},
         },
     },
@@ -32,7 +33,7 @@ pub(super) fn bridge_network(prefix: &str, gateway: &str) -> Network {
     }
 }
 
-fn docker0(addresses: &[&str]) -> Link {
+pub(super) fn docker0(addresses: &[&str]) -> Link {
     Link {
         ifindex: 3,
         name: "docker0".into(),
@@ -172,6 +173,52 @@ fn an_address_of_nobody_overlaps_the_lan_only_if_the_lan_has_it() {
     assert_eq!(scene.id(), "unexplained");
     scene.canned(0).routes[0].gateway = Some("192.0.2.1".parse().unwrap());
     assert_eq!(scene.id(), "subnet-overlaps-lan");
+}
+
+/// A strict filter refuses what comes from there before anything is sent.
+#[test]
+fn what_the_filter_refuses_overlaps_if_its_answers_would_go_into_the_bridge() {
+    let mut scene = Scene::new("IP_RPFILTER", "ip_rcv_finish_core").settings(|settings| {
+        settings.rp_filter = 1;
+        settings.all_rp_filter = 0;
+    });
+    let drop = &mut scene.evidence.drop;
+    drop.nat = None;
+    (drop.source.kind, drop.source.container) = (EndpointKind::Unknown, None);
+    drop.packet.as_mut().unwrap().src = Some("172.17.9.9".parse().unwrap());
+    assert_eq!(drop.device.as_deref(), Some("eth0"));
+    scene.networks = vec![bridge_network("172.17.0.0/16", "172.17.0.1")];
+    scene.host_links.push(docker0(&["172.17.0.1/16"]));
+    let query = RouteQuery::to("172.17.9.9".parse().unwrap());
+    let answers = |scene: &mut Scene, device: &str| {
+        let way = RouteAnswer::Found(Box::new(RouteFound {
+            kind: RouteKind::Unicast,
+            oif: Some(device.into()),
+            gateway: None,
+            prefsrc: None,
+            table: 254,
+            matched: None,
+        }));
+        scene.canned(0).lookups.insert(query.clone(), way);
+    };
+    answers(&mut scene, "docker0");
+    // Nothing of the host's leads there but the bridge.
+    assert_eq!(scene.id(), "rp-filter");
+    scene.canned(0).routes = vec![route("0.0.0.0/0", "eth0", 254)];
+    scene.canned(0).routes[0].gateway = Some("192.0.2.1".parse().unwrap());
+    let verdict = scene.verdict().unwrap();
+    assert_eq!(verdict.cause.id, "subnet-overlaps-lan");
+    let text = format!("{:?}", verdict.cause.fix);
+    assert!(
+        text.contains("ip route add 172.17.9.9 via 192.0.2.1 dev eth0"),
+        "{text}"
+    );
+    // The default route goes elsewhere.
+    scene.canned(0).routes[0].oif = Some("eth1".into());
+    assert_eq!(scene.id(), "rp-filter");
+    scene.canned(0).routes[0].oif = Some("eth0".into());
+    answers(&mut scene, "vpn0");
+    assert_eq!(scene.id(), "rp-filter");
 }
 
 #[test]

@@ -323,7 +323,7 @@ fn forward(
         "the FORWARD chain's policy is DROP and no rule before it accepts containers' packets"
             .into(),
     );
-    if firewall.has_docker_chains(found.dropped.family) && !own.exist {
+    if firewall.has_any_docker_chains() && !own.exist {
         let backend = found.dropped.backend.name();
         return verdict
             .fact(format!(

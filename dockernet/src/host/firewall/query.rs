@@ -83,6 +83,12 @@ impl Firewall {
             .any(|(_, table)| table.name == "docker-bridges" || table.chain("DOCKER").is_some())
     }
 
+    /// Whether Docker's chains are there for anything.
+    #[must_use]
+    pub fn has_any_docker_chains(&self) -> bool {
+        self.has_docker_chains(Family::Ip) || self.has_docker_chains(Family::Ip6)
+    }
+
     /// Whether a rule of this owner's naming is there: `firewalld`, `ufw-`, `KUBE-` …
     #[must_use]
     pub fn has_chain_or_table(&self, start: &str) -> bool {
