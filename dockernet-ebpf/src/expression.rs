@@ -108,7 +108,7 @@ impl Picture {
         let link = u32::from(network.wrapping_sub(mac));
         let has_link = mac != UNSET && (link == 14 || link == 18 || link == 22);
         let bytes: *mut u8 = self.0.cast();
-        if tagged(skb) {
+        if skb.is_tagged() {
             addresses(bytes, head, mac, has_link);
             let tag: [u16; 2] = [
                 M::load(skb.ptr, offsets!(skb_vlan_proto)),
@@ -343,19 +343,6 @@ unsafe fn transport(header: *mut u8, protocol: u8, src_port: [u8; 2], dst_port: 
             _ => {}
         }
     }
-}
-
-/// Whether a VLAN tag lies beside the packet instead of in it.
-///
-/// Until 6.0 a bit says so and `vlan_proto` may be a leftover; from 6.1 on `vlan_proto` itself does (include/linux/if_vlan.h,
-/// `skb_vlan_tag_present`).
-#[inline(always)]
-fn tagged<M: Mem>(skb: &Skb<M>) -> bool {
-    if offsets!(skb_vlan_present) != ABSENT {
-        let byte: u8 = M::load(skb.ptr, offsets!(skb_vlan_present));
-        return byte >> (offsets!(skb_vlan_present_bit) & 7) & 1 == 1;
-    }
-    M::load::<u16>(skb.ptr, offsets!(skb_vlan_proto)) != 0
 }
 
 /// The header's first 12 bytes: the packet's own, or zeroes.

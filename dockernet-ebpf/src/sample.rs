@@ -54,7 +54,12 @@ pub(crate) fn emit<M: Mem>(skb: &Skb<M>, place: &Place, key: &CountKey, ctx: *mu
     set!(record.len = skb.len());
     set!(record.mark = M::load(skb.ptr, offsets!(skb_mark)));
     set!(record.ethertype = skb.ethertype());
-    set!(record.vlan_proto = u16::from_be(M::load(skb.ptr, offsets!(skb_vlan_proto))));
+    let vlan_proto = if skb.is_tagged() {
+        u16::from_be(M::load(skb.ptr, offsets!(skb_vlan_proto)))
+    } else {
+        0
+    };
+    set!(record.vlan_proto = vlan_proto);
     set!(record.vlan_tci = M::load(skb.ptr, offsets!(skb_vlan_tci)));
     set!(record.sk_family = place.sk_family);
     let pkt_type: u8 = M::load(skb.ptr, offsets!(skb_pkt_type));

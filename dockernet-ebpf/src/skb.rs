@@ -142,6 +142,19 @@ impl<M: Mem> Skb<M> {
         nat::TRACKED | ((status >> 3) as u8 & (nat::SNAT | nat::DNAT))
     }
 
+    /// Whether a VLAN tag lies beside the packet instead of in it.
+    ///
+    /// Until 6.0 a bit says so and `vlan_proto` may be a leftover; from 6.1 on `vlan_proto` itself does (include/linux/if_vlan.h,
+    /// `skb_vlan_tag_present`).
+    #[inline(always)]
+    pub(crate) fn is_tagged(&self) -> bool {
+        if offsets!(skb_vlan_present) != ABSENT {
+            let byte: u8 = M::load(self.ptr, offsets!(skb_vlan_present));
+            return byte >> (offsets!(skb_vlan_present_bit) & 7) & 1 == 1;
+        }
+        M::load::<u16>(self.ptr, offsets!(skb_vlan_proto)) != 0
+    }
+
     #[inline(always)]
     pub(crate) fn ethertype(&self) -> u16 {
         u16::from_be(M::load(self.ptr, offsets!(skb_protocol)))

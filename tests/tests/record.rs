@@ -1,9 +1,10 @@
 //! `record` and `replay` of a real fault, and what Wireshark's own programs make of its pcapng.
 
 use std::{
-    fs::{self, Permissions},
+    fs::{self, File, Permissions},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::Child,
     thread,
     time::Duration,
 };
@@ -11,10 +12,11 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use dockernet_tests::{
     Cmd, Engine, HOST_IP, INTERNET_IP, Lab, LabOptions, Place, Run, Tracer, can_run,
-    engines_of_run, replay, tool_for_anybody, tool_path,
+    engines_of_run, patient, replay, tool_for_anybody, tool_path,
     traffic::{Outcome, Probe},
+    wait_until,
 };
-use nix::sys::signal::Signal;
+use nix::{sys::signal::Signal, unistd::Pid};
 use serde_json::Value;
 
 #[test]
@@ -73,7 +75,13 @@ fn on(engine: &Engine) -> Result<()> {
             "1s",
         ],
     )?;
+    let streamed = lab.folder().join("live.pcapng");
+    let mut stream = streaming(&lab, &streamed)?;
     faults(&mut lab)?;
+    thread::sleep(Duration::from_millis(250));
+    let streaming = Pid::from_raw(i32::try_from(stream.id())?);
+    nix::sys::signal::kill(streaming, Signal::SIGINT)?;
+    ensure!(stream.wait()?.success(), "the stream of packets failed");
     let live = live.stop()?;
     let nat = nat.stop()?;
     ensure!(
@@ -140,8 +148,34 @@ fn on(engine: &Engine) -> Result<()> {
     )?;
     let last = drops.last().context("nothing was replayed")?;
     opened(&again, &last["shown"])?;
+    let said = fs::read_to_string(streamed.with_extension("said"))?;
+    let counted = said
+        .rsplit_once(" shown")
+        .and_then(|(sum, _)| sum.rsplit_once("= ")?.1.parse::<u64>().ok())
+        .with_context(|| format!("no ledger: {said}"))?;
+    opened(&streamed, &counted.into())?;
     opened(&packets, &ended[1]["shown"])?;
     flown(&flights, keeper, service)
+}
+
+/// Packets as they are dropped, as one would pipe them into Wireshark; it is ready when the section has begun.
+fn streaming(lab: &Lab, to: &Path) -> Result<Child> {
+    let arguments = "--drops --container web --scope all --all --output pcapng";
+    let child = Cmd::new(tool_path()?)
+        .args(arguments.split(' '))
+        .args(["-H", &lab.docker_host()])
+        .env_remove("DOCKER_HOST")
+        .in_netns(lab.host().path())
+        .to_command()
+        .stdout(File::create(to)?)
+        .stderr(File::create(to.with_extension("said"))?)
+        .spawn()?;
+    wait_until("the section", patient(Duration::from_secs(10)), || {
+        fs::metadata(to)
+            .is_ok_and(|file| file.len() > 0)
+            .then_some(())
+    })?;
+    Ok(child)
 }
 
 /// The flight recorder's files: of a run that is shorter than its time one, with everything; of a service those of what began.
@@ -376,7 +410,9 @@ fn opened(packets: &Path, shown: &Value) -> Result<()> {
         "kernel IP_INADDRERRORS@ip_error",
         "sysctl -w net/ipv4/conf/eth0/forwarding=1",
         "web:80/tcp",
+        "via 0.0.0.0:10001→80",
         "host",
+        "container web",
     ] {
         ensure!(read.stdout.contains(part), "no {part}: {}", read.stdout);
     }

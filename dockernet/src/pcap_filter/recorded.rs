@@ -54,6 +54,14 @@ fn forms(drop: &Drop, packet: &Packet) -> Vec<Tuple> {
     let (Some(nat), Some(own)) = (&drop.nat, ends(packet)) else {
         return Vec::new();
     };
+    // The container that the flow was for may have sent it.
+    if packet
+        .icmp
+        .as_ref()
+        .is_some_and(|icmp| icmp.inner.is_some())
+    {
+        return Vec::new();
+    }
     [
         [nat.original.clone(), nat.reply.turned()],
         [nat.reply.clone(), nat.original.turned()],

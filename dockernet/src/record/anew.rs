@@ -94,11 +94,12 @@ impl Anew {
                 let (verdict, is_whole) =
                     self.verdict(Evidence::recorded(drop, (&*sample).into()), drop.time);
                 let found = verdict
+                    // Of one that is still the cause this version may know more, where all that it asked was recorded.
                     .filter(|found| {
-                        found.cause.id != drop.cause.id
+                        (found.cause.id != drop.cause.id || is_whole)
                             && found.cause.confidence >= drop.cause.confidence
                     })
-                    .map(|found| (found.cause, found.rule));
+                    .map(|found| (with_facts(found.cause, &drop.cause), found.rule));
                 self.remember(kind, found.as_ref());
                 let unless = if is_whole { Judged::Same } else { Judged::Left };
                 (found, unless)
@@ -111,8 +112,13 @@ impl Anew {
         };
         match found {
             Some((cause, rule)) => {
+                let is_other = cause.id != drop.cause.id;
                 (drop.cause, drop.rule) = (cause, rule);
-                Judged::Other
+                if is_other {
+                    Judged::Other
+                } else {
+                    Judged::Same
+                }
             }
             None => unless,
         }
@@ -156,6 +162,17 @@ impl Anew {
             self.became.insert(kind, found.cloned());
         }
     }
+}
+
+/// When it began is a fact of the run: causes do not know of it.
+fn with_facts(mut cause: Cause, recorded: &Cause) -> Cause {
+    let began = |fact: &&String| fact.starts_with("began ");
+    if cause.id == recorded.id {
+        cause
+            .evidence
+            .extend(recorded.evidence.iter().filter(began).cloned());
+    }
+    cause
 }
 
 fn is_short(verdict: &Verdict) -> bool {

@@ -29,6 +29,8 @@ use crate::{
 
 /// While nothing came, the pipeline looked so often; what is due by time is told then.
 const IDLE: SignedDuration = SignedDuration::from_millis(500);
+/// How much later than others of its time a line may be written: a cause that has to be found first.
+const WAITED: SignedDuration = SignedDuration::from_secs(20);
 /// Looks after which nothing is due any more.
 const LOOKS: i32 = 4;
 /// A signal is looked for after so many lines: each may need a verdict.
@@ -51,7 +53,7 @@ pub struct Source<'a> {
 pub fn run(options: &Options, files: &[std::path::PathBuf]) -> Result<Exit> {
     block_signals()?;
     let mut signals = Signals::new()?;
-    let sources: Vec<Source<'_>> = files.iter().map(|path| open(path)).collect::<Result<_>>()?;
+    let sources = in_order(files)?;
     let expression = options
         .expression
         .as_deref()
@@ -64,6 +66,19 @@ pub fn run(options: &Options, files: &[std::path::PathBuf]) -> Result<Exit> {
         &mut || signals.take(),
         &report::open_at,
     )
+}
+
+/// A rotated recording's parts in whatever order a shell names them; recordings of several runs, the oldest first.
+pub(super) fn in_order(files: &[std::path::PathBuf]) -> Result<Vec<Source<'static>>> {
+    let sources = files.iter().map(|path| open(path));
+    let sources: Vec<Source<'_>> = sources.collect::<Result<_>>()?;
+    let places: Option<Vec<(Timestamp, u32)>> = files.iter().map(|path| place(path)).collect();
+    let Some(places) = places else {
+        return Ok(sources);
+    };
+    let mut placed: Vec<_> = places.into_iter().zip(sources).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    Ok(placed.into_iter().map(|(_, source)| source).collect())
 }
 
 fn open(path: &Path) -> Result<Source<'static>> {
@@ -82,6 +97,19 @@ fn open(path: &Path) -> Result<Source<'static>> {
         name,
         input: Box::new(file),
     })
+}
+
+/// When the run of a recording began, and which part of it this is, if it says so at its beginning.
+fn place(path: &Path) -> Option<(Timestamp, u32)> {
+    let file = File::open(path).ok().filter(|_| path != Path::new("-"))?;
+    // What cannot be read twice is read in its turn.
+    file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let mut content = Vec::new();
+    Frames::new(file).ok()?.next(&mut content).ok()?;
+    match line::read(lines(&content).first()?, &mut 0, false).ok()? {
+        Line::Header(header) => Some((header.started, header.part)),
+        _ => None,
+    }
 }
 
 /// Makes the writer once it is known when the recording began.
@@ -149,8 +177,9 @@ struct Replay<'a> {
     sums: Sums,
     /// Its ledger is the last.
     is_ended: bool,
-    /// Packets of this file's drop lines.
+    /// Packets of this file's drop lines, and its NAT lines.
     in_file: u64,
+    nat_in_file: u64,
     found: u64,
     lines_left: Option<u64>,
     until: Option<Timestamp>,
@@ -167,6 +196,8 @@ struct Replay<'a> {
     anew: Option<Box<Anew>>,
     /// When the run began whose file is read.
     run: Option<Timestamp>,
+    /// Its latest part.
+    part: u32,
     /// Packets with another cause now, and those of which too little was recorded.
     changed: u64,
     left: u64,
@@ -191,6 +222,7 @@ impl<'a> Replay<'a> {
             sums: Sums::default(),
             is_ended: false,
             in_file: 0,
+            nat_in_file: 0,
             found: 0,
             lines_left: options.count.map(std::num::NonZeroU64::get),
             until: None,
@@ -204,6 +236,7 @@ impl<'a> Replay<'a> {
             is_damaged: false,
             anew: None,
             run: None,
+            part: 0,
             changed: 0,
             left: 0,
         }
@@ -216,7 +249,7 @@ impl<'a> Replay<'a> {
     fn begin(&mut self, name: &str) {
         name.clone_into(&mut self.name);
         self.is_ended = false;
-        self.in_file = 0;
+        (self.in_file, self.nat_in_file) = (0, 0);
     }
 
     /// The end of a file.
@@ -233,13 +266,19 @@ impl<'a> Replay<'a> {
             );
         }
         let mut problems: Vec<String> = gaps.iter().map(|gap| gap.told(&self.name)).collect();
-        let expected = self.sums.current.shown;
-        if self.is_ended && expected > self.in_file {
-            problems.push(format!(
-                "{}: {} of {expected} drops are missing",
-                self.name,
-                expected - self.in_file
-            ));
+        let current = &self.sums.current;
+        let nat = current.nat.map_or(0, |nat| nat.shown);
+        for (what, expected, found) in [
+            ("drops", current.shown, self.in_file),
+            ("NAT transitions", nat, self.nat_in_file),
+        ] {
+            if self.is_ended && expected > found {
+                problems.push(format!(
+                    "{}: {} of {expected} {what} are missing",
+                    self.name,
+                    expected - found
+                ));
+            }
         }
         if !self.is_ended {
             problems.push(format!(
@@ -346,12 +385,16 @@ impl<'a> Replay<'a> {
                 self.finding(*finding)
             }
             Line::Nat(transition) => {
+                self.nat_in_file = self.nat_in_file.saturating_add(1);
                 if !self.options.nat || self.is_late(transition.time)? {
                     return Ok(());
                 }
                 self.transition(&transition)
             }
             Line::Tick(time) => {
+                if self.is_late(time)? {
+                    return Ok(());
+                }
                 self.advance(time)?;
                 self.clock = self.clock.max(Some(time));
                 let stream = self.report()?.tick(time)?;
@@ -388,7 +431,15 @@ impl<'a> Replay<'a> {
         if self.run != Some(header.started) {
             self.run = Some(header.started);
             self.anew = Anew::of(&header);
+        } else if header.part != self.part.saturating_add(1) {
+            let (name, part, last) = (&self.name, header.part, self.part);
+            let problem = format!(
+                "{name} is part {part} of a recording, read after part {last}: what is between them is missing"
+            );
+            self.is_damaged = true;
+            self.report()?.warning(&problem);
         }
+        self.part = header.part;
         if self.header.is_some() {
             return Ok(());
         }
@@ -418,10 +469,10 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Whether it is from after `--duration`. What was due before is told.
+    /// Whether it is from after `--duration`. What was due before is told: a line that waited for its cause stands behind later ones.
     fn is_late(&mut self, time: Timestamp) -> Result<bool> {
-        if self.until.is_some_and(|until| time > until) {
-            self.over = true;
+        if let Some(until) = self.until.filter(|until| time > *until) {
+            self.over = time.duration_since(until) > WAITED;
             return Ok(true);
         }
         self.advance(time)?;

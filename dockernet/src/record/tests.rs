@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use self::samples::{captured, listed, transition};
-use super::{Recorder, Source, everything, replay};
+use super::{Recorder, Source, everything, in_order, replay};
 use crate::{
     cli::{
         self, Exit,
@@ -305,10 +305,18 @@ fn filters_and_ends() {
 
 #[test]
 fn a_duration_counts_from_the_recordings_start() {
-    let mut drop = serde_json::to_value(incident()).unwrap();
-    drop["type"] = "drop".into();
+    let line = |drop: Drop| {
+        let mut drop = serde_json::to_value(drop).unwrap();
+        drop["type"] = "drop".into();
+        drop
+    };
+    let mut later = incident();
+    later.time += Duration::from_secs(5);
+    let (drop, later) = (line(incident()), line(later));
     let bytes = lines_to_frame(&[
         r#"{"type":"recording","format":1,"version":"0","started":"2026-11-20T04:01:02Z","ready_after":0,"part":1,"catalogue":"","drops":true,"nat":false}"#,
+        &later.to_string(),
+        // It waited for its cause.
         &drop.to_string(),
     ]);
     let lines = |duration| {
@@ -387,6 +395,30 @@ fn rotated_files_stand_alone_and_together() {
     assert_eq!(together.matches(r#"{"type":"ready""#).count(), 1);
     assert_eq!(together.matches(r#"{"type":"drop""#).count(), all);
     assert_eq!(all, 2, "the first went with its file");
+    // In the order of names the newest comes first.
+    let names = ["x.rec", "x.rec.1", "x.rec.2"].map(|name| folder.path().join(name));
+    let sorted = in_order(&names).unwrap();
+    let sorted: Vec<&str> = sorted.iter().map(|source| source.name.as_str()).collect();
+    let wanted = names.iter().rev().map(|path| path.to_str().unwrap());
+    assert_eq!(sorted, wanted.collect::<Vec<_>>());
+    for wrong in [[&files[1][..], &files[0]], [&files[0], &files[2]]] {
+        let (_, err, exit) = shown(&wrong.concat(), &["--output", "json"]);
+        let is_told = err.contains("what is between them is missing");
+        assert_eq!((is_told, exit), (true, Exit::Failure), "{err}");
+    }
+}
+
+#[test]
+fn transitions_that_are_missing_are_told_of() {
+    let bytes = lines_to_frame(&[
+        r#"{"type":"recording","format":1,"version":"0","started":"2026-11-20T04:01:02Z","ready_after":0,"part":1,"catalogue":"","drops":true,"nat":true}"#,
+        r#"{"type":"ledger","final":true,"seconds":1.0,"observed":0,"shown":0,"filtered":0,"out_of_scope":0,"benign":0,"expected":0,"lost":0,"missed":null,"nat":{"seen":3,"shown":2,"hidden":1,"lost":0}}"#,
+    ]);
+    for view in ["--drops", "--nat"] {
+        let (_, err, exit) = shown(&bytes, &["--output", "json", view]);
+        let is_told = err.contains("x: 2 of 2 NAT transitions are missing");
+        assert_eq!((is_told, exit), (true, Exit::Failure), "{err}");
+    }
 }
 
 #[test]

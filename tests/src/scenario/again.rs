@@ -26,13 +26,19 @@ use crate::{
 pub fn judge_again(lab: &mut Lab, scenario: &Scenario) -> Result<bool> {
     let file = lab.folder().join("again.rec");
     around(lab, scenario, |lab| recorded(lab, scenario, &file))?;
-    let before = causes(&file)?;
+    let (before, _) = causes(&file)?;
     let forgotten = file.with_extension("forgotten");
     let samples = forget(&file, &forgotten)?;
-    let after = causes(&forgotten)?;
+    let (after, notes) = causes(&forgotten)?;
     std::fs::remove_file(&file)?;
     std::fs::remove_file(&forgotten)?;
     ensure!(samples > 0, "nothing was recorded in detail");
+    for told in [
+        "with another catalogue of causes",
+        "with another cause by this version's catalogue",
+    ] {
+        ensure!(notes.contains(told), "not told: {told}: {notes}");
+    }
     let expected = &scenario.expect.cause;
     ensure!(
         expected.iter().any(|cause| before.contains(cause)),
@@ -74,13 +80,14 @@ fn recorded(lab: &mut Lab, scenario: &Scenario, file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Ids of the causes that `replay` shows, line by line.
-fn causes(file: &Path) -> Result<Vec<String>> {
-    let shown = replay(file, &["--drops", "--output", "json"])?.run()?;
-    let lines = schema::lines(&shown)?;
+/// Ids of the causes that `replay` shows, line by line, and what it says beside them.
+fn causes(file: &Path) -> Result<(Vec<String>, String)> {
+    let shown = replay(file, &["--drops", "--output", "json"])?.output()?;
+    ensure!(shown.success(), "{shown:?}");
+    let lines = schema::lines(&shown.stdout)?;
     let drops = lines.iter().filter(|line| line["type"] == "drop");
     let id = |line: &Value| line["cause"]["id"].as_str().unwrap_or_default().to_owned();
-    Ok(drops.map(id).collect())
+    Ok((drops.map(id).collect(), shown.stderr))
 }
 
 /// Takes the causes out of what came up in detail, and says how many lines that were.

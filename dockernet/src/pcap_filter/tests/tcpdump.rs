@@ -8,7 +8,7 @@ use super::{
     *,
 };
 
-const PACKETS: usize = 1500;
+const PACKETS: usize = 2000;
 /// Expressions that are made up, and how many with `DOCKERNET_TEST_FULL`.
 const MADE: [usize; 2] = [100, 2000];
 

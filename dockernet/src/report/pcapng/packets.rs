@@ -59,6 +59,9 @@ impl<W: Write> Packets<W> {
     }
 
     pub(crate) fn write(&mut self, frame: &Frame) -> Result<Stream> {
+        if self.names.len() + frame.names.len() > REMEMBERED {
+            let _ = self.restart()?;
+        }
         let number = self.interface(&frame.interface)?;
         self.name(&frame.names)?;
         let block = blocks::packet(
@@ -100,7 +103,7 @@ impl<W: Write> Packets<W> {
     fn name(&mut self, names: &[(IpAddr, String)]) -> Result<()> {
         let mut new = Vec::new();
         for named in names {
-            if self.names.len() < REMEMBERED && self.names.insert(named.clone()) {
+            if self.names.insert(named.clone()) {
                 new.push(named.clone());
             }
         }

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Pcapng, blocks};
+use super::{
+    Pcapng, blocks,
+    frame::{Frame, Interface},
+    packets::Packets,
+};
 use crate::{
     model::{Capture, Drop, LinkType},
     report::{
@@ -75,6 +79,38 @@ fn blocks_in_their_order() {
     }
     let description = String::from_utf8_lossy(&blocks[5].1);
     assert!(description.contains("container web"), "{description}");
+}
+
+/// A section has so many names and no more; those of a packet are in its own.
+#[test]
+fn names_beyond_a_sections_room_begin_another() {
+    let mut packets = Packets::new(Vec::new());
+    let _ = packets.begin("6.1").unwrap();
+    let interface = Interface {
+        netns: 1,
+        link: LinkType::Ip,
+        name: "eth0".into(),
+        description: "host".into(),
+    };
+    for number in 0..5000_u32 {
+        let address = std::net::Ipv4Addr::from_bits(0xc633_6400 + number);
+        let frame = Frame {
+            interface: interface.clone(),
+            names: vec![(address.into(), format!("web{number}"))],
+            time: Timestamp::UNIX_EPOCH,
+            bytes: vec![0x45],
+            length: 60,
+            way: blocks::Way::In,
+            comment: String::new(),
+        };
+        let _ = packets.write(&frame).unwrap();
+    }
+    let _ = packets.flush().unwrap();
+    let blocks = read(packets.out_mut());
+    let count = |kind| blocks.iter().filter(|block| block.0 == kind).count();
+    // Sections, interfaces, packets, names.
+    let counts = [0x0a0d_0d0a, 1, 6, 4].map(count);
+    assert_eq!(counts, [2, 2, 5000, 5000]);
 }
 
 #[test]

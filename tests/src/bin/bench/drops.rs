@@ -110,6 +110,10 @@ pub(crate) fn run() -> Result<String> {
     let file = file.to_string_lossy();
     for (name, args) in [
         ("`dockernet-trace --drops`", &["--drops"] as &[&str]),
+        (
+            "`dockernet-trace --drops --filter 'tcp and port 1'`: refuses all of them",
+            &["--drops", "--filter", "tcp and port 1"],
+        ),
         ("`dockernet-trace monitor`", &["monitor", "--listen", "off"]),
         (
             "`dockernet-trace record FILE`: samples with their bytes, and every packet in a count",
