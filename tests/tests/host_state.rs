@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, time::Duration
 
 use anyhow::{Context, Result, ensure};
 use dockernet_tests::{
-    Finished, Lab, LabOptions, Place, Run, Tracer, can_run, engines, group, patient,
+    Finished, HOST_IP, Lab, LabOptions, Place, Run, Tracer, can_run, engines, group, patient,
     traffic::Probe, wait_until,
 };
 use nix::sys::signal::Signal;
@@ -46,6 +46,7 @@ fn of_the_host() -> Result<()> {
             ("a program that hangs holds up nothing else", hangs),
             ("a second signal ends the wait for it", impatient),
             ("a change is in the next verdict", changed),
+            ("a rule that comes again is one that counts", again),
         ],
     )
 }
@@ -155,6 +156,32 @@ fn changed(lab: &mut Lab) -> Result<()> {
     ensure!(
         before == "one" && after == "two",
         "{before}, then {after}: {:#?}",
+        finished.lines
+    );
+    finished.check_balance()
+}
+
+/// A rule is inserted, deleted and inserted again while the tool runs: what it drops first is told each time, beside a counter that
+/// stood elsewhere in an earlier read.
+fn again(lab: &mut Lab) -> Result<()> {
+    const RULE: &str = "DOCKER-USER -p tcp --dport 80 -j DROP";
+    let tracer = Tracer::start(lab, &["--drops"])?;
+    for round in 0..3_usize {
+        lab.script(&Place::Host, &format!("iptables -I {RULE}"))?;
+        for _ in 0..=round {
+            let mut probe = Probe::tcp(format!("{HOST_IP}:10001").parse()?);
+            probe.timeout = Duration::from_millis(100);
+            probe.send(lab.outside())?;
+        }
+        lab.script(&Place::Host, &format!("iptables -D {RULE}"))?;
+        // A verdict is remembered for a second.
+        std::thread::sleep(Duration::from_millis(1500));
+    }
+    let finished = tracer.stop()?;
+    let told: Vec<&Value> = finished.drops().map(|line| &line["cause"]["id"]).collect();
+    ensure!(
+        told.len() >= 3 && told.iter().all(|id| *id == "docker-user-drop"),
+        "{told:?}: {:#?}",
         finished.lines
     );
     finished.check_balance()

@@ -2,7 +2,7 @@
 //! was before.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     rc::Rc,
     time::{Duration, Instant},
@@ -19,6 +19,8 @@ use crate::{
 const FRESH: Duration = Duration::from_secs(1);
 /// Reading costs a part of the time only: where it takes long, or notices never cease.
 const SHARE: u32 = 10;
+/// So much time may go into reads after notices before that: a rule that was changed just now is the one that is asked about.
+const BURST: Duration = Duration::from_secs(2);
 /// But where a program hung it is tried again after this.
 pub(crate) const TRIED_AGAIN: Duration = Duration::from_secs(10);
 /// How long it is kept to compare counters with. What moved in a longer time has many causes.
@@ -34,6 +36,8 @@ pub struct FirewallCache {
     read: RefCell<HashMap<NetnsKey, Reads>>,
     /// Where notices are heard, and of which namespace's rules they are.
     changes: Option<(Changes, u32)>,
+    /// What reads after notices have taken, less the share of the time since, and when that was.
+    spent: Cell<Option<(Instant, Duration)>>,
 }
 
 struct Reads {
@@ -43,8 +47,6 @@ struct Reads {
     took: Duration,
     /// How many notices of rules there were before it.
     heard: u64,
-    /// The one before it would still hold, had there been no notice.
-    is_early: bool,
     /// When the latest read began, and the one before it.
     began: (Timestamp, Option<Timestamp>),
     now: Rc<Firewall>,
@@ -62,9 +64,9 @@ impl Reads {
 }
 
 impl Reads {
-    /// Whether the host need not be asked again.
-    fn is_fresh(&self, heard: u64, now: Instant) -> bool {
-        self.holds(now) && (self.heard == heard || self.is_early && self.age(now) < self.pause())
+    /// Whether the host need not be asked again. `is_dear`: notices alone are no reason any more.
+    fn is_fresh(&self, heard: u64, now: Instant, is_dear: bool) -> bool {
+        self.holds(now) && (self.heard == heard || is_dear && self.age(now) < self.pause())
     }
 
     /// Whether it is taken for what the rules are, without a notice that tells otherwise.
@@ -126,7 +128,8 @@ impl FirewallCache {
         read: impl FnOnce() -> (Firewall, Duration),
     ) -> (Option<Rc<Firewall>>, Rc<Firewall>) {
         let mut all = self.read.borrow_mut();
-        let is_fresh = |reads: &&Reads| reads.is_fresh(heard, at);
+        let spent = self.spent(at);
+        let is_fresh = |reads: &&Reads| reads.is_fresh(heard, at, spent >= BURST);
         if let Some(reads) = all.get(&key).filter(is_fresh) {
             return (reads.before(dropped), reads.now.clone());
         }
@@ -148,13 +151,15 @@ impl FirewallCache {
             earlier.as_ref().map(|reads| reads.began.0),
         );
         let (now, took) = read();
+        if is_early {
+            self.spent.set(Some((at, spent + took)));
+        }
         let now = Rc::new(now);
         let reads = Reads {
             at: at + took,
             took,
             // Of before the read: a change meanwhile may not be in it.
             heard,
-            is_early,
             began,
             now: now.clone(),
             before: earlier.map(|reads| reads.now),
@@ -162,6 +167,13 @@ impl FirewallCache {
         let before = reads.before(dropped);
         all.insert(key, reads);
         (before, now)
+    }
+
+    /// Time that went into reads after notices and is not made up for yet.
+    fn spent(&self, now: Instant) -> Duration {
+        self.spent.get().map_or(Duration::ZERO, |(since, spent)| {
+            spent.saturating_sub(now.saturating_duration_since(since) / SHARE)
+        })
     }
 
     /// Whether none is kept.
@@ -196,7 +208,6 @@ mod tests {
             at: Instant::now(),
             took: Duration::ZERO,
             heard: 0,
-            is_early: false,
             began: (second(20), Some(second(10))),
             now: Rc::default(),
             before: Some(Rc::default()),
@@ -216,7 +227,7 @@ mod tests {
 
     /// A cache, and a read of the host's rules at some time, after so many notices, that takes so long: whether one was needed.
     fn reads(cache: &FirewallCache, at: Instant, heard: u64, took: u64) -> bool {
-        let was_read = std::cell::Cell::new(false);
+        let was_read = Cell::new(false);
         cache.get_or_read(NetnsKey(1), Timestamp::now(), (at, heard), || {
             was_read.set(true);
             (Firewall::default(), Duration::from_millis(took))
@@ -233,10 +244,31 @@ mod tests {
         // Of the end of the read.
         assert!(!reads(&cache, at(1019), 7, 20));
         assert!(reads(&cache, at(500), 8, 20), "after a notice at once");
-        assert!(!reads(&cache, at(719), 9, 20), "then a tenth of the time");
-        assert!(reads(&cache, at(720), 9, 20));
-        assert!(reads(&cache, at(2000), 9, 20), "nothing of it is left");
-        assert!(reads(&cache, at(2100), 10, 20));
+        assert!(reads(&cache, at(521), 9, 20), "and after the next");
+        assert!(!reads(&cache, at(600), 9, 20));
+        // A tenth of the time, when much of it has gone into that.
+        let (mut heard, mut read) = (9, 0);
+        for millis in 600..10_600 {
+            heard += 1;
+            read += u32::from(reads(&cache, at(millis), heard, 20));
+        }
+        let wanted = (BURST + Duration::from_secs(1)).as_millis() / 20;
+        assert!(u128::from(read).abs_diff(wanted) < 8, "{read} of {wanted}");
+        // It is made up for in ten times the time.
+        assert!(reads(&cache, at(31_000), heard + 1, 20));
+        assert!(reads(&cache, at(31_100), heard + 2, 20));
+        assert!(reads(&cache, at(31_200), heard + 3, 20));
+    }
+
+    /// Each of a few changes is seen, also where reading takes half a second.
+    #[test]
+    fn a_slow_read_does_not_hide_the_next_change() {
+        let cache = FirewallCache::default();
+        let start = Instant::now();
+        for (change, millis) in [0, 1000, 5500, 6500, 11_000].into_iter().enumerate() {
+            let at = start + Duration::from_millis(millis);
+            assert!(reads(&cache, at, change as u64, 500), "{change}");
+        }
     }
 
     #[test]
@@ -246,9 +278,13 @@ mod tests {
         let cache = FirewallCache::default();
         assert!(reads(&cache, at(0), 0, 500));
         assert!(!reads(&cache, at(5499), 0, 500) && reads(&cache, at(5500), 0, 500));
-        // Notices that do not cease end it once, and then no earlier than that.
-        assert!(reads(&cache, at(6100), 1, 500));
-        assert!(!reads(&cache, at(11_599), 2, 500) && reads(&cache, at(11_600), 3, 500));
+        // Notices that do not cease.
+        let ceaseless = (0..600_u64).map(|tenth| reads(&cache, at(6000 + 100 * tenth), tenth, 500));
+        let read = ceaseless.filter(|read| *read).count();
+        assert!(
+            (14..=17).contains(&read),
+            "{read}: 2 s at once, and a tenth of a minute"
+        );
         // Three programs that hang.
         let cache = FirewallCache::default();
         assert!(reads(&cache, at(0), 0, 15_000));
@@ -279,7 +315,7 @@ mod tests {
         let cache = FirewallCache::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let reads = std::cell::Cell::new(0);
+        let reads = Cell::new(0);
         let get = |key: u64, seconds: u64| {
             cache.get_or_read(NetnsKey(key), Timestamp::now(), (at(seconds), 0), || {
                 reads.set(reads.get() + 1);

@@ -44,7 +44,27 @@ pub(super) fn counts(dropped: &Dropped) -> bool {
 /// A rule is the same in two reads if its text is, and it is the n-th of that text in its chain.
 type Key<'a> = (Backend, Family, &'a str, &'a str, Option<(&'a str, usize)>);
 
-fn counters(firewall: &Firewall) -> HashMap<Key<'_>, (Option<usize>, Counter)> {
+/// A counter, and whose.
+#[derive(Clone, Copy)]
+struct Counted {
+    number: Option<usize>,
+    handle: Option<u64>,
+    counter: Counter,
+}
+
+impl Counted {
+    /// How many packets more than in an earlier read. What was not there has counted from 0, and so has what took the place of another
+    /// of the same text: it has another handle, or a lower count.
+    fn more_than(&self, earlier: Option<&Self>) -> u64 {
+        let now = self.counter.packets;
+        earlier
+            .filter(|earlier| earlier.handle == self.handle)
+            .and_then(|earlier| now.checked_sub(earlier.counter.packets))
+            .unwrap_or(now)
+    }
+}
+
+fn counters(firewall: &Firewall) -> HashMap<Key<'_>, Counted> {
     let mut found = HashMap::new();
     for (backend, table) in firewall.tables() {
         for chain in &table.chains {
@@ -55,7 +75,12 @@ fn counters(firewall: &Firewall) -> HashMap<Key<'_>, (Option<usize>, Counter)> {
                 chain.name.as_str(),
             );
             if let Some(counter) = chain.base.as_ref().and_then(|base| base.counter) {
-                found.insert((place.0, place.1, place.2, place.3, None), (None, counter));
+                let policy = Counted {
+                    number: None,
+                    handle: None,
+                    counter,
+                };
+                found.insert((place.0, place.1, place.2, place.3, None), policy);
             }
             let mut copies: HashMap<&str, usize> = HashMap::new();
             for rule in &chain.rules {
@@ -65,7 +90,11 @@ fn counters(firewall: &Firewall) -> HashMap<Key<'_>, (Option<usize>, Counter)> {
                     let same = Some((rule.text.as_str(), *copy));
                     found.insert(
                         (place.0, place.1, place.2, place.3, same),
-                        (Some(rule.number), counter),
+                        Counted {
+                            number: Some(rule.number),
+                            handle: rule.handle,
+                            counter,
+                        },
                     );
                 }
             }
@@ -74,21 +103,20 @@ fn counters(firewall: &Firewall) -> HashMap<Key<'_>, (Option<usize>, Counter)> {
     found
 }
 
-/// Rules and policies whose counters are higher in `after` than in `before`.
+/// Rules and policies that have counted packets from `before` to `after`.
 #[must_use]
 pub fn moved(before: &Firewall, after: &Firewall) -> Vec<Moved> {
     let old = counters(before);
     let mut moved: Vec<Moved> = counters(after)
         .into_iter()
-        .filter_map(|(key, (number, counter))| {
-            let (_, earlier) = old.get(&key)?;
-            let packets = counter.packets.checked_sub(earlier.packets)?;
+        .filter_map(|(key, counted)| {
+            let packets = counted.more_than(old.get(&key));
             (packets > 0).then(|| Moved {
                 backend: key.0,
                 family: key.1,
                 table: key.2.to_owned(),
                 chain: key.3.to_owned(),
-                number,
+                number: counted.number,
                 packets,
             })
         })

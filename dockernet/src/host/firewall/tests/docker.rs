@@ -169,6 +169,48 @@ fn what_causes_ask() {
     assert_eq!(newest.forward_policy(Family::Ip), Some(Policy::Accept));
 }
 
+/// What was inserted since the earlier read has counted from 0, and so has what stands in the place of another of the same text.
+#[test]
+fn a_new_rule_is_not_one_that_stood_still() {
+    let rules = |policy: u64, rules: &str| {
+        let text = format!("*filter\n:FORWARD ACCEPT [{policy}:420]\n{rules}COMMIT\n");
+        save(&text, Family::Ip)
+    };
+    let one = "-A FORWARD -p tcp -m tcp --dport 80 -j DROP\n";
+    let counted = |packets: u64| format!("[{packets}:60] {one}");
+    let packet = tcp("198.51.100.20", "172.17.0.2", 80, "eth0", "docker0");
+    let site = nft_site(Hook::Forward);
+    let how = |before: &Firewall, after: &Firewall| {
+        let found = attribute(Some(before), after, &packet, &site, &host());
+        found.map(|found| found.how)
+    };
+    let after = rules(9, &counted(1));
+    assert_eq!(how(&rules(7, ""), &after), Some("counter"));
+    assert_eq!(how(&rules(7, &counted(3)), &after), Some("counter"));
+    // It stood still, while another chain's policy counted.
+    assert_eq!(how(&rules(7, &counted(1)), &after), None);
+    // nft tells that it is another one.
+    let with_handle = |mut firewall: Firewall, handle| {
+        for ruleset in &mut firewall.rulesets {
+            for table in &mut ruleset.tables {
+                for chain in &mut table.chains {
+                    chain
+                        .rules
+                        .iter_mut()
+                        .for_each(|rule| rule.handle = Some(handle));
+                }
+            }
+        }
+        firewall
+    };
+    let before = with_handle(rules(7, &counted(1)), 11);
+    assert_eq!(
+        how(&before, &with_handle(after.clone(), 12)),
+        Some("counter")
+    );
+    assert_eq!(how(&before, &with_handle(after, 11)), None);
+}
+
 #[test]
 fn a_counter_that_moved_decides() {
     let before = save(
