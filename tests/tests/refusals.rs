@@ -124,7 +124,8 @@ fn a_module_that_comes_later_is_told_of() -> Result<()> {
         Ok(finished)
     };
     let tells = "kernel module bridge was loaded after the start: ";
-    let once = run("", "--drops --duration 5s")?;
+    let while_it_lasts = patient(Duration::from_secs(5)).as_secs();
+    let once = run("", &format!("--drops --duration {while_it_lasts}s"))?;
     let degraded = once
         .of_type("ready")
         .map(|ready| ready["degraded"].to_string());

@@ -69,6 +69,8 @@ pub fn certain(case: &Case<'_>) -> Option<&'static str> {
             "__skb_queue_purge",
             // Until 6.2 it throws the receive queue away itself.
             "sk_stream_kill_queues",
+            // The same, where it is not a function of its own.
+            "inet_sock_destruct",
         ]);
     if teardown {
         return Some("teardown");
@@ -90,14 +92,20 @@ pub fn certain(case: &Case<'_>) -> Option<&'static str> {
         return Some("overtaken");
     }
     if evidence.reason_or_silent("NO_SOCKET") {
-        // Every ping that is answered ends so.
-        if evidence.freed_in(&["ping_rcv"]) {
+        // Every ping that is answered ends so; from 6.0 to 6.2 its caller frees it.
+        let by_caller =
+            evidence.reason() == "NO_SOCKET" && evidence.freed_in(&["icmp_rcv", "icmpv6_rcv"]);
+        if by_caller || evidence.freed_in(&["ping_rcv"]) {
             return Some("ping-reply");
         }
         // A reset for a connection that is already gone.
         if flags.contains('R') && evidence.freed_in(&["tcp_v4_rcv", "tcp_v6_rcv"]) {
             return Some("teardown");
         }
+    }
+    // From 5.19 to 6.2 every message that was dealt with (echo requests, neighbours) ends so; what is wrong with one has a reason.
+    if evidence.reason() == "NOT_SPECIFIED" && evidence.freed_in(&["icmpv6_rcv"]) {
+        return Some("handled");
     }
     // A duplicate SYN: the answer to the first one was lost, which is the drop to look at. (Kernels that give no reasons say
     // nothing else about a SYN that nobody listens for.)

@@ -463,6 +463,17 @@ fn noise_is_told_by_its_own_evidence() {
         certain(&Scene::new("NO_SOCKET", "ping_rcv")),
         Some("ping-reply")
     );
+    // Linux 6.1.
+    for (reason, location, noise) in [
+        ("NO_SOCKET", "icmp_rcv", "ping-reply"),
+        ("NO_SOCKET", "icmpv6_rcv", "ping-reply"),
+        ("NOT_SPECIFIED", "icmpv6_rcv", "handled"),
+        ("NOT_SPECIFIED", "inet_sock_destruct", "teardown"),
+    ] {
+        let scene = Scene::new(reason, location);
+        assert_eq!(certain(&scene), Some(noise), "{reason}@{location}");
+    }
+    assert_eq!(certain(&Scene::new("ICMP_CSUM", "icmpv6_rcv")), None);
     assert_eq!(certain(&Scene::new("NO_SOCKET", "tcp_v4_rcv")), None);
     let mut reset = Scene::new("NO_SOCKET", "tcp_v4_rcv");
     reset.evidence.drop.packet.as_mut().unwrap().tcp_flags = Some("R".into());
