@@ -166,13 +166,22 @@ fn changed(lab: &mut Lab) -> Result<()> {
 fn again(lab: &mut Lab) -> Result<()> {
     const RULE: &str = "DOCKER-USER -p tcp --dport 80 -j DROP";
     let tracer = Tracer::start(lab, &["--drops"])?;
+    let told = || {
+        let lines = tracer.lines();
+        lines.iter().filter(|line| line["type"] == "drop").count()
+    };
     for round in 0..3_usize {
+        let before = told();
         lab.script(&Place::Host, &format!("iptables -I {RULE}"))?;
         for _ in 0..=round {
             let mut probe = Probe::tcp(format!("{HOST_IP}:10001").parse()?);
             probe.timeout = Duration::from_millis(100);
             probe.send(lab.outside())?;
         }
+        // The rule has to be there yet when the host is asked.
+        wait_until("the drops' lines", patient(Duration::from_secs(10)), || {
+            (told() > before + round).then_some(())
+        })?;
         lab.script(&Place::Host, &format!("iptables -D {RULE}"))?;
         // A verdict is remembered for a second.
         std::thread::sleep(Duration::from_millis(1500));

@@ -47,8 +47,10 @@ struct Reads {
     took: Duration,
     /// How many notices of rules there were before it.
     heard: u64,
-    /// When the latest read began, and the one before it.
-    began: (Timestamp, Option<Timestamp>),
+    /// When the latest read began.
+    began: Timestamp,
+    /// When it was over, and the one before it.
+    ended: (Timestamp, Option<Timestamp>),
     now: Rc<Firewall>,
     before: Option<Rc<Firewall>>,
 }
@@ -56,8 +58,8 @@ struct Reads {
 impl Reads {
     /// The earlier read, if the drop lies between both: what a counter did at another time proves nothing about it.
     fn before(&self, dropped: Timestamp) -> Option<Rc<Firewall>> {
-        let (now, before) = self.began;
-        (before? <= dropped && dropped <= now)
+        // What is dropped while the earlier one is read may be counted in it.
+        (self.ended.1? <= dropped && dropped <= self.began)
             .then(|| self.before.clone())
             .flatten()
     }
@@ -146,10 +148,7 @@ impl FirewallCache {
             let oldest = *oldest;
             all.remove(&oldest);
         }
-        let began = (
-            Timestamp::now(),
-            earlier.as_ref().map(|reads| reads.began.0),
-        );
+        let began = Timestamp::now();
         let (now, took) = read();
         if is_early {
             self.spent.set(Some((at, spent + took)));
@@ -161,6 +160,10 @@ impl FirewallCache {
             // Of before the read: a change meanwhile may not be in it.
             heard,
             began,
+            ended: (
+                Timestamp::now(),
+                earlier.as_ref().map(|reads| reads.ended.0),
+            ),
             now: now.clone(),
             before: earlier.map(|reads| reads.now),
         };
@@ -208,7 +211,8 @@ mod tests {
             at: Instant::now(),
             took: Duration::ZERO,
             heard: 0,
-            began: (second(20), Some(second(10))),
+            began: second(20),
+            ended: (second(21), Some(second(10))),
             now: Rc::default(),
             before: Some(Rc::default()),
         };
@@ -218,7 +222,7 @@ mod tests {
             [false, true, true, true, false]
         );
         let first = Reads {
-            began: (second(20), None),
+            ended: (second(21), None),
             before: None,
             ..reads
         };

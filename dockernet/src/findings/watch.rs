@@ -189,8 +189,12 @@ impl Watch<'_> {
                 host: &self.host,
                 info,
                 events: due.events,
-                since,
+                since: since.max(due.since),
             };
+            // Its container has ended meanwhile: nobody suffers from it any more, the host least.
+            if key != inventory.host_key() && case.container().is_none() {
+                continue;
+            }
             let found = judge(&case, sign).unwrap_or_else(|error| {
                 log::info!(
                     "looking behind {sign:?} in {}: {error:#}",

@@ -1,6 +1,7 @@
 //! From parts to an inventory: the indices.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     net::IpAddr,
     sync::Arc,
@@ -146,13 +147,15 @@ impl Inventory {
                     .push((container.id.clone(), place));
             }
         }
-        // Those that run come first: a stopped container keeps its bindings, but another may serve the port.
+        // Those that run come first: a stopped container keeps its bindings, but another may serve the port. Then the one that ended
+        // last: it is the one that served it.
         let containers = &self.containers;
         for list in self.published.values_mut() {
             list.sort_by_key(|(id, _)| {
-                containers
-                    .get(id)
-                    .is_none_or(|container| container.state == State::Stopped)
+                let container = containers.get(id);
+                let is_stopped = |container: &Arc<Container>| container.state == State::Stopped;
+                let ended = container.and_then(|container| container.ended);
+                (container.is_none_or(is_stopped), Reverse(ended))
             });
         }
     }

@@ -236,6 +236,35 @@ fn tombstones_end() {
     assert_eq!(claims, ["web"]);
 }
 
+/// Of those that published a port and do not run, the one that ended last had it last.
+#[test]
+fn who_had_a_port_last() {
+    let mut parts = parts();
+    let had = |name: &str, ended: Option<Instant>| {
+        let mut container = container(name, None);
+        container.state = State::Stopped;
+        container.ended = ended;
+        container.published = vec![Published {
+            host_ip: ip("0.0.0.0"),
+            host_port: 10009,
+            container_port: 80,
+            protocol: "tcp".to_owned(),
+        }];
+        Arc::new(container)
+    };
+    let start = Instant::now();
+    parts.containers = vec![
+        had("long-ago", None),
+        had("before", Some(start)),
+        had("last", Some(start + Duration::from_secs(5))),
+    ];
+    let inventory = Inventory::new(parts);
+    let (container, _) = inventory
+        .published("tcp", ip("198.51.100.10"), 10009)
+        .unwrap();
+    assert_eq!(container.name, "last");
+}
+
 #[test]
 fn published_ports() {
     let inventory = Inventory::new(parts());

@@ -10,7 +10,7 @@ use dockernet_common::count::{CountKey, Totals};
 
 use crate::{
     bpf::tracer::CountedKey,
-    model::{Drop, Fate, Ledger},
+    model::{Drop, Endpoint, Fate, Ledger},
 };
 
 /// How long a sample speaks for its key: a fault that was mended does not name those of next week.
@@ -47,10 +47,27 @@ struct Seen {
     packets: u64,
     /// Unsampled packets that have found their column.
     unsampled: u64,
-    /// Since when a first sample is waited for.
+    /// Samples that there were when the last of these was entered.
+    sampled: u64,
+    /// Since when a sample is waited for.
     waiting: Option<Instant>,
     /// When its packets became more.
     moved: Option<Instant>,
+}
+
+/// A drop without its bytes: they are its own, not those of others of its kind.
+fn bare(drop: &Drop) -> Drop {
+    Drop {
+        capture: None,
+        sample: None,
+        ..drop.clone()
+    }
+}
+
+/// Whether two ends are the same: a container may have got another name.
+fn is_same(one: &Endpoint, other: &Endpoint) -> bool {
+    let id = |end: &Endpoint| end.container.as_ref().map(|container| container.id.clone());
+    one.kind == other.kind && one.network == other.network && id(one) == id(other)
 }
 
 /// The books.
@@ -67,18 +84,12 @@ pub(super) struct Books {
 
 impl Books {
     /// Enters one sampled drop.
-    pub(super) fn sample(&mut self, key: CountKey, fate: Fate, drop: &Drop) {
+    pub(super) fn sample(&mut self, key: CountKey, fate: Fate, drop: &Drop, now: Instant) {
         self.enter(fate, drop, 1);
-        let now = Instant::now();
         let verdict = || (drop.cause.id.clone(), fate, now);
         let exemplar = || Exemplar {
             fate,
-            drop: Box::new(Drop {
-                // Its bytes are its own, not those of others of its kind.
-                capture: None,
-                sample: None,
-                ..drop.clone()
-            }),
+            drop: Box::new(bare(drop)),
             verdicts: vec![verdict()],
         };
         match self.exemplars.get_mut(&key) {
@@ -110,9 +121,13 @@ impl Books {
             let unsampled = packets.saturating_sub(row.count.sampled);
             let new = unsampled.saturating_sub(seen.unsampled);
             if new == 0 {
+                seen.sampled = row.count.sampled;
                 continue;
             }
-            let Some(exemplar) = self.exemplars.get(&row.key) else {
+            // What was mended ten minutes ago is not what drops again; a key of which no more samples are taken has no other.
+            let speaks =
+                |exemplar: &&Exemplar| row.count.sampled <= seen.sampled || !exemplar.is_old(now);
+            let Some(exemplar) = self.exemplars.get(&row.key).filter(speaks) else {
                 let since = *seen.waiting.get_or_insert(now);
                 if is_lost(&row.key, since) {
                     seen.unsampled += new;
@@ -122,6 +137,7 @@ impl Books {
                 continue;
             };
             seen.unsampled += new;
+            seen.sampled = row.count.sampled;
             seen.waiting = None;
             let mut drop = (*exemplar.drop).clone();
             drop.time = jiff::Timestamp::now();
@@ -251,34 +267,38 @@ impl Exemplar {
         anew: impl FnOnce() -> Self,
     ) {
         let (id, fate, now) = verdict;
-        let differs = |known: &str, with: Fate| known != id || with != fate;
-        let had_others = self
-            .verdicts
-            .iter()
-            .any(|(known, with, _)| differs(known, *with));
+        let had_others = self.verdicts.iter().any(|(known, ..)| *known != id);
         self.verdicts
-            .retain(|(known, with, at)| differs(known, *with) && now - *at < SPEAKS);
+            .retain(|(known, _, at)| *known != id && now - *at < SPEAKS);
         if had_others && self.verdicts.is_empty() {
             // What it was before has not been seen for a while.
             *self = anew();
             return;
         }
-        self.verdicts.push((id, fate, now));
-        // Nor is it noise, or out of reach, if one of them is not.
-        self.drop.reach = self.drop.reach.min(drop.reach);
-        if drop.noise.is_none() {
-            self.drop.noise = None;
-        }
-        // What may be shown is not hidden by a neighbour that is not.
-        if fate == Fate::Shown {
+        // What may be shown is not hidden by a neighbour that is not; one cause may come to be ignored.
+        if fate == Fate::Shown || self.verdicts.is_empty() {
             self.fate = fate;
         }
-        if self.drop.destination != drop.destination {
+        self.verdicts.push((id, fate, now));
+        // The newest speaks for them: with the rule that is there now, and the names. Nor is it noise, or out of reach, if one of them is
+        // not.
+        let known = std::mem::replace(&mut self.drop, Box::new(bare(drop)));
+        self.drop.reach = known.reach.min(drop.reach);
+        if known.noise.is_none() {
+            self.drop.noise = None;
+        }
+        if !is_same(&known.destination, &drop.destination) {
             self.drop.destination.container = None;
         }
-        if self.drop.source != drop.source {
+        if !is_same(&known.source, &drop.source) {
             self.drop.source.container = None;
         }
+    }
+
+    /// Whether nothing was heard of it for so long that a sample which is on its way is to be waited for.
+    fn is_old(&self, now: Instant) -> bool {
+        let mut verdicts = self.verdicts.iter();
+        verdicts.all(|(.., at)| now.saturating_duration_since(*at) >= SPEAKS)
     }
 
     fn disagreeing(&self) -> String {

@@ -114,7 +114,9 @@ impl Pipeline {
                 fate = Fate::Filtered;
             }
         }
-        state.books.sample(evidence.record.key, fate, &drop);
+        state
+            .books
+            .sample(evidence.record.key, fate, &drop, Instant::now());
         self.report
             .accounted(fate, &drop, u64::from(evidence.record.len));
         // After the books, which keep lines for what is only counted.

@@ -77,8 +77,10 @@ impl Began {
             last: drop.time,
             fact: None,
         });
-        if drop.time.duration_since(episode.last) >= QUIET {
-            episode.first = drop.time;
+        // A clock that was set back puts the last one into the future.
+        let is_behind = episode.last.duration_since(drop.time) >= QUIET;
+        if is_behind || drop.time.duration_since(episode.last) >= QUIET {
+            (episode.first, episode.last) = (drop.time, drop.time);
             episode.fact = None;
         }
         episode.last = episode.last.max(drop.time);

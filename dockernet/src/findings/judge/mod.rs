@@ -90,7 +90,7 @@ impl<'a> Case<'a> {
     }
 
     /// The container that made the namespace; none for the host's.
-    fn container(&self) -> Option<&'a Container> {
+    pub(super) fn container(&self) -> Option<&'a Container> {
         self.inventory
             .containers_in(self.info.key)
             .find(|container| container.ended.is_none())

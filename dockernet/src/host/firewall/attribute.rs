@@ -228,9 +228,16 @@ impl Remaining {
         let moved = before.map_or_else(Vec::new, |before| moved(before, firewall));
         if !moved.is_empty() {
             // A candidate without a counter stays: it may be the one, while others count other packets.
-            candidates.retain(|candidate| {
+            let (left, still): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| {
                 has_moved(&moved, &candidate.dropped) || !counter::counts(&candidate.dropped)
             });
+            // Rules that were taken out and put back count as much as before, now and then: of the table that dropped it one did.
+            let is_nft = site.engine == Some(Engine::Nft);
+            candidates = if left.is_empty() && is_nft {
+                still
+            } else {
+                left
+            };
         }
         Self { candidates, moved }
     }

@@ -133,6 +133,16 @@ impl State {
                         },
                     );
                     self.put(container, false);
+                } else if event.action == Action::Start {
+                    // Details come with the next answer, if the engine gives one.
+                    let host = self.host;
+                    self.edit(&id, |container| {
+                        if !container.runs() {
+                            container.state = Run::Running;
+                            (container.ended, container.pid) = (None, None);
+                            container.netns = (container.mode == NetworkMode::Host).then_some(host);
+                        }
+                    });
                 }
             }
             Action::Die => self.end(&id),

@@ -189,6 +189,32 @@ fn a_container_lives_and_dies() {
     assert_ne!(inventory.endpoint_id("api"), id);
 }
 
+/// The engine says that it has started, and does not answer when asked about it.
+#[test]
+fn a_container_that_starts_again_is_alive_before_the_engine_tells_more() {
+    let mut state = state();
+    state.update(up());
+    state.update(Update::One(container("web", Some("172.17.0.2"), Some(42))));
+    state.update(event(Action::Die, "web"));
+    let ended = state.snapshot().container("web").unwrap().clone();
+    assert!(ended.ended.is_some() && !ended.runs());
+    state.update(event(Action::Start, "web"));
+    let again = state.snapshot().container("web").unwrap().clone();
+    assert!(again.ended.is_none() && again.runs());
+    // Its processes are found in a namespace.
+    state.noticed(&notice(None, Change::Link(veth(5, 0, Some(3)))));
+    let inside = vec![link(4, LinkKind::Veth)];
+    state.observed(look(vec![seen(2, 21, Some(0), inside, &[("web", 43)])]));
+    let inventory = state.snapshot();
+    assert_eq!(
+        inventory.container("web").unwrap().netns,
+        Some(NetnsKey(21))
+    );
+    // What runs is left as it is.
+    state.update(event(Action::Start, "web"));
+    assert_eq!(state.snapshot().container("web").unwrap().pid, Some(43));
+}
+
 #[test]
 fn an_answer_after_the_end_keeps_what_was_known() {
     let mut state = state();

@@ -23,7 +23,7 @@ struct Host {
 
 impl Host {
     /// A key has a packet that came up in detail, and more that were only counted.
-    fn drops(&mut self, number: u64, unsampled: u64) {
+    fn drops(&mut self, number: u64, unsampled: u64, now: Instant) {
         let key = CountKey {
             location: number,
             ..CountKey::default()
@@ -46,7 +46,7 @@ impl Host {
         count.sampled += 1;
         self.observed += 1 + unsampled;
         let drop = denied("198.51.100.20", 4000);
-        self.books.sample(key, Fate::Shown, &drop);
+        self.books.sample(key, Fate::Shown, &drop, now);
     }
 
     fn look(&mut self, now: Instant) {
@@ -90,8 +90,8 @@ fn keys_of_what_is_over_are_forgotten_and_the_ledger_adds_up() {
     for round in 0..10_000 {
         now = start + Duration::from_secs(round);
         // One container a second that is never seen again, beside one fault that goes on.
-        host.drops(1_000 + round, 3);
-        host.drops(1, 5);
+        host.drops(1_000 + round, 3, now);
+        host.drops(1, 5, now);
         host.look(now);
     }
     assert!(host.turned > 30, "{}", host.turned);
@@ -106,13 +106,14 @@ fn keys_that_are_all_at_work_stay() {
     let mut host = Host::default();
     let start = Instant::now();
     for round in 0..600 {
+        let now = start + Duration::from_secs(round);
         for number in 0..2 * MANY as u64 {
             // Each has a packet every half minute.
             if (number + round) % 30 == 0 {
-                host.drops(number, 0);
+                host.drops(number, 0, now);
             }
         }
-        host.look(start + Duration::from_secs(round));
+        host.look(now);
     }
     assert_eq!(host.turned, 0);
 }
@@ -134,7 +135,7 @@ fn a_map_waits_for_the_first_sample_of_its_keys() {
     // The sample is on its way: it waits for its container's name.
     assert!(books.settle(&[row], start, lost_at(start)).is_empty());
     assert!(books.is_waiting_in(0) && !books.is_waiting_in(1));
-    books.sample(key, Fate::Shown, &denied("198.51.100.20", 4000));
+    books.sample(key, Fate::Shown, &denied("198.51.100.20", 4000), start);
     assert_eq!(books.settle(&[row], start, lost_at(start)).len(), 1);
     assert!(!books.is_waiting_in(0));
     books.retire(0, &[row]);
@@ -154,4 +155,63 @@ fn a_map_waits_for_the_first_sample_of_its_keys() {
     assert!(books.is_waiting_in(1));
     books.settle(&[row], late, lost_at(late));
     assert!(!books.is_waiting_in(1));
+}
+
+/// What is only counted is told as the newest sample of its key was.
+#[test]
+fn the_newest_sample_speaks_for_the_rest() {
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let key = CountKey::default();
+    let mut books = Books::default();
+    let mut row = CountedKey {
+        generation: 0,
+        key,
+        count: Count::default(),
+    };
+    let mut comes = |books: &mut Books, packets: u64, sampled: u64, seconds: u64| {
+        row.count.packets += packets;
+        row.count.sampled += sampled;
+        let mut told = books.settle(&[row], at(seconds), |_, _| false);
+        told.pop().map(|told| (told.drop, told.fate))
+    };
+    let drop = |id: &'static str, name: &str| {
+        let mut drop = denied("198.51.100.20", 4000);
+        drop.cause.id = id.into();
+        drop.cause.summary = name.to_owned();
+        if let Some(container) = &mut drop.destination.container {
+            container.name = name.into();
+        }
+        drop
+    };
+    books.sample(key, Fate::Shown, &drop("docker-user-drop", "first"), at(0));
+    let (told, fate) = comes(&mut books, 10, 1, 0).unwrap();
+    assert_eq!(
+        (told.cause.summary.as_str(), told.count, fate),
+        ("first", 9, Fate::Shown)
+    );
+    // Another rule, and the container has another name.
+    books.sample(key, Fate::Shown, &drop("docker-user-drop", "second"), at(5));
+    let (told, _) = comes(&mut books, 10, 1, 5).unwrap();
+    assert_eq!(told.cause.summary, "second");
+    assert_eq!(&*told.destination.container.unwrap().name, "second");
+    // It is deliberate from now on.
+    books.sample(
+        key,
+        Fate::Expected,
+        &drop("docker-user-drop", "second"),
+        at(6),
+    );
+    assert_eq!(comes(&mut books, 10, 1, 6).unwrap().1, Fate::Expected);
+    // Ten minutes later a sample is on its way, and has another cause.
+    assert!(comes(&mut books, 100, 1, 606).is_none());
+    books.sample(key, Fate::Shown, &drop("forward-drop", "third"), at(606));
+    let (told, fate) = comes(&mut books, 0, 0, 606).unwrap();
+    assert_eq!(
+        (told.cause.id.as_ref(), told.count, fate),
+        ("forward-drop", 99, Fate::Shown)
+    );
+    // Where none is taken any more, what is known is all there is.
+    let (told, _) = comes(&mut books, 50, 0, 1206).unwrap();
+    assert_eq!((told.cause.id.as_ref(), told.count), ("forward-drop", 50));
 }

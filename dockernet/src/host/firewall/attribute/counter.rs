@@ -1,6 +1,6 @@
 //! Counters that moved between two reads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::host::firewall::{Backend, Counter, Dropped, Family, Firewall};
 
@@ -107,8 +107,15 @@ fn counters(firewall: &Firewall) -> HashMap<Key<'_>, Counted> {
 #[must_use]
 pub fn moved(before: &Firewall, after: &Firewall) -> Vec<Moved> {
     let old = counters(before);
+    // Of what could not be read then nothing is known to be new.
+    let read: HashSet<_> = before
+        .tables()
+        .map(|(backend, table)| (backend, table.family, table.name.as_str()))
+        .collect();
+    let was_read = |key: &Key<'_>| before.notes.is_empty() || read.contains(&(key.0, key.1, key.2));
     let mut moved: Vec<Moved> = counters(after)
         .into_iter()
+        .filter(|(key, _)| was_read(key))
         .filter_map(|(key, counted)| {
             let packets = counted.more_than(old.get(&key));
             (packets > 0).then(|| Moved {
