@@ -130,8 +130,9 @@ impl Prepared {
         let mut offsets = offsets::resolve(&kernel.btf)?;
         let features = Features::with(kernel, &offsets);
         let mut degraded = features.lacking();
+        let awaited = absent.needed(&features);
         let made = |ebpf, tier, degraded| Self {
-            awaited: absent.clone().needed(&features),
+            awaited,
             ebpf,
             tier,
             verbose: fitting.verbose,

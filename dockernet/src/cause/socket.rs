@@ -404,14 +404,14 @@ fn protocol_full(case: &Case<'_>) -> Verdict {
             .map(|pages| Some(pages.parse::<u64>().ok()?.saturating_mul(2).to_string()));
         Some(pages.collect::<Option<Vec<_>>>()?.join(" "))
     });
-    let verdict = Verdict::when(
-        false,
+    let verdict = Verdict::confirmed(
         "socket-buffer-full",
         format!(
             "the UDP sockets of the whole host hold as much memory as they may, or the memory limit of {} leaves none for them",
             case.place()
         ),
     )
+    .likely()
     .maybe_fact(now.as_ref().map(|text| format!("{} = {text} (pages; the first is the limit)", sysctl::display_key(key))))
     .advise("which of them: mem in /proc/net/sockstat (pages) against that limit; docker stats against the container's --memory (docker update --memory raises it)");
     match (now, twice) {

@@ -20,8 +20,6 @@ mod tests;
 
 pub use flight::FlightRecorder;
 pub use pcap::PcapngRecorder;
-#[cfg(test)]
-use replay::in_order;
 pub use replay::{Opener, Source, replay, run};
 pub use write::Recorder;
 

@@ -395,8 +395,6 @@ impl<'a> Replay<'a> {
                 if self.is_late(time)? {
                     return Ok(());
                 }
-                self.advance(time)?;
-                self.clock = self.clock.max(Some(time));
                 let stream = self.report()?.tick(time)?;
                 self.note(stream);
                 Ok(())

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use self::samples::{captured, listed, transition};
-use super::{Recorder, Source, everything, in_order, replay};
+use super::{Recorder, Source, everything, replay};
 use crate::{
     cli::{
         self, Exit,
@@ -397,7 +397,7 @@ fn rotated_files_stand_alone_and_together() {
     assert_eq!(all, 2, "the first went with its file");
     // In the order of names the newest comes first.
     let names = ["x.rec", "x.rec.1", "x.rec.2"].map(|name| folder.path().join(name));
-    let sorted = in_order(&names).unwrap();
+    let sorted = replay::in_order(&names).unwrap();
     let sorted: Vec<&str> = sorted.iter().map(|source| source.name.as_str()).collect();
     let wanted = names.iter().rev().map(|path| path.to_str().unwrap());
     assert_eq!(sorted, wanted.collect::<Vec<_>>());

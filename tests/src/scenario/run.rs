@@ -207,9 +207,11 @@ fn faulty_phase(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<R
             }
             let checked = check(lab, &expect, &finished)
                 .with_context(|| format!("the kernel's tracepoint shows {kernel:?}"));
-            match (checked, &everything) {
-                (Err(error), Some(all)) => return Err(error.context(all.lines())),
-                (checked, _) => checked?,
+            if let Err(error) = checked {
+                return Err(match everything {
+                    Some(everything) => error.context(everything.lines()),
+                    None => error,
+                });
             }
         }
         told = causes(&finished);
@@ -227,7 +229,7 @@ fn is_late(scenario: &Scenario) -> bool {
 
 /// A recorder beside the tool: it keeps what the tool hides, too.
 struct Everything {
-    recorder: std::cell::RefCell<Option<Tracer>>,
+    recorder: Tracer,
     file: std::path::PathBuf,
 }
 
@@ -237,18 +239,13 @@ impl Everything {
         std::fs::remove_file(&file).ok();
         let name = file.to_string_lossy();
         let recorder = Tracer::start(lab, &["record", &name, "--drops"])?;
-        Ok(Self {
-            recorder: Some(recorder).into(),
-            file,
-        })
+        Ok(Self { recorder, file })
     }
 
     /// Its lines about drops.
-    fn lines(&self) -> String {
-        let ended = self.recorder.take().map(|recorder| {
-            recorder.signal(Signal::SIGINT)?;
-            recorder.wait(Duration::from_secs(10))
-        });
+    fn lines(self) -> String {
+        let signalled = self.recorder.signal(Signal::SIGINT);
+        let ended = signalled.and_then(|()| self.recorder.wait(Duration::from_secs(10)));
         let text = Cmd::new("zstdcat").arg(&self.file).run();
         let lines = text.unwrap_or_else(|error| format!("{error:#}, {ended:?}"));
         let drops = lines

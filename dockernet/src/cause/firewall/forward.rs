@@ -53,11 +53,13 @@ pub(super) fn forward(
     let (_, now) = case.firewall()?;
     let own = calls(&now, found);
     // A policy that drops because Docker's accepts are gone drops what is routed as well: that is to be mended.
-    let flushed = found.dropped.rule.is_none()
-        && !own.docker
-        && now.has_docker_chains(found.dropped.family)
-        && is_of_docker(case);
-    if case.evidence.hook?.bridge && !flushed {
+    let flushed = || {
+        found.dropped.rule.is_none()
+            && !own.docker
+            && now.has_docker_chains(found.dropped.family)
+            && is_of_docker(case)
+    };
+    if case.evidence.hook?.bridge && !flushed() {
         let verdict = base(
             "bridge-nf-foreign-drop",
             format!(
@@ -91,7 +93,7 @@ pub(super) fn forward(
     {
         return Some(verdict);
     }
-    let elsewhere = now.has_docker_chains(found.dropped.family) && !own.exist;
+    let elsewhere = now.has_any_docker_chains() && !own.exist;
     let other = format!(
         "Docker's rules are in another table or backend: what they accept does not count in this one ({})",
         found.dropped.backend.name()

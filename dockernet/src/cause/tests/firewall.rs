@@ -9,7 +9,7 @@ use super::{
 use crate::{
     evidence::HookPoint,
     host::{
-        firewall::{Backend, Firewall, Hook, Ruleset, canned},
+        firewall::{Backend, Family, Firewall, Hook, Ruleset, canned},
         ipvs::{Frontend, Service},
     },
     model::{Confidence, Fix, Icmp, Packet},
@@ -231,6 +231,21 @@ fn a_virtual_service_is_blamed_where_it_has_no_server_and_no_rule_did_it() {
     assert_eq!(both.confidence, Confidence::Likely);
     let other = |fact: &String| fact.starts_with("or the host's own firewall drops");
     assert!(both.evidence.iter().any(other), "{both:?}");
+}
+
+/// An engine that writes rules for IPv6 alone has lost none of IPv4, and a restart of it mends nothing.
+#[test]
+fn a_policy_beside_chains_of_the_other_family_was_not_flushed() {
+    let mut six = docker("", Backend::IptablesLegacy);
+    for table in &mut six.tables {
+        table.family = Family::Ip6;
+    }
+    let scene = dropped(vec![canned::save(DROPPING, Backend::IptablesLegacy), six]);
+    let cause = scene.verdict().unwrap().cause;
+    assert_eq!(cause.id, "forward-drop");
+    let text = format!("{cause:?}");
+    assert!(text.contains("iptables-legacy -P FORWARD ACCEPT"), "{text}");
+    assert!(!text.contains("restart docker"), "{text}");
 }
 
 #[test]
