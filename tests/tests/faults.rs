@@ -21,6 +21,9 @@ use dockernet_tests::{
 /// One pair of so many runs where not all do.
 const PAIRS: usize = 4;
 
+/// Runs of a scenario at most whose drops nobody could see (`scenario::OutOfSight`).
+const ATTEMPTS: usize = 3;
+
 struct Options {
     names: Vec<String>,
     skip: Vec<String>,
@@ -128,7 +131,14 @@ fn harness(options: &Options) -> Result<bool> {
     for (engine, scenario) in &plan {
         let name = format!("{}::{}", scenario.name, engine.name);
         let started = Instant::now();
-        let outcome = one(&mut lab, engine, scenario, !options.evidence);
+        let mut outcome = one(&mut lab, engine, scenario, !options.evidence);
+        for _ in 1..ATTEMPTS {
+            let Some(error) = out_of_sight(&outcome) else {
+                break;
+            };
+            println!("{name}: once more: {error:#}");
+            outcome = one(&mut lab, engine, scenario, !options.evidence);
+        }
         let seconds = started.elapsed().as_secs_f64();
         match outcome {
             Ok(report) => {
@@ -161,6 +171,12 @@ fn harness(options: &Options) -> Result<bool> {
         println!("    {name}");
     }
     Ok(failures.is_empty())
+}
+
+/// Why nothing can be said of a run.
+fn out_of_sight(outcome: &Result<Report>) -> Option<&anyhow::Error> {
+    let error = outcome.as_ref().err()?;
+    error.is::<scenario::OutOfSight>().then_some(error)
 }
 
 /// Scenarios whose programs are not installed. Told, and with `CI` set a failure.

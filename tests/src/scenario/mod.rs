@@ -25,7 +25,7 @@ pub use model::{
     ContainerSpec, Expect, NetworkSpec, Only, Scenario, ServerSpec, Step, TrafficStep,
 };
 pub use pair::pairs;
-pub use run::{Moment, Report, follow, run, turn};
+pub use run::{Moment, OutOfSight, Report, follow, run, turn};
 
 /// Reads all scenarios, sorted by name, with the names, ports and subnets that the seed gives them.
 ///
