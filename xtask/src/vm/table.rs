@@ -11,18 +11,18 @@ use crate::project;
 const HEAD: &str = "# Kernels
 
 Written by `cargo xtask test --kernels 5.10,6.1,…`, which boots each kernel in an emulated machine and runs the quick set of the
-lab's tests in it (with `--brief` a few scenarios of it), with a real Docker engine. Rows of kernels that a run does not name stay as they were,
+lab's tests in it, with a real Docker engine. Rows of kernels that a run does not name stay as they were,
 and so do cells where it names single tests (`-- scenarios nat cgroup_v1`).
 
-| kernel | drops | reasons | receiving socket | namespace id | missed drops counted | NAT | scenarios | classic tracepoint | hooks | NAT test | refusals | rule tracing | cgroup v1 | filter | healthy host |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
+| kernel | drops | reasons | receiving socket | namespace id | missed drops counted | NAT | scenarios | classic tracepoint | hooks | NAT test | refusals | rule tracing | cgroup v1 | filter | healthy host | steps of the clock |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
 const TAIL: &str = "
 - drops: the attach point that the kernel accepted. reasons: how many drop reasons it has (5.17+).
 - receiving socket: `kfree_skb` tells it (6.11+). namespace id: `net_cookie` (to be asked for since 5.14), or the inode number.
 - missed drops: the kernel counts those that interrupt our program (6.1+). NAT: tcx (6.6+), or clsact.
-- scenarios, classic tracepoint (the same, with `DOCKERNET_TIER=tracepoint`), hooks, NAT test, refusals, rule tracing (`--trace-rules`), filter (`--filter` of drops and NAT), healthy host (nothing is told of it): tests that passed of those that ran.
+- scenarios, classic tracepoint (the same, with `DOCKERNET_TIER=tracepoint`), hooks, NAT test, refusals, rule tracing (`--trace-rules`), filter (`--filter` of drops and NAT), healthy host (nothing is told of it), steps of the clock (`monitor`): tests that passed of those that ran.
 - cgroup v1: scenarios with the old hierarchy mounted, before 6.12 (current engines are leaving it).
 ";
 
@@ -30,7 +30,7 @@ const TAIL: &str = "
 pub(super) const CGROUP_V1: &str = "cgroup_v1";
 
 /// The last columns: steps, of which each is run as a whole.
-const TESTED: [&str; 9] = [
+const TESTED: [&str; 10] = [
     "faults",
     "tracepoint",
     "hooks",
@@ -40,6 +40,7 @@ const TESTED: [&str; 9] = [
     CGROUP_V1,
     "filter",
     "healthy",
+    "clock",
 ];
 
 /// Writes what came out of single steps into the row of just this kernel, if there is one, and keeps everything else.
@@ -47,18 +48,28 @@ const TESTED: [&str; 9] = [
 /// # Errors
 /// The file cannot be written.
 pub(super) fn amend(outcome: &Outcome) -> Result<()> {
-    rewrite(|old| {
-        old.lines()
-            .map(|line| format!("{}\n", amended(line, outcome)))
-            .collect()
+    rewrite(|rows| {
+        for (_, row) in rows {
+            *row = amended(row, outcome);
+        }
     })
 }
 
-fn rewrite(change: impl FnOnce(&str) -> String) -> Result<()> {
+/// The rows of the page by their kernels' first two numbers.
+type Rows = Vec<(Vec<u64>, String)>;
+
+fn rewrite(change: impl FnOnce(&mut Rows)) -> Result<()> {
     let file = project::root().join("docs/kernels.md");
     let old = fs::read_to_string(&file).unwrap_or_default();
+    let mut rows: Rows = old
+        .lines()
+        .filter_map(|line| Some((series_of(line)?, padded(line))))
+        .collect();
+    change(&mut rows);
+    rows.sort();
+    let body: String = rows.iter().map(|(_, line)| format!("{line}\n")).collect();
     fs::create_dir_all(project::root().join("docs"))
-        .and_then(|()| fs::write(&file, change(&old)))
+        .and_then(|()| fs::write(&file, format!("{HEAD}{body}{TAIL}")))
         .with_context(|| format!("{} could not be written", file.display()))
 }
 
@@ -89,19 +100,12 @@ pub(super) fn update(outcome: &Outcome) -> Result<()> {
     if outcome.steps.is_empty() {
         return Ok(());
     }
-    rewrite(|old| {
-        let mut rows: Vec<(Vec<u64>, String)> = old
-            .lines()
-            .filter_map(|line| Some((series_of(line)?, padded(line))))
-            .collect();
+    rewrite(|rows| {
         let line = row(outcome);
         if let Some(series) = series_of(&line) {
             rows.retain(|(other, _)| *other != series);
             rows.push((series, line));
         }
-        rows.sort();
-        let body: String = rows.iter().map(|(_, line)| format!("{line}\n")).collect();
-        format!("{HEAD}{body}{TAIL}")
     })
 }
 
@@ -211,8 +215,8 @@ mod tests {
             ],
             ..Outcome::default()
         };
-        let row = "| 5.10.0-46 | tp_btf | – | 9/9 | 1/1 | 1/1 | FAILED 0/1 | 10/10 | 1/1 | not run | 1/1 | 1/1 |";
-        let new = "| 5.10.0-46 | tp_btf | – | 9/9 | 1/1 | 1/1 | 1/1 | 10/10 | 1/1 | FAILED 1/2 | 1/1 | 1/1 |";
+        let row = "| 5.10.0-46 | tp_btf | – | 9/9 | 1/1 | 1/1 | FAILED 0/1 | 10/10 | 1/1 | not run | 1/1 | 1/1 | 1/1 |";
+        let new = "| 5.10.0-46 | tp_btf | – | 9/9 | 1/1 | 1/1 | 1/1 | 10/10 | 1/1 | FAILED 1/2 | 1/1 | 1/1 | 1/1 |";
         assert_eq!(amended(row, &outcome), new);
         for other in ["| 5.10.0-461 | tp_btf | 9/9 |", "|---|---|", "", "text"] {
             assert_eq!(amended(other, &outcome), other);

@@ -1,0 +1,120 @@
+//! The wall clock steps by days and the service is stopped for a while: its numbers and its lines go on as if nothing had happened.
+//!
+//! It sets the machine's clock, so it runs where that is nobody else's: in a guest (`cargo xtask test --kernels … -- clock`).
+
+use std::{net::SocketAddr, thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use dockernet_tests::{
+    Engine, HOST_IP, Lab, LabOptions, Place, Run,
+    monitor::{Monitor, configuration, sum},
+    traffic::Probe,
+};
+use jiff::Timestamp;
+use nix::{
+    sys::{signal::Signal, time::TimeSpec},
+    time::{ClockId, clock_gettime, clock_settime},
+};
+
+/// The key that is turned off, and what that is called.
+const FORWARDING: &str = "net/ipv4/conf/eth0/forwarding";
+const CAUSE: &str = "interface-forwarding-disabled";
+
+const DAY: i64 = 86_400;
+/// Longer than anything here takes, shorter than any step.
+const HOURS: f64 = 3.0 * 3600.0;
+
+#[test]
+fn steps_of_the_clock_and_a_long_stop() -> Result<()> {
+    ensure!(
+        std::env::var_os("DOCKERNET_TEST_CLOCK").is_some_and(|value| value == "1"),
+        "this test sets the machine's clock: run it in a guest (cargo xtask test --kernels 6.12 -- clock)"
+    );
+    let mut lab = Lab::start(&Engine::newest()?, &LabOptions::default())?;
+    lab.run(
+        &Run::new("web", "httpd -f -p 80 -h /www")
+            .publish("10001:80")
+            .wait_port("80/tcp"),
+    )?;
+    let config = configuration(lab.folder(), "[diagnosis]\nclear_after = \"15s\"\n")?;
+    let mut monitor = Monitor::start(&lab, &["--config", &config])?;
+    episode(&mut lab, &mut monitor, "before anything", |_| Ok(()))?;
+    episode(&mut lab, &mut monitor, "a day ahead", |_| step(DAY))?;
+    episode(&mut lab, &mut monitor, "three days back", |_| {
+        step(-3 * DAY)
+    })?;
+    episode(&mut lab, &mut monitor, "two days ahead again", |_| {
+        step(2 * DAY)
+    })?;
+    episode(&mut lab, &mut monitor, "stopped for a while", |monitor| {
+        monitor.tracer.signal(Signal::SIGSTOP)?;
+        thread::sleep(Duration::from_secs(10));
+        monitor.tracer.signal(Signal::SIGCONT)
+    })?;
+    for page in ["/healthz", "/readyz"] {
+        let answer = monitor.get(page)?;
+        ensure!(answer.status == 200, "{page}: {answer:?}");
+    }
+    let finished = monitor.stop()?;
+    let ledger = finished.ledger()?;
+    let seconds = ledger["seconds"].as_f64().unwrap_or(f64::MAX);
+    ensure!(ledger["lost"] == 0 && seconds < HOURS, "{ledger}");
+    finished.check_balance()
+}
+
+/// Something happens while a fault lasts: packets before it and after it are counted, and one diagnosis holds them all.
+fn episode(
+    lab: &mut Lab,
+    monitor: &mut Monitor,
+    what: &str,
+    happens: impl FnOnce(&Monitor) -> Result<()>,
+) -> Result<()> {
+    let limit = Duration::from_secs(120);
+    let counted = monitor.sum("dockernet_drops_total", CAUSE)?;
+    lab.sysctl(&Place::Host, FORWARDING, "0")?;
+    let mut knocks = 0.0;
+    let mut knock_until_counted = |lab: &Lab, monitor: &Monitor| -> Result<()> {
+        knock(lab)?;
+        knocks += 1.0;
+        monitor.wait(what, limit, |samples| {
+            sum(samples, "dockernet_drops_total", CAUSE) >= counted + knocks
+        })
+    };
+    knock_until_counted(lab, monitor)?;
+    let began = monitor
+        .diagnosis("began", CAUSE, limit)
+        .with_context(|| format!("{what}: no diagnosis began"))?;
+    happens(monitor).context(what.to_owned())?;
+    knock_until_counted(lab, monitor)?;
+    lab.restore_sysctls();
+    let ended = monitor
+        .diagnosis("ended", CAUSE, limit)
+        .with_context(|| format!("{what}: the diagnosis did not end"))?;
+    let seconds = ended["seconds"].as_f64().unwrap_or(f64::MAX);
+    ensure!(seconds < HOURS, "{what}: it lasted {seconds} s: {ended}");
+    // Both packets are of one episode, whatever the clock did between them.
+    ensure!(
+        ended["packets"].as_f64() >= Some(2.0),
+        "{what}: {ended}, which began as {began}"
+    );
+    // The line has the time of now.
+    let time: Timestamp = ended["time"].as_str().unwrap_or_default().parse()?;
+    let now = Timestamp::now();
+    let apart = now.duration_since(time).abs().as_secs_f64();
+    ensure!(apart < HOURS, "{what}: a line of {time}, and it is {now}");
+    Ok(())
+}
+
+fn knock(lab: &Lab) -> Result<()> {
+    let to: SocketAddr = format!("{HOST_IP}:10001").parse()?;
+    let mut probe = Probe::tcp(to);
+    probe.timeout = Duration::from_millis(300);
+    probe.send(lab.outside()).map(drop)
+}
+
+/// Sets the machine's clock.
+fn step(seconds: i64) -> Result<()> {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME)?;
+    let then = TimeSpec::new(now.tv_sec() + seconds, now.tv_nsec());
+    clock_settime(ClockId::CLOCK_REALTIME, then).context("setting the machine's clock")
+}
