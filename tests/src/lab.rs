@@ -247,6 +247,7 @@ impl Lab {
         let netns = self.netns(place)?;
         Cmd::shell(script)
             .env("PATH", self.engine.search_path())
+            .env("DOCKER_HOST", self.docker_host())
             .in_netns(netns.path())
             .output()
     }

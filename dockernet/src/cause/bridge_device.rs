@@ -115,12 +115,7 @@ fn gone(crossing: &Crossing<'_>) -> Verdict {
         "{}'s interface on the host, {}, is on no bridge",
         crossing.container.name, crossing.host.name
     ))
-    .run(
-        "systemctl restart docker",
-        "host",
-        None,
-        Impact::RestartsContainers,
-    )
+    .restart_engine()
     .advise("Docker makes its bridges when it starts; find what deleted this one: a script, networkd or NetworkManager")
 }
 

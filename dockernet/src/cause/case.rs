@@ -180,18 +180,57 @@ impl<'a> Case<'a> {
     ) -> Verdict {
         let run = self.command(&format!("sysctl -w {key}={right}"));
         if !self.in_host() {
-            let dotted = sysctl::display_key(key);
             return verdict
                 .run(run, self.place(), None, Impact::None)
-                .advise(format!(
-                    "to keep it: recreate the container with --sysctl {dotted}={right}"
-                ));
+                .advise(kept_by(key, right));
         }
         verdict.set_host_sysctl(&self.state.sysctl_files(), key, wrong, right)
+    }
+}
+
+/// How a container's setting is given when it is made. From 27 on engines refuse those of single interfaces as `--sysctl`
+/// (moby, daemon/container_operations.go): their numbers are not known before.
+fn kept_by(key: &str, right: &str) -> String {
+    let dotted = sysctl::display_key(key);
+    let mut parts = key.split('/');
+    let of_one = parts.nth(2) == Some("conf")
+        && parts
+            .next()
+            .is_some_and(|name| !matches!(name, "all" | "default" | "lo"));
+    match key.rsplit_once('/') {
+        Some((start, last)) if of_one => {
+            let family = start.split('/').nth(1).unwrap_or("ipv4");
+            format!(
+                "to keep it: recreate the container with --network name=NETWORK,driver-opt=com.docker.network.endpoint.sysctls=\
+                 net.{family}.conf.IFNAME.{last}={right} (before Docker 27: --sysctl {dotted}={right})"
+            )
+        }
+        _ => format!("to keep it: recreate the container with --sysctl {dotted}={right}"),
     }
 }
 
 /// A setting that was read in the kernel.
 pub(super) fn known(value: i32) -> Option<i32> {
     (value != UNREAD).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_of_one_interface_is_given_with_its_network() {
+        let of_one = kept_by("net/ipv4/conf/eth1/rp_filter", "2");
+        assert!(
+            of_one.contains("endpoint.sysctls=net.ipv4.conf.IFNAME.rp_filter=2"),
+            "{of_one}"
+        );
+        for key in ["net/ipv4/conf/all/rp_filter", "net/ipv4/ip_forward"] {
+            let kept = kept_by(key, "1");
+            assert!(
+                kept.contains("--sysctl") && !kept.contains("IFNAME"),
+                "{kept}"
+            );
+        }
+    }
 }

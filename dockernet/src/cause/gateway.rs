@@ -60,9 +60,8 @@ pub(super) fn gateway(case: &Case<'_>) -> Option<Verdict> {
             Impact::None,
         )
         .advise(format!(
-            "for good: docker network disconnect {0} {1} && docker network connect {0} {1} gives it Docker's routes again; find what \
-             changes routes inside (a VPN client, the start script)",
-            network.name, container.name
+            "for good: {} gives it Docker's routes again; find what changes routes inside (a VPN client, the start script)",
+            super::reattach::command(container, &network.name).0
         )),
     )
 }

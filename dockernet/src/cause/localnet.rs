@@ -103,7 +103,7 @@ fn arrived(case: &Case<'_>) -> Option<Verdict> {
             None,
             Impact::None,
         )
-        .run("systemctl restart docker", "host", None, Impact::RestartsContainers)
+        .restart_engine()
         .advise("find what flushes or rewrites the nat table after Docker has started"),
     )
 }

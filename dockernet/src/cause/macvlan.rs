@@ -78,6 +78,8 @@ pub(super) fn host_isolation(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let name = &container.name;
+    // A name has 15 characters at most.
+    let shim: String = format!("shim-{}", parent.name).chars().take(15).collect();
     let (prefix, ip) = if address.is_ipv4() {
         (32, "ip")
     } else {
@@ -94,7 +96,7 @@ pub(super) fn host_isolation(case: &Case<'_>) -> Option<Verdict> {
         ))
         .run(
             format!(
-                "ip link add shim-{0} link {0} type {1} mode {2} && ip link set shim-{0} up && {ip} route add {address}/{prefix} dev shim-{0}",
+                "ip link add {shim} link {} type {} mode {} && ip link set {shim} up && {ip} route add {address}/{prefix} dev {shim}",
                 parent.name,
                 kind(case, container),
                 if kind(case, container) == "ipvlan" { "l2" } else { "bridge" },

@@ -1,6 +1,7 @@
 //! Evidence in, finding out: one file per family of causes. A wrong cause is worse than `unexplained`.
 
 mod advertised;
+mod anew;
 mod bpf;
 mod bridge;
 mod bridge_device;
@@ -32,6 +33,7 @@ mod overlay;
 mod paused;
 mod port;
 mod queue;
+mod reattach;
 mod routed;
 mod routing;
 mod sizes;
@@ -43,6 +45,7 @@ mod verdict;
 mod wire;
 
 pub(crate) use advertised::{ADVICE as ROUTE_COMES_BACK, on_the_internet, refused};
+pub(crate) use anew::suit;
 pub(crate) use bpf::detach;
 pub use case::Case;
 pub use conntrack::{adopt, may_be_adopted};
@@ -110,8 +113,10 @@ const TESTS: &[Test] = &[
 /// Why the packet died, as far as the catalogue and the live state tell.
 #[must_use]
 pub fn explain(case: &Case<'_>) -> Option<Verdict> {
-    let Some(verdict) = TESTS.iter().find_map(|test| test(case)) else {
-        return firewall::one_of_several(case);
+    let mut verdict = match TESTS.iter().find_map(|test| test(case)) {
+        Some(verdict) => dns::upstream_unreachable(case, &verdict).unwrap_or(verdict),
+        None => firewall::one_of_several(case)?,
     };
-    Some(dns::upstream_unreachable(case, &verdict).unwrap_or(verdict))
+    suit(&mut verdict.cause.fix, case.inventory.engine_status());
+    Some(verdict)
 }

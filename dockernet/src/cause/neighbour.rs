@@ -60,18 +60,16 @@ pub(super) fn address_changed(case: &Case<'_>, address: IpAddr) -> Option<Verdic
             },
             |net| net.addr().to_string(),
         );
+    let verdict = Verdict::confirmed(
+        "container-address-changed",
+        format!(
+            "{} no longer has the address {address} that Docker gave it",
+            container.name
+        ),
+    )
+    .fact(format!("Docker says {address}, {device} has {actual}"));
     Some(
-        Verdict::confirmed(
-            "container-address-changed",
-            format!("{} no longer has the address {address} that Docker gave it", container.name),
-        )
-        .fact(format!("Docker says {address}, {device} has {actual}"))
-        .run(
-            reconnect(case, container, address),
-            "host",
-            None,
-            Impact::Interrupts,
-        )
+        reconnect(verdict, container, address)
         .advise("find what changes addresses in the container (its start script, a DHCP client, a privileged process) and let others reach it by name"),
     )
 }
@@ -119,20 +117,20 @@ pub(super) fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
-/// The command that makes the engine give the address again.
-fn reconnect(_case: &Case<'_>, container: &Container, address: IpAddr) -> String {
+/// Adds the command that makes the engine give the address again.
+fn reconnect(verdict: Verdict, container: &Container, address: IpAddr) -> Verdict {
     let network = container.attachments.iter().find(|attachment| {
-        [attachment.ipv4, attachment.ipv6]
-            .into_iter()
-            .flatten()
-            .any(|net| net.addr() == address)
+        let given = attachment.ipv4.into_iter().chain(attachment.ipv6);
+        given.into_iter().any(|net| net.addr() == address)
     });
     match network {
-        Some(attachment) => format!(
-            "docker network disconnect {0} {1} && docker network connect {0} {1}",
-            attachment.network, container.name
+        Some(attachment) => verdict.reattach(container, &attachment.network),
+        None => verdict.run(
+            format!("docker restart {}", container.name),
+            "host",
+            None,
+            Impact::RestartsContainers,
         ),
-        None => format!("docker restart {}", container.name),
     }
 }
 
@@ -173,12 +171,7 @@ fn dead_address(case: &Case<'_>, dst: IpAddr) -> Option<Verdict> {
             "no container has {dst}, and nobody answers for it on {}",
             case.evidence.out_device.as_deref().unwrap_or("the bridge")
         ))
-        .run(
-            "systemctl restart docker",
-            "host",
-            None,
-            Impact::RestartsContainers,
-        )
+        .restart_engine()
         .advise("delete the stale rule alone: iptables -t nat -S | grep DNAT shows it"),
     )
 }

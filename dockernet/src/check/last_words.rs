@@ -6,8 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::daemon::Daemon;
-use crate::host::program_output;
+use crate::host::{daemon::Daemon, program_output};
 
 /// How much of a log's end is read.
 const TAIL: u64 = 64 * 1024;

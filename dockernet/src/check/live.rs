@@ -6,7 +6,6 @@ use std::{cell::RefCell, collections::HashMap};
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    daemon::Daemon,
     families::{
         self,
         tracking::{Flow, Host, stale_flow},
@@ -20,6 +19,7 @@ use crate::{
     host::{
         accept_queue::AcceptQueue,
         bridge, conntrack,
+        daemon::Daemon,
         netns::NetnsHandle,
         route::Family,
         state::{HostState, LiveState},

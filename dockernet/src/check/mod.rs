@@ -5,7 +5,6 @@
 
 mod chain;
 mod choose;
-mod daemon;
 mod families;
 mod finding;
 mod gather;
@@ -18,7 +17,6 @@ mod resolution;
 mod sight;
 mod space;
 mod text;
-mod unit;
 mod walk;
 
 use std::{
@@ -32,7 +30,7 @@ use anyhow::{Context as _, Result};
 use finding::{Finding, Grade, Subject};
 use sight::Sight;
 
-use self::{daemon::Daemon, progress::Progress, space::Space};
+use self::{progress::Progress, space::Space};
 use crate::{
     bpf::{features::Features, load::Kernel},
     cause::Verdict,
@@ -41,6 +39,7 @@ use crate::{
         options::{CheckArgs, Options, Output},
     },
     host::{
+        daemon::Daemon,
         docker::{Client, DockerHost, Ending},
         engine_files,
         netns::NetnsHandle,

@@ -3,15 +3,15 @@
 use std::{cell::RefCell, collections::HashMap, net::IpAddr};
 
 use super::{
-    daemon::Daemon,
     finding::{Finding, Subject},
     space::Space,
 };
 use crate::{
     host::{
+        daemon::Daemon,
         docker::Ending,
         netns::NetnsHandle,
-        route::{Family, RouteKind},
+        route::{Family, Route, RouteKind},
         state::HostState,
         sysctl::{display_key, files::SysctlFiles},
     },
@@ -76,7 +76,7 @@ impl Member<'_> {
 pub(super) struct Uplink<'a> {
     /// It.
     pub link: &'a Link,
-    /// A default route leads there.
+    /// A default route leads there, the first of its table.
     pub default: bool,
     /// Some route leads to a router there.
     pub gateway: bool,
@@ -196,6 +196,18 @@ impl<'a> Sight<'a> {
         port || leftover || self.inventory.container_behind(link.ifindex).is_some()
     }
 
+    /// Whether it is a default route, and no other of its table and family comes before it.
+    fn is_first_default(&self, route: &Route) -> bool {
+        let is_default = |route: &Route| route.prefix.prefix_len() == 0;
+        let better = |other: &Route| {
+            other.prefix == route.prefix
+                && other.table == route.table
+                && other.from == route.from
+                && other.metric < route.metric
+        };
+        is_default(route) && !self.host.routes.iter().any(better)
+    }
+
     /// Interfaces of the host that lead out of it and that routes use, the default route's first.
     pub(super) fn uplinks(&self) -> Vec<Uplink<'_>> {
         let mut found: Vec<Uplink<'_>> = self
@@ -222,7 +234,7 @@ impl<'a> Sight<'a> {
                     link,
                     default: routes
                         .iter()
-                        .any(|(route, ..)| route.prefix.prefix_len() == 0),
+                        .any(|(route, ..)| self.is_first_default(route)),
                     gateway: routes.iter().any(|(.., gateway)| gateway.is_some()),
                 })
             })

@@ -21,7 +21,7 @@ const LISTEN: u8 = 10;
 pub(super) const LIMIT: u64 = 64 << 20;
 
 /// TCP or UDP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Transport {
     /// TCP.
     Tcp,

@@ -8,6 +8,7 @@ pub mod bridge;
 pub mod changes;
 pub mod connections;
 pub mod conntrack;
+pub(crate) mod daemon;
 pub mod device;
 pub mod docker;
 pub mod engine_files;

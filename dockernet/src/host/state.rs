@@ -20,7 +20,9 @@ pub use self::{
 use super::{
     attached::{self, Attached},
     bridge::{self, Bridges},
-    conntrack, device,
+    conntrack,
+    daemon::Daemon,
+    device,
     fdb::{self, FdbEntry},
     firewall::Firewall,
     freezer,
@@ -94,6 +96,8 @@ pub trait HostState: Send + Sync {
     fn backlog_limit(&self) -> Result<Option<u64>>;
     /// IPVS' virtual services.
     fn ipvs(&self, netns: &NetnsHandle) -> Result<Vec<ipvs::Service>>;
+    /// Whether the host's dockerd writes firewall rules: not with `"iptables": false`.
+    fn engine_writes_rules(&self, host: &NetnsHandle) -> Result<bool>;
     /// VXLAN devices.
     fn vxlans(&self, netns: &NetnsHandle) -> Result<Vec<Vxlan>>;
     /// Which port or tunnel end a MAC address is behind.
@@ -212,6 +216,10 @@ impl HostState for LiveState {
 
     fn backlog_drops(&self) -> Result<u64> {
         queue::backlog_drops()
+    }
+
+    fn engine_writes_rules(&self, host: &NetnsHandle) -> Result<bool> {
+        Ok(Daemon::look(host).switch("iptables", true))
     }
 
     fn backlog_limit(&self) -> Result<Option<u64>> {

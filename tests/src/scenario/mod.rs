@@ -4,6 +4,7 @@ mod again;
 mod confusion;
 mod each;
 mod expect;
+mod mend;
 mod model;
 mod pair;
 mod phase;

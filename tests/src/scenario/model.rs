@@ -31,6 +31,9 @@ pub struct Scenario {
     pub min_engine: Option<u32>,
     /// Newest engine that has this fault.
     pub max_engine: Option<u32>,
+    /// Whether it is a fault of hosts where `iptables` is iptables-legacy.
+    #[serde(default)]
+    pub legacy: bool,
     /// Programs that the lab itself does not need. Where one is missing the scenario is not run, and says so.
     #[serde(default)]
     pub needs: Vec<String>,
@@ -44,6 +47,8 @@ pub struct Scenario {
     pub list_path: bool,
     /// Why `path` cannot show the packet's end (the drop is not of the failing traffic, say).
     pub unfollowed: Option<String>,
+    /// Why the first command that is printed does not mend it in a lab: `heal` does. (Where none is printed it does, too.)
+    pub unmended: Option<String>,
     /// Networks.
     #[serde(default)]
     pub network: Vec<NetworkSpec>,
@@ -113,7 +118,10 @@ impl Scenario {
     pub fn runs_on(&self, engine: &Engine) -> bool {
         self.min_engine.is_none_or(|min| engine.major() >= min)
             && self.max_engine.is_none_or(|max| engine.major() <= max)
-            && (!engine.legacy || self.is_of_the_backend())
+            && match self.legacy {
+                true => engine.legacy,
+                false => !engine.legacy || self.is_of_the_backend(),
+            }
     }
 
     /// Whether the backend of `iptables` matters: rules are in play, written with `iptables` or by the engine itself, and

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::{
-    check, ends_there,
+    check, ends_there, mend,
     model::{Only, Scenario, TrafficStep},
     phase, quiet,
 };
@@ -147,13 +147,21 @@ fn followed(lab: &mut Lab, scenario: &Scenario, step: &TrafficStep) -> Result<()
 fn phases(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report> {
     let (_servers, faulty) =
         to_the_fault(lab, scenario, |lab| silent_phase(lab, scenario, with_tool))?;
-    let report = faulty_phase(lab, scenario, with_tool).context("faulty")?;
+    let (report, printed) = faulty_phase(lab, scenario, with_tool).context("faulty")?;
     drop(faulty);
-    if !scenario.heal.is_empty() {
-        heal(lab, scenario)?;
-        let _healthy = phase::servers(lab, scenario, Some(Only::Healthy))?;
-        silent_phase(lab, scenario, with_tool).context("healed")?;
-    }
+    let how = match &printed {
+        Some(commands) => {
+            mend::run(lab, commands)?;
+            format!("mended by what was printed: {}", commands.join("; "))
+        }
+        None if scenario.heal.is_empty() => return Ok(report),
+        None => {
+            heal(lab, scenario)?;
+            "healed".to_owned()
+        }
+    };
+    let _healthy = phase::servers(lab, scenario, Some(Only::Healthy))?;
+    silent_phase(lab, scenario, with_tool).context(how)?;
     Ok(report)
 }
 
@@ -170,7 +178,11 @@ fn tracer(lab: &Lab, with_tool: bool) -> Result<Option<Tracer>> {
     with_tool.then(|| Tracer::start(lab, &[])).transpose()
 }
 
-fn faulty_phase(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report> {
+fn faulty_phase(
+    lab: &mut Lab,
+    scenario: &Scenario,
+    with_tool: bool,
+) -> Result<(Report, Option<Vec<String>>)> {
     let tracer = tracer(lab, with_tool)?;
     let evidence = Evidence::start(&lab.id)?;
     phase::steps(lab, &scenario.fault).context("breaking it")?;
@@ -187,6 +199,7 @@ fn faulty_phase(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<R
         );
     }
     let mut told = BTreeMap::new();
+    let mut printed = None;
     if let Some(tracer) = tracer {
         let finished = tracer.stop()?;
         for expect in expects() {
@@ -208,8 +221,9 @@ fn faulty_phase(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<R
             })?;
         }
         told = causes(&finished);
+        printed = mend::printed(scenario, &finished);
     }
-    Ok(Report { kernel, told })
+    Ok((Report { kernel, told }, printed))
 }
 
 /// The kernel dropped what was expected, but only where it runs no BPF program

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     cause::{Case, Verdict},
-    host::firewall::{Attribution, Backend, Firewall, Hook, Target},
+    host::firewall::{Attribution, Backend, Firewall, Hook, Owner, Target},
     model::{EndpointKind, Impact, NatKind},
 };
 
@@ -27,18 +27,31 @@ pub(super) fn foreign(
             "the nft table {table} drops it, whatever Docker's rules accept: an accept ends only its own table"
         ),
     );
+    if found.owner == Owner::Firewalld {
+        // It owns the table: nobody else may change it.
+        return verdict.advise(
+            "if this should pass: let firewalld's own zones or policies accept it (Docker's bridges belong into its zone docker: \
+             firewall-cmd --get-active-zones shows whether they are there), with firewall-cmd and again with --permanent",
+        );
+    }
     let (iif, oif) = (case.ingress(), case.evidence.out_device.as_deref());
     let forwards = dropped.hook == Hook::Forward && !iif.is_empty();
     match (&dropped.rule, oif) {
         // Opening a policy lets everything pass: one flow's interfaces are enough.
         (None, Some(oif)) if forwards => verdict
             .advise(format!("if this should pass: accept what goes from {iif} to {oif} in that table, and the answers"))
-            .run(accept(found, &[("i", iif), ("o", oif)], None), "host", None, Impact::OpensFirewall)
-            .run(accept(found, &[("i", oif), ("o", iif)], None), "host", None, Impact::OpensFirewall),
+            .run(both_ways(found, iif, oif), "host", None, Impact::OpensFirewall),
         _ => verdict
             .advise("if this should pass: delete the rule, or accept this traffic before it in that table")
             .run(delete(&found.dropped), "host", None, Impact::OpensFirewall),
     }
+}
+
+/// Packets and their answers.
+fn both_ways(found: &Attribution, iif: &str, oif: &str) -> String {
+    let there = accept(found, &[("i", iif), ("o", oif)], None);
+    let back = accept(found, &[("i", oif), ("o", iif)], None);
+    format!("{there} && {back}")
 }
 
 pub(super) fn forward(
@@ -143,11 +156,24 @@ pub(super) fn forward(
                 .advise("if this should pass: publish the port and use the host's address, or accept this traffic in DOCKER-USER"),
         );
     }
+    if !own.exist && !case.state.engine_writes_rules(case.host).unwrap_or(true) {
+        return Some(
+            verdict
+                .fact("dockerd was told to write no rules (iptables: false)")
+                .advise("if this should pass: accept what the bridges forward in rules of your own, for one")
+                .run(
+                    both_ways(found, case.ingress(), case.evidence.out_device.as_deref().unwrap_or_default()),
+                    "host",
+                    None,
+                    Impact::OpensFirewall,
+                ),
+        );
+    }
     Some(
         verdict
             .maybe_fact((!own.exist).then(|| "Docker's chains are gone: something has flushed them".to_owned()))
             .maybe_fact((own.exist && !own.docker).then(|| "FORWARD no longer calls Docker's chains: something has flushed it".to_owned()))
-            .run("systemctl restart docker", "host", None, Impact::RestartsContainers)
+            .restart_engine()
             .advise(format!(
                 "until then, to let everything pass: {}; put rules of your own into DOCKER-USER, and do not flush FORWARD after Docker \
                  has started; \"ip-forward-no-drop\": true in /etc/docker/daemon.json leaves the policy alone",

@@ -107,11 +107,48 @@ pub(super) fn firewalld_reload(case: &Case<'_>, found: &Attribution) -> Option<V
         .fact(format!("{} in table {} {} dropped it", found.place(), found.dropped.family.name(), found.dropped.table))
         .maybe_fact(zone.then(|| "firewalld has Docker's zone".to_owned()))
         .maybe_fact((!zone).then(|| "if \"iptables\": false in /etc/docker/daemon.json is meant, allow the bridges in firewalld instead".to_owned()))
-        .run("systemctl restart docker", "host", None, Impact::RestartsContainers)
+        .restart_engine()
         .advise(
             "for good: Docker 28.3.3 or newer writes its rules again after a reload; else restart Docker after each firewall-cmd --reload, \
              or set FlushAllOnReload=no in /etc/firewalld/firewalld.conf",
         ),
+    )
+}
+
+/// The command that opens a port in ufw. What the user told it to deny stands before what is added.
+pub(super) fn allow_by_ufw(found: &Attribution, device: &str, port: u16, protocol: &str) -> String {
+    let is_told =
+        found.dropped.chain.starts_with("ufw-user") || found.dropped.chain.starts_with("ufw6-user");
+    let first = if is_told { "prepend " } else { "" };
+    format!("ufw {first}allow in on {device} to any port {port} proto {protocol}")
+}
+
+/// The command that opens a port in firewalld, for good and without a reload: that would sweep Docker's rules away.
+pub(super) fn add_to_zone(found: &Attribution, device: &str, port: u16, protocol: &str) -> String {
+    let steps = found.dropped.path.iter().map(|step| step.chain.as_str());
+    let zone = steps
+        .chain([found.dropped.chain.as_str()])
+        .find_map(zone_of);
+    let zone = zone.map_or_else(
+        || format!("\"$(firewall-cmd --get-zone-of-interface={device} || firewall-cmd --get-default-zone)\""),
+        str::to_owned,
+    );
+    let add = format!("--zone={zone} --add-port={port}/{protocol}");
+    format!("firewall-cmd {add} && firewall-cmd --permanent {add}")
+}
+
+/// `filter_IN_public_deny`, or with its iptables backend `IN_public_deny`.
+fn zone_of(chain: &str) -> Option<&str> {
+    let name = chain
+        .strip_prefix("filter_")
+        .unwrap_or(chain)
+        .strip_prefix("IN_")?;
+    let parts = ["_pre", "_log", "_deny", "_allow", "_post"];
+    Some(
+        parts
+            .iter()
+            .find_map(|part| name.strip_suffix(part))
+            .unwrap_or(name),
     )
 }
 
@@ -125,4 +162,22 @@ fn has_bridged(case: &Case<'_>) -> bool {
                 network.is_some_and(|network| network.driver == "bridge")
             })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_is_known_by_its_chains() {
+        for (chain, zone) in [
+            ("filter_IN_public_deny", Some("public")),
+            ("IN_home", Some("home")),
+            ("filter_IN_my_zone_allow", Some("my_zone")),
+            ("filter_INPUT", None),
+            ("INPUT", None),
+        ] {
+            assert_eq!(zone_of(chain), zone, "{chain}");
+        }
+    }
 }

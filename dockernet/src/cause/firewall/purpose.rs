@@ -205,12 +205,8 @@ fn host_input(
             .to_owned()
     }));
     let command = match (found.owner, port) {
-        (Owner::Ufw, Some(port)) => {
-            format!("ufw allow in on {device} to any port {port} proto {protocol}")
-        }
-        (Owner::Firewalld, Some(port)) => format!(
-            "firewall-cmd --permanent --zone=docker --add-port={port}/{protocol} && firewall-cmd --reload"
-        ),
+        (Owner::Ufw, Some(port)) => manager::allow_by_ufw(found, device, port, protocol),
+        (Owner::Firewalld, Some(port)) => manager::add_to_zone(found, device, port, protocol),
         _ => accept(found, &[("i", device)], Some((protocol, port))),
     };
     verdict

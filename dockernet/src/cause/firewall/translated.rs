@@ -122,12 +122,7 @@ fn nothing_leads(is_certain: bool, container: &str, port: u16) -> Verdict {
 pub(crate) fn translated_again(verdict: Verdict, kept_out: Option<&Dropped>) -> Verdict {
     match kept_out {
         Some(rule) => untracked(verdict, rule),
-        None => verdict.run(
-            "systemctl restart docker",
-            "host",
-            None,
-            Impact::RestartsContainers,
-        ),
+        None => verdict.restart_engine(),
     }
 }
 

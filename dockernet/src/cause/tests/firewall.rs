@@ -69,6 +69,20 @@ fn a_policy_that_iptables_left_is_in_the_way_of_the_nftables_backend() {
 }
 
 #[test]
+fn an_engine_that_writes_no_rules_is_not_restarted_for_them() {
+    let mut scene = dropped(vec![canned::save(DROPPING, Backend::IptablesLegacy)]);
+    let told = |scene: &Scene| format!("{:?}", scene.verdict().unwrap().cause);
+    assert!(told(&scene).contains("systemctl restart docker"));
+    scene.state.writes_no_rules = true;
+    let cause = told(&scene);
+    assert!(!cause.contains("restart docker"), "{cause}");
+    assert!(
+        cause.contains("iptables: false") && cause.contains("-I FORWARD -i eth0"),
+        "{cause}"
+    );
+}
+
+#[test]
 fn the_other_backend_is_blamed_only_where_docker_is_in_this_one() {
     let drop = "-A FORWARD -i eth0 -j DROP\n";
     let legacy = |text: &str| rules(text, Backend::IptablesLegacy);

@@ -210,12 +210,7 @@ fn down(sight: &Sight<'_>, reason: &str) -> Vec<Finding> {
     .maybe_fact(started_by(sight))
     .maybe_fact(words.error.map(|error| format!("its last error ({}): {error}", words.from.as_deref().unwrap_or("log"))));
     let verdict = if sight.daemon.pid.is_some() {
-        verdict.run(
-            "systemctl restart docker",
-            "host",
-            None,
-            Impact::RestartsContainers,
-        )
+        verdict.restart_engine()
     } else if known {
         verdict.advise("mend what is above, then: systemctl start docker")
     } else if sight.daemon.unit().masked {

@@ -97,6 +97,19 @@ impl Way<'_> {
         })
     }
 
+    /// The same by the uplink that has this address, if another has it: clients of a port that is published there come by that one.
+    fn to(&self, host: IpAddr) -> Self {
+        let has = |uplink: &Uplink<'_>| {
+            let mut addresses = uplink.link.addresses.iter();
+            addresses.any(|net| net.addr() == host)
+        };
+        let uplink = self.sight.uplinks().into_iter().find(has);
+        Self {
+            uplink: uplink.unwrap_or(self.uplink),
+            ..*self
+        }
+    }
+
     /// What stops a connection, in either direction.
     fn stopped(&self, probe: &Probe, inbound: bool) -> Judged {
         let (uplink, bridge) = (Some(self.uplink.link.name.as_str()), Some(self.bridge));
@@ -161,6 +174,7 @@ fn incoming(way: &Way<'_>, member: &Member<'_>, gather: &mut Gather) {
             continue;
         }
         let to = if host.is_unspecified() { own } else { host };
+        let way = &way.to(host);
         // A container on several networks is reached by one of them: where the rules lead.
         let probe = Probe::new(proto, way.clients()[0], to, published.host_port);
         let packet = probe.untranslated(Some(&way.uplink.link.name), None);
@@ -282,12 +296,7 @@ fn verdict(way: &Way<'_>, found: &Attribution, all: bool, what: &str) -> (Grade,
                 "forward-drop",
                 format!("Docker's own rules do not let {what} pass: an accepting rule of its is missing"),
             )
-            .run(
-                "systemctl restart docker",
-                "host",
-                None,
-                Impact::RestartsContainers,
-            ),
+            .restart_engine(),
         ),
         _ => (
             grade(Grade::Risk),
@@ -306,7 +315,10 @@ fn forward(
 ) -> Verdict {
     let firewall = &way.sight.host.firewall;
     let id = match way.family {
-        Family::V4 if firewall.has_chain_or_table("docker-bridges") => {
+        // A rule of somebody's is no leftover of Docker's.
+        Family::V4
+            if found.dropped.rule.is_none() && firewall.has_chain_or_table("docker-bridges") =>
+        {
             "nftables-backend-forwarding"
         }
         Family::V4 => "forward-drop",
@@ -349,7 +361,7 @@ fn forward(
             ));
     }
     verdict
-        .run("systemctl restart docker", "host", None, Impact::RestartsContainers)
+        .restart_engine()
         .advise(format!(
             "until then, to let everything pass: {}; put rules of your own into DOCKER-USER, and do not flush FORWARD after \
              Docker has started",

@@ -48,6 +48,10 @@ fn stale(
         return None;
     }
     let now = sight.running().into_iter().find(|other| has(other));
+    // Who does not run is not reached by any address: that its own would be another is no news.
+    if meant.state == State::Stopped && now.is_none() {
+        return None;
+    }
     let actual: Vec<String> = meant
         .attachments
         .iter()
@@ -66,8 +70,17 @@ fn stale(
     } else {
         format!("{} has {}", meant.name, actual.join(", "))
     })
-    .run(format!("docker restart {}", container.name), "host", None, Impact::RestartsContainers)
     .advise("use a network of your own and names instead of --link or fixed entries: Docker's resolver knows the address of the moment");
+    // With a link to one that does not run it would not come up again.
+    let verdict = match meant.state {
+        State::Stopped => verdict.advise(format!("start {0} first: docker start {0}", meant.name)),
+        _ => verdict.run(
+            format!("docker restart {}", container.name),
+            "host",
+            None,
+            Impact::RestartsContainers,
+        ),
+    };
     Some(
         Finding::new(Grade::Broken, Subject::container(container), verdict)
             .affects(whole(container)),

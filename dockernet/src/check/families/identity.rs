@@ -67,12 +67,7 @@ fn changed(sight: &Sight<'_>) -> Vec<Finding> {
                     None,
                     Impact::None,
                 )
-                .run(
-                    format!("docker network disconnect {0} {1} && docker network connect {0} {1}", attachment.network, container.name),
-                    "host",
-                    None,
-                    Impact::Interrupts,
-                )
+                .reattach(container, &attachment.network)
                 .advise("find what changes addresses inside (a DHCP client, a script with NET_ADMIN); use names, and --ip for a fixed address");
                 found.push(
                     Finding::new(Grade::Broken, Subject::container(container), verdict)

@@ -79,11 +79,6 @@ fn closed(sight: &Sight<'_>) -> Vec<Finding> {
                 "the host's own firewall drops some of what comes from {bridge} to its services"
             )
         };
-        let command = match first.owner {
-            Owner::Ufw => format!("ufw allow in on {bridge} to any port PORT"),
-            Owner::Firewalld => "firewall-cmd --permanent --zone=docker --add-port=PORT/tcp && firewall-cmd --reload".to_owned(),
-            _ => accept(first, &[("i", bridge)], None),
-        };
         let verdict = Verdict::confirmed("host-input-drop", what)
             .fact(format!(
                 "{} in table {}: {}",
@@ -91,9 +86,13 @@ fn closed(sight: &Sight<'_>) -> Vec<Finding> {
                 first.dropped.table,
                 first.words()
             ))
-            .advise("if this should pass: accept what containers need from the host")
-            .run(command, "host", None, Impact::OpensFirewall)
-            .rule(Rule::from(first));
+            .advise("if this should pass: accept what containers need from the host");
+        let verdict = match first.owner {
+            Owner::Ufw => verdict.advise(format!("with ufw: ufw allow in on {bridge} to any port PORT")),
+            Owner::Firewalld => verdict.advise("with firewalld: firewall-cmd --permanent --zone=ZONE --add-port=PORT/tcp && firewall-cmd --reload"),
+            _ => verdict.run(accept(first, &[("i", bridge)], None), "host", None, Impact::OpensFirewall),
+        };
+        let verdict = verdict.rule(Rule::from(first));
         let affected = members
             .iter()
             .map(|member| Affected::container(member.container));
@@ -105,9 +104,7 @@ fn closed(sight: &Sight<'_>) -> Vec<Finding> {
 /// Rules of iptables-legacy and of nf_tables at once: both count, and each program shows its own.
 fn backends(sight: &Sight<'_>) -> Option<Finding> {
     let firewall = &sight.host.firewall;
-    let active = firewall.active_backends();
-    let both = active.contains(&Backend::IptablesLegacy) && active.contains(&Backend::IptablesNft);
-    if !both {
+    if !firewall.is_mixed() {
         return None;
     }
     let dockers: Vec<&str> = firewall
@@ -121,11 +118,6 @@ fn backends(sight: &Sight<'_>) -> Option<Finding> {
     } else {
         "iptables-legacy"
     };
-    let flush = if other == "iptables-nft" {
-        "iptables-nft"
-    } else {
-        "iptables-legacy"
-    };
     let verdict = Verdict::confirmed(
         "iptables-backend-mix",
         "iptables-legacy and iptables-nft both hold rules: a packet has to pass both, and each program shows its own alone",
@@ -133,7 +125,7 @@ fn backends(sight: &Sight<'_>) -> Option<Finding> {
     .fact(format!("Docker's rules are in {docker}"))
     .fact(format!("{other} has rules as well"))
     .advise(format!(
-        "choose one (update-alternatives --config iptables), move the rules of {other} there, then empty it: {flush} -P FORWARD ACCEPT; {flush} -F; {flush} -t nat -F"
+        "choose one (update-alternatives --config iptables), move the rules of {other} there, then empty it: {other} -P FORWARD ACCEPT; {other} -F; {other} -t nat -F"
     ));
     let affected = forwarded(sight)
         .iter()

@@ -29,6 +29,7 @@ mod wiring;
 
 pub(super) use self::firewall::uplink;
 use super::{Finding, Sight};
+use crate::cause::suit;
 
 /// A family.
 type Family = fn(&Sight<'_>) -> Vec<Finding>;
@@ -63,5 +64,9 @@ const FAMILIES: &[Family] = &[
 
 /// What all of them find.
 pub(super) fn all(sight: &Sight<'_>) -> Vec<Finding> {
-    FAMILIES.iter().flat_map(|find| find(sight)).collect()
+    let mut found: Vec<Finding> = FAMILIES.iter().flat_map(|find| find(sight)).collect();
+    for finding in &mut found {
+        suit(&mut finding.cause.fix, sight.inventory.engine_status());
+    }
+    found
 }

@@ -226,12 +226,7 @@ fn wrong(
             member.container.name
         ))
         .advise("delete that rule if it is yours (iptables -t nat -D …)")
-        .run(
-            "systemctl restart docker",
-            "host",
-            None,
-            Impact::RestartsContainers,
-        );
+        .restart_engine();
     Some((Grade::Broken, verdict))
 }
 
@@ -284,12 +279,7 @@ fn dead_targets(sight: &Sight<'_>, told: &[Finding]) -> Vec<Finding> {
             ),
         )
         .advise("delete that rule if it is yours (iptables -t nat -D …)")
-        .run(
-            "systemctl restart docker",
-            "host",
-            None,
-            Impact::RestartsContainers,
-        );
+        .restart_engine();
         let finding = Finding::new(Grade::Risk, Subject::network(&network.name), verdict);
         if !gather.findings.contains(&finding) {
             gather.findings.push(finding);
@@ -348,12 +338,7 @@ fn masquerade(
                 None,
                 Impact::None,
             )
-            .run(
-                "systemctl restart docker",
-                "host",
-                None,
-                Impact::RestartsContainers,
-            )
+            .restart_engine()
     } else {
         Verdict::when(
             false,

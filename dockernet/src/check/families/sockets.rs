@@ -1,17 +1,28 @@
 //! Programs: who listens on what is published, who is paused, whose queue is full.
 
-use std::{fs, time::Duration};
+use std::{fs, net::IpAddr, time::Duration};
 
 use super::forwarding::whole;
 use crate::{
     cause::Verdict,
-    check::{Finding, Grade, Sight, Subject, finding::Affected},
+    check::{
+        Finding, Grade, Sight, Subject,
+        finding::Affected,
+        probe::{Probe, somewhere, translation},
+        space::Space,
+    },
     host::{
+        firewall::{Hook, Translation},
         listeners::{Listener, Transport, listening_on},
         netns::scan,
+        route::Family,
     },
     model::{Container, Impact, Published, State},
 };
+
+/// IP protocol numbers.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 /// How long a program may take until it listens.
 const STARTING: Duration = Duration::from_secs(10);
@@ -56,6 +67,10 @@ fn paused(container: &Container) -> Finding {
     Finding::new(grade, Subject::container(container), verdict).affects(whole(container))
 }
 
+/// So many ports in a row, published alike, are a range that a program serves on demand (FTP, RTP): of `-P` and of single
+/// ports each is meant.
+const RANGE: u16 = 4;
+
 /// Each port of the container that something of the host leads to.
 fn published(sight: &Sight<'_>, container: &Container) -> Vec<Finding> {
     let Some(space) = sight
@@ -64,60 +79,119 @@ fn published(sight: &Sight<'_>, container: &Container) -> Vec<Finding> {
     else {
         return Vec::new();
     };
-    let mut ports: Vec<(u16, &str)> = container
+    let mut ports: Vec<(Transport, u16)> = container
         .published
         .iter()
-        .map(|published| (published.container_port, published.protocol.as_str()))
+        .filter_map(|published| Some((transport(&published.protocol)?, published.container_port)))
         .collect();
     ports.sort_unstable();
     ports.dedup();
     let mut found = Vec::new();
-    for (port, protocol) in ports {
-        let transport = match protocol {
-            "tcp" => Transport::Tcp,
-            "udp" => Transport::Udp,
-            // /proc does not list SCTP's sockets alike.
-            _ => continue,
-        };
-        let all: Vec<&Listener> = listening_on(&space.listeners, transport, port)
-            .into_iter()
-            .filter(|listener| listener.remote.is_none())
-            .collect();
-        let addresses: Vec<_> = space
-            .links
+    for run in ports.chunk_by(|one, next| one.0 == next.0 && one.1.checked_add(1) == Some(next.1)) {
+        let missing: Vec<(Transport, u16)> = run
             .iter()
-            .flat_map(|link| &link.addresses)
-            .map(ipnet::IpNet::addr)
-            .filter(|address| !address.is_loopback())
+            .copied()
+            .filter(|port| !is_served(space, *port) && !is_redirected(space, *port))
             .collect();
-        let served = all
-            .iter()
-            .any(|listener| addresses.iter().any(|address| listener.accepts(*address)));
-        if served {
-            continue;
+        match (missing.as_slice(), run) {
+            ([], _) => {}
+            (_, [first, .., last]) if last.1 - first.1 + 1 >= RANGE => {
+                found.push(range(container, *first, last.1, missing.len()));
+            }
+            _ => found.extend(
+                missing
+                    .into_iter()
+                    .map(|port| nobody(space, container, port)),
+            ),
         }
-        let here = |published: &&Published| {
-            published.container_port == port && published.protocol == protocol
-        };
-        let affected: Vec<Affected> = container
-            .published
-            .iter()
-            .filter(here)
-            .map(|published| Affected::port(container, published))
-            .collect();
-        let host_port = container
-            .published
-            .iter()
-            .find(here)
-            .map_or(port, |published| published.host_port);
-        let (grade, verdict) = unserved(space, container, (transport, port, host_port), &all);
-        found.push(Finding::new(grade, Subject::container(container), verdict).affects(affected));
     }
     found
 }
 
+/// /proc does not list SCTP's sockets alike.
+fn transport(protocol: &str) -> Option<Transport> {
+    match protocol {
+        "tcp" => Some(Transport::Tcp),
+        "udp" => Some(Transport::Udp),
+        _ => None,
+    }
+}
+
+/// Who waits at a port, for anybody.
+fn waiting(space: &Space, (transport, port): (Transport, u16)) -> Vec<&Listener> {
+    listening_on(&space.listeners, transport, port)
+        .into_iter()
+        .filter(|listener| listener.remote.is_none())
+        .collect()
+}
+
+fn addresses(space: &Space) -> impl Iterator<Item = IpAddr> {
+    let nets = space.links.iter().flat_map(|link| &link.addresses);
+    nets.map(ipnet::IpNet::addr)
+        .filter(|address| !address.is_loopback())
+}
+
+fn is_served(space: &Space, port: (Transport, u16)) -> bool {
+    let all = waiting(space, port);
+    all.iter()
+        .any(|listener| addresses(space).any(|address| listener.accepts(address)))
+}
+
+/// Whether a rule of the container's own may lead the port to another one.
+fn is_redirected(space: &Space, (transport, port): (Transport, u16)) -> bool {
+    let proto = match transport {
+        Transport::Tcp => TCP,
+        Transport::Udp => UDP,
+    };
+    addresses(space).any(|address| {
+        let probe = Probe::new(proto, somewhere(Family::of(address)), address, port);
+        let device = space.holder(address).map(|link| link.name.as_str());
+        let packet = probe.untranslated(device, None);
+        matches!(
+            translation(space, &packet, Hook::Prerouting),
+            Translation::To(..) | Translation::CannotTell(_)
+        )
+    })
+}
+
+fn range(
+    container: &Container,
+    (transport, first): (Transport, u16),
+    last: u16,
+    missing: usize,
+) -> Finding {
+    let verdict = Verdict::confirmed(
+        "no-listener",
+        format!(
+            "of the published ports {first}-{last}/{transport} of {} {missing} have no listener now",
+            container.name
+        ),
+    )
+    .advise("a range is served on demand, as a rule; if the program should wait on all of them: docker logs says how it fares");
+    Finding::new(Grade::Note, Subject::container(container), verdict).affects(whole(container))
+}
+
+/// Nobody takes what comes to a port.
+fn nobody(space: &Space, container: &Container, (transport, port): (Transport, u16)) -> Finding {
+    let here: Vec<&Published> = container
+        .published
+        .iter()
+        .filter(|published| {
+            published.container_port == port
+                && self::transport(&published.protocol) == Some(transport)
+        })
+        .collect();
+    let affected = here
+        .iter()
+        .map(|published| Affected::port(container, published));
+    let host_port = here.first().map_or(port, |published| published.host_port);
+    let all = waiting(space, (transport, port));
+    let (grade, verdict) = unserved(space, container, (transport, port, host_port), &all);
+    Finding::new(grade, Subject::container(container), verdict).affects(affected)
+}
+
 fn unserved(
-    space: &crate::check::space::Space,
+    space: &Space,
     container: &Container,
     (transport, port, host_port): (Transport, u16, u16),
     all: &[&Listener],

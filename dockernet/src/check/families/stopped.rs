@@ -141,12 +141,9 @@ fn cut_off(container: &Container) -> Option<Finding> {
         format!("{name} runs and publishes ports, but is on no network"),
     )
     .fact("Docker lists no network for it")
-    .run(
-        format!("docker network connect NETWORK {name}"),
-        "host",
-        None,
-        Impact::None,
-    );
+    .advise(format!(
+        "docker network connect NETWORK {name}, with the one that it was made for"
+    ));
     Some(
         Finding::new(Grade::Broken, Subject::container(container), verdict)
             .affects(whole(container)),

@@ -136,8 +136,14 @@ pub(in crate::check) fn stale_flow<'i>(
     } else {
         format!("{} → {}:{} is tracked to {}, not to {}", flow.client, flow.to, flow.port, flow.answers, container.name)
     })
-    .run(format!("conntrack -D -p udp --orig-port-dst {}", flow.port), "host", None, Impact::Interrupts);
+    .run(forget(flow.port, flow.to), "host", None, Impact::Interrupts);
     Some((container, published, verdict))
+}
+
+/// The command that makes conntrack forget UDP flows to a port; without a family older programs mean IPv4.
+fn forget(port: u16, to: IpAddr) -> String {
+    let family = if to.is_ipv6() { " -f ipv6" } else { "" };
+    format!("conntrack -D -p udp --orig-port-dst {port}{family}")
 }
 
 /// UDP entries to published ports that lead elsewhere: clients that keep sending keep them alive.

@@ -49,7 +49,7 @@ fn bridge_itself(
             format!("bridge {bridge} does not exist: its containers are cut off, and none can be started on {}", network.name),
         )
         .fact(format!("no interface {bridge} on the host"))
-        .run("systemctl restart docker", "host", None, Impact::RestartsContainers)
+        .restart_engine()
         .advise("find who deletes it: NetworkManager, networkd, a script; tell it to leave Docker's bridges alone (Unmanaged=yes)");
         return vec![Finding::new(grade, subject, verdict).affects(everyone(members))];
     };
@@ -281,15 +281,7 @@ fn missing(member: &Member<'_>, network: &Network) -> Option<Finding> {
         "Docker says {told}; no interface in {} has it",
         container.name
     ))
-    .run(
-        format!(
-            "docker network disconnect {0} {1} && docker network connect {0} {1}",
-            network.name, container.name
-        ),
-        "host",
-        None,
-        Impact::Interrupts,
-    );
+    .reattach(container, &network.name);
     Some(
         Finding::new(Grade::Broken, Subject::container(container), verdict)
             .affects(whole(container)),

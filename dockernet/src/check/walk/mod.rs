@@ -21,7 +21,7 @@ use super::{
     space::Space,
 };
 use crate::{
-    cause::Verdict,
+    cause::{Verdict, suit},
     cli::Usage,
     host::firewall::Dropped,
     model::{Cause, Container},
@@ -189,9 +189,13 @@ pub(super) fn walk(sight: &Sight<'_>, from: &str, to: &str) -> Result<Walked, Us
     };
     // What stops it is in the walk.
     let _ = walk.go();
+    let mut stopped = walk.stopped;
+    if let Some(finding) = &mut stopped {
+        suit(&mut finding.cause.fix, sight.inventory.engine_status());
+    }
     Ok(Walked {
         title,
         steps: walk.steps,
-        stopped: walk.stopped,
+        stopped,
     })
 }

@@ -13,7 +13,7 @@ use anyhow::Result;
 
 use super::signs::Sign;
 use crate::{
-    cause::Verdict,
+    cause::{Verdict, suit},
     host::netns::NetnsHandle,
     inventory::Inventory,
     model::{Container, Endpoint, EndpointKind, NetnsInfo, NetnsKey},
@@ -61,13 +61,16 @@ pub(super) struct Found {
 /// # Errors
 /// What would tell cannot be read.
 pub(super) fn judge(case: &Case<'_>, sign: Sign) -> Result<Vec<Found>> {
-    let found = once(case, sign)?;
+    let mut found = once(case, sign)?;
     let passes = matches!(sign, Sign::NoRoute | Sign::Unanswered);
-    if found.is_empty() || !passes {
-        return Ok(found);
+    if !found.is_empty() && passes {
+        thread::sleep(PASSING);
+        found = once(case, sign)?;
     }
-    thread::sleep(PASSING);
-    once(case, sign)
+    for found in &mut found {
+        suit(&mut found.verdict.cause.fix, case.inventory.engine_status());
+    }
+    Ok(found)
 }
 
 fn once(case: &Case<'_>, sign: Sign) -> Result<Vec<Found>> {

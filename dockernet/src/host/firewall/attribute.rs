@@ -87,7 +87,8 @@ pub struct Attribution {
 }
 
 impl Attribution {
-    fn new(firewall: &Firewall, dropped: Dropped) -> Self {
+    fn new(firewall: &Firewall, mut dropped: Dropped) -> Self {
+        dropped.is_mixed = firewall.is_mixed();
         let owner = owner_of(firewall, &dropped);
         Self {
             kind: DropKind::of(&dropped, owner),

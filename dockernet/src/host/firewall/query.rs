@@ -122,6 +122,13 @@ impl Firewall {
         found
     }
 
+    /// Whether both of iptables' backends hold rules.
+    #[must_use]
+    pub fn is_mixed(&self) -> bool {
+        let active = self.active_backends();
+        active.contains(&Backend::IptablesLegacy) && active.contains(&Backend::IptablesNft)
+    }
+
     /// All destination translations to one address.
     #[must_use]
     pub fn dnat_targets(&self) -> Vec<DnatTarget> {

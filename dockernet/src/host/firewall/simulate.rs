@@ -30,6 +30,8 @@ pub struct Step {
 pub struct Dropped {
     /// Backend.
     pub backend: Backend,
+    /// Whether both of iptables' backends hold rules: `iptables` alone may then mean the other one.
+    pub is_mixed: bool,
     /// Table's family.
     pub family: Family,
     /// Table's name.

@@ -73,6 +73,8 @@ pub struct CannedState {
     pub cgroups: HashMap<u32, Vec<Attached>>,
     /// Name servers by process; `None` is the host.
     pub resolvers: HashMap<Option<u32>, Resolv>,
+    /// dockerd was told to write no firewall rules.
+    pub writes_no_rules: bool,
     /// Processes that are frozen.
     pub frozen: Vec<u32>,
     /// Hosts files by process.
@@ -208,6 +210,10 @@ impl HostState for CannedState {
 
     fn ipvs(&self, netns: &NetnsHandle) -> Result<Vec<ipvs::Service>> {
         Ok(self.get(netns)?.ipvs.clone())
+    }
+
+    fn engine_writes_rules(&self, _: &NetnsHandle) -> Result<bool> {
+        Ok(!self.writes_no_rules)
     }
 
     fn vxlans(&self, netns: &NetnsHandle) -> Result<Vec<Vxlan>> {

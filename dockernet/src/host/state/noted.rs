@@ -208,6 +208,7 @@ questions! {
     backlog_drops() -> u64;
     backlog_limit() -> Option<u64>;
     ipvs(netns: &NetnsHandle) -> Vec<ipvs::Service>;
+    engine_writes_rules(host: &NetnsHandle) -> bool;
     vxlans(netns: &NetnsHandle) -> Vec<Vxlan>;
     fdb(netns: &NetnsHandle) -> Vec<FdbEntry>;
     protocol_counter(netns: &NetnsHandle, table: &str, name: &str, ipv6: bool) -> Option<u64>;

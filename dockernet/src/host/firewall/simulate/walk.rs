@@ -293,6 +293,8 @@ impl<'a> Walk<'a, '_> {
     fn spot(&self, chain: &str, rule: Option<&Rule>, reject: bool, certain: bool) -> Dropped {
         Dropped {
             backend: self.backend,
+            // Told where it is attributed.
+            is_mixed: false,
             family: self.table.family,
             table: self.table.name.clone(),
             chain: chain.to_owned(),

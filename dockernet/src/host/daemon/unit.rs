@@ -18,7 +18,7 @@ const UNIT: &str = "docker.service";
 
 /// The unit as it is put together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Unit {
+pub(crate) struct Unit {
     /// `ExecStart`, its variables replaced: the program and its arguments.
     pub command: Vec<String>,
     /// The file that `ExecStart` is in.
@@ -31,7 +31,7 @@ pub(super) struct Unit {
 
 impl Unit {
     /// Reads it below a root folder; empty where there is none.
-    pub(super) fn read(root: &Path) -> Self {
+    pub(crate) fn read(root: &Path) -> Self {
         let folders: Vec<PathBuf> = FOLDERS.iter().map(|folder| root.join(folder)).collect();
         let Some(main) = folders
             .iter()

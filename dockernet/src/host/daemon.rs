@@ -1,5 +1,7 @@
 //! What dockerd was told, or would be: its command line, the unit's where it does not run, and `daemon.json`.
 
+mod unit;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -8,8 +10,8 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::unit::Unit;
-use crate::host::{netns::NetnsHandle, netns::scan};
+pub(crate) use self::unit::Unit;
+use super::netns::{NetnsHandle, scan};
 
 /// The file that dockerd reads unless told otherwise.
 const CONFIG: &str = "/etc/docker/daemon.json";
@@ -57,7 +59,7 @@ const NOT_COMPARED: [&str; 1] = ["runtimes"];
 
 /// dockerd's configuration, running or not.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     /// Its process, if one runs in the host's namespace.
     pub pid: Option<i32>,
     /// Its command line; where it does not run, the one that its unit would start it with.
@@ -79,7 +81,7 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Looks for a dockerd in the host's namespace, and at its files.
     #[must_use]
-    pub(super) fn look(host: &NetnsHandle) -> Self {
+    pub(crate) fn look(host: &NetnsHandle) -> Self {
         let mut pid = None;
         let mut proxies = Vec::new();
         let here = scan::processes()
@@ -105,12 +107,12 @@ impl Daemon {
     }
 
     /// Its unit.
-    pub(super) fn unit(&self) -> &Unit {
+    pub(crate) fn unit(&self) -> &Unit {
         self.unit.get_or_init(this_hosts_unit)
     }
 
     /// With this command line.
-    pub(super) fn of(pid: Option<i32>, arguments: Vec<String>) -> Self {
+    pub(crate) fn of(pid: Option<i32>, arguments: Vec<String>) -> Self {
         let mut daemon = Self {
             pid,
             arguments,
@@ -136,13 +138,13 @@ impl Daemon {
 
     /// The value of an option on the command line.
     #[must_use]
-    pub(super) fn argument(&self, name: &str) -> Option<&str> {
+    pub(crate) fn argument(&self, name: &str) -> Option<&str> {
         self.arguments(name).next()
     }
 
     /// The values of an option on the command line, in their order: `--NAME=VALUE`, `--NAME VALUE`, `-N VALUE`; a switch alone is
     /// `true`.
-    pub(super) fn arguments<'a, 'n>(
+    pub(crate) fn arguments<'a, 'n>(
         &'a self,
         name: &'n str,
     ) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
@@ -173,7 +175,7 @@ impl Daemon {
 
     /// Options that are both on the command line and in the file, by their names in the file: dockerd does not start with one.
     #[must_use]
-    pub(super) fn twice(&self) -> Vec<&str> {
+    pub(crate) fn twice(&self) -> Vec<&str> {
         let given = |name: &str| self.argument(name).is_some();
         let names = self.config.iter().flat_map(|(name, value)| match value {
             Value::Object(inner) if !WHOLE.contains(&name.as_str()) => {
@@ -192,7 +194,7 @@ impl Daemon {
 
     /// An option, from the command line or the file, as text.
     #[must_use]
-    pub(super) fn option(&self, name: &str) -> Option<String> {
+    pub(crate) fn option(&self, name: &str) -> Option<String> {
         self.argument(name)
             .map(str::to_owned)
             .or_else(|| match self.config.get(name)? {
@@ -203,7 +205,7 @@ impl Daemon {
 
     /// A switch: what it was set to, else what the engine takes.
     #[must_use]
-    pub(super) fn switch(&self, name: &str, default: bool) -> bool {
+    pub(crate) fn switch(&self, name: &str, default: bool) -> bool {
         self.option(name)
             .and_then(|text| text.parse().ok())
             .unwrap_or(default)
@@ -211,7 +213,7 @@ impl Daemon {
 
     /// Texts of a list in the file (`dns`), or of an option on the command line.
     #[must_use]
-    pub(super) fn list(&self, name: &str) -> Vec<String> {
+    pub(crate) fn list(&self, name: &str) -> Vec<String> {
         match self.config.get(name) {
             Some(Value::Array(all)) => all
                 .iter()
@@ -222,7 +224,7 @@ impl Daemon {
     }
 
     /// Whether a docker-proxy serves a port. (dockerd itself may hold the port of one that none serves.)
-    pub(super) fn has_proxy(&self, protocol: &str, port: u16) -> bool {
+    pub(crate) fn has_proxy(&self, protocol: &str, port: u16) -> bool {
         self.proxies
             .iter()
             .any(|(known, number)| known == protocol && *number == port)
@@ -230,7 +232,7 @@ impl Daemon {
 
     /// Where it keeps its files.
     #[must_use]
-    pub(super) fn data_root(&self) -> PathBuf {
+    pub(crate) fn data_root(&self) -> PathBuf {
         if let Some(root) = &self.found_root {
             return root.clone();
         }

@@ -1,0 +1,81 @@
+//! Mending a fault with what the tool itself printed.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::model::{Expect, Scenario};
+use crate::{lab::Lab, netns::Place, tracer::Finished};
+
+/// The engine is started anew: the lab has no systemd.
+const RESTART: &str = "systemctl restart docker";
+
+/// First words of commands that are for what a lab has not.
+const ELSEWHERE: [&str; 3] = ["systemctl", "ufw", "firewall-cmd"];
+
+/// The first command of each expected cause; none if one of them prints no command, or one that a lab cannot run, or
+/// the scenario says why it is not enough.
+pub(super) fn printed(scenario: &Scenario, finished: &Finished) -> Option<Vec<String>> {
+    if scenario.unmended.is_some() {
+        return None;
+    }
+    let expects = std::iter::once(&scenario.expect).chain(&scenario.beside);
+    let mut seen = BTreeSet::new();
+    let mut all = Vec::new();
+    for expect in expects {
+        let command = command(expect, finished).filter(|command| can_run(command))?;
+        if seen.insert(command) {
+            all.push(command.to_owned());
+        }
+    }
+    Some(all)
+}
+
+fn command<'a>(expect: &Expect, finished: &'a Finished) -> Option<&'a str> {
+    let mut lines = finished.drops().chain(finished.of_type("finding"));
+    let line = lines.find(|line| {
+        let id = &line["cause"]["id"];
+        expect.cause.iter().any(|cause| id == cause.as_str())
+    })?;
+    let fixes = line["cause"]["fix"].as_array()?;
+    fixes.iter().find_map(|fix: &Value| fix["run"].as_str())
+}
+
+fn can_run(command: &str) -> bool {
+    command == RESTART || !ELSEWHERE.contains(&command.split(' ').next().unwrap_or_default())
+}
+
+/// Runs what was printed, as a user would: on the host, as root.
+///
+/// # Errors
+/// A command fails.
+pub(super) fn run(lab: &mut Lab, commands: &[String]) -> Result<()> {
+    for command in commands {
+        if command == RESTART {
+            restart(lab)?;
+            continue;
+        }
+        let output = lab.shell(&Place::Host, command)?;
+        ensure!(
+            output.success(),
+            "`{command}`, which was printed, fails: {}{}",
+            output.stderr,
+            output.stdout
+        );
+    }
+    // Addresses are announced, bridges learn, connections are taken up again.
+    std::thread::sleep(Duration::from_millis(300));
+    Ok(())
+}
+
+/// With what ran before: `systemctl` restarts containers that have a restart policy, and those of the lab have none.
+fn restart(lab: &mut Lab) -> Result<()> {
+    let running = lab.docker(["ps", "-q"])?;
+    lab.stop_dockerd();
+    lab.start_dockerd().context(RESTART)?;
+    for id in running.split_whitespace() {
+        lab.docker(["start", id])?;
+    }
+    Ok(())
+}
