@@ -12,6 +12,7 @@ use dockernet_tests::{
     Cmd, Engine, HOST_IP, HOST_IP6, INTERNET_IP, Lab, LabOptions, Netns, OUTSIDE_IP, OUTSIDE_IP6,
     Place, Run, ServerKind, Tracer, can_run, engines,
     scenario::quiet,
+    tool_path,
     traffic::{Probe, Proto},
 };
 
@@ -47,6 +48,29 @@ fn on(engine: &Engine) -> Result<()> {
     ensure!(
         ledger["benign"].as_u64().unwrap_or(0) > 0,
         "not even noise was seen: {ledger}"
+    );
+    nothing_is_broken(&lab)
+}
+
+/// What looks broken to who does not know better, and what is: nothing.
+fn nothing_is_broken(lab: &Lab) -> Result<()> {
+    let checked = Cmd::new(tool_path()?)
+        .args(["check", "--output", "json", "-H"])
+        .arg(lab.docker_host())
+        .env_remove("DOCKER_HOST")
+        .in_netns(lab.host().path())
+        .output()?;
+    let broken: Vec<&str> = checked
+        .stdout
+        .lines()
+        .filter(|line| line.contains(r#""grade":"broken""#))
+        .collect();
+    ensure!(
+        broken.is_empty() && checked.success(),
+        "check says of a healthy host ({:?}): {}{}",
+        checked.status,
+        broken.join("\n"),
+        checked.stderr
     );
     Ok(())
 }
@@ -93,7 +117,26 @@ fn topology(lab: &Lab) -> Result<()> {
             .network("lan")
             .option(&resolver),
     )?;
+    odd(lab)?;
     ipvlan(lab)
+}
+
+/// What is meant as it is, though it looks otherwise: a range of ports that is served on demand, a port that the container's
+/// own rules lead to another one, and an uplink in reserve that nothing is plugged into.
+fn odd(lab: &Lab) -> Result<()> {
+    lab.run(&Run::new("phone", "sleep 1000").publish("21100-21107:21100-21107/udp"))?;
+    let led = Run::new("led", "httpd -f -p 8080 -h /www");
+    lab.run(&led.publish("10003:80").wait_port("8080/tcp"))?;
+    lab.script(
+        &Place::Container("led".to_owned()),
+        "iptables-nft -t nat -A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 8080",
+    )?;
+    lab.script(
+        &Place::Host,
+        "ip link add spare0 type veth peer name spare1 && ip link set spare0 up && ip addr add 192.0.2.2/30 dev spare0 && \
+         ip route add default via 192.0.2.1 dev spare0 metric 5000",
+    )?;
+    Ok(())
 }
 
 /// Two containers on an ipvlan, where the kernel has it.
