@@ -4,7 +4,7 @@
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Control {
-    /// Bumped at every drain: token buckets refill when they see a new epoch.
+    /// Bumped at every drain, seldom where packets are only counted: token buckets refill when they see a new epoch.
     pub epoch: u32,
     /// Selects the count map by its lowest bit. A map is read out and cleared only while it is not selected.
     pub generation: u32,

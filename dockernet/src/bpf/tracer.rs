@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::fd::{AsFd as _, AsRawFd as _, RawFd},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -25,6 +26,9 @@ const KEY_BURST: u32 = 16;
 /// Samples per CPU and drain over all keys: 256 records of 584 bytes on each of 128 CPUs fill the ring ten times
 /// over, but one CPU's worth is drained in a millisecond.
 const CPU_BURST: u32 = 256;
+/// Where packets are only counted, each CPU looks at one in so long. That costs nothing, and a fault that follows another one under
+/// the same key is found within the minute for which a sample speaks.
+const SELDOM: Duration = Duration::from_secs(30);
 
 /// Before each record (`BPF_RINGBUF_HDR_SZ`).
 const RING_HEADER: usize = 8;
@@ -69,6 +73,13 @@ pub struct Tracer {
     far: Mirror<u64, u8>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     last_missed: Option<u64>,
+    /// Where packets are only counted: since when the epoch is this one.
+    seldom: Option<Instant>,
+}
+
+/// Whether the token buckets may be refilled: at each drain, but `seldom` where packets are only counted.
+fn is_refill_due(seldom: Option<Instant>, now: Instant) -> bool {
+    seldom.is_none_or(|since| now.saturating_duration_since(since) >= SELDOM)
 }
 
 impl Tracer {
@@ -125,6 +136,7 @@ impl Tracer {
             far,
             logger,
             last_missed: None,
+            seldom: None,
         };
         tracer.write_control()?;
         Ok(tracer)
@@ -185,11 +197,17 @@ impl Tracer {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
-        if self.ebpf.is_some() {
-            self.control.epoch = self.control.epoch.wrapping_add(1);
-            self.write_control()?;
+        let now = Instant::now();
+        if self.ebpf.is_some() && is_refill_due(self.seldom, now) {
+            self.seldom = self.seldom.map(|_| now);
+            self.next_epoch()?;
         }
         Ok(())
+    }
+
+    fn next_epoch(&mut self) -> Result<()> {
+        self.control.epoch = self.control.epoch.wrapping_add(1);
+        self.write_control()
     }
 
     /// How much of the ring so many samples fill, of 1.
@@ -200,14 +218,16 @@ impl Tracer {
         bytes / f64::from(names::EVENTS_BYTES)
     }
 
-    /// Whether samples are taken beyond the first of each key and CPU.
+    /// Whether samples are taken beyond the first of each key and CPU, and one on each CPU now and then.
     pub fn set_detail(&mut self, is_wanted: bool) -> Result<()> {
         (self.control.key_burst, self.control.cpu_burst) = if is_wanted {
             (KEY_BURST, CPU_BURST)
         } else {
-            (1, 0)
+            (1, 1)
         };
-        self.write_control()
+        self.seldom = (!is_wanted).then(Instant::now);
+        // The buckets may still be full of the burst before.
+        self.next_epoch()
     }
 
     /// Rows after which a generation is to be retired: half of what its map holds.
@@ -341,5 +361,21 @@ impl Tracer {
             self.write_control()?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_packets_are_only_counted_buckets_are_refilled_seldom() {
+        let now = Instant::now();
+        assert!(is_refill_due(None, now));
+        assert!(!is_refill_due(Some(now), now));
+        assert!(!is_refill_due(Some(now), now + SELDOM / 2));
+        assert!(is_refill_due(Some(now), now + SELDOM));
+        // A drain may have begun before the last word of it.
+        assert!(!is_refill_due(Some(now + SELDOM), now));
     }
 }

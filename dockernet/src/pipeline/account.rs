@@ -13,7 +13,8 @@ use crate::{
     model::{Drop, Endpoint, Fate, Ledger},
 };
 
-/// How long a sample speaks for its key: a fault that was mended does not name those of next week.
+/// How long a sample speaks for its key, and how long a pause is in which a fault may have been mended: it does not name those of
+/// next week.
 const SPEAKS: Duration = Duration::from_secs(60);
 /// How long a key may wait for its first sample before its packets are lost, unless the sample is known to be on its way.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,6 +54,21 @@ struct Seen {
     waiting: Option<Instant>,
     /// When its packets became more.
     moved: Option<Instant>,
+    /// There was a pause, and no sample since: what drops now may be another fault.
+    has_lapsed: bool,
+}
+
+impl Seen {
+    /// Takes note of the row's packets. `is_fresh`: a sample of its key came lately.
+    fn note(&mut self, packets: u64, is_fresh: bool, now: Instant) {
+        if packets > self.packets || self.moved.is_none() {
+            let moved = self.moved.replace(now);
+            self.has_lapsed |=
+                moved.is_some_and(|moved| now.saturating_duration_since(moved) >= SPEAKS);
+            self.packets = packets;
+        }
+        self.has_lapsed &= !is_fresh;
+    }
 }
 
 /// A drop without its bytes: they are its own, not those of others of its kind.
@@ -114,10 +130,9 @@ impl Books {
             let packets = row.count.packets;
             *self.reasons.entry(row.key.reason).or_default() +=
                 packets.saturating_sub(seen.packets);
-            if packets > seen.packets || seen.moved.is_none() {
-                seen.packets = packets;
-                seen.moved = Some(now);
-            }
+            let exemplar = self.exemplars.get(&row.key);
+            let is_fresh = exemplar.is_some_and(|exemplar| !exemplar.is_old(now));
+            seen.note(packets, is_fresh, now);
             let unsampled = packets.saturating_sub(row.count.sampled);
             let new = unsampled.saturating_sub(seen.unsampled);
             if new == 0 {
@@ -125,9 +140,8 @@ impl Books {
                 continue;
             }
             // What was mended ten minutes ago is not what drops again; a key of which no more samples are taken has no other.
-            let speaks =
-                |exemplar: &&Exemplar| row.count.sampled <= seen.sampled || !exemplar.is_old(now);
-            let Some(exemplar) = self.exemplars.get(&row.key).filter(speaks) else {
+            let speaks = is_fresh || row.count.sampled <= seen.sampled;
+            let Some(exemplar) = exemplar.filter(|_| speaks) else {
                 let since = *seen.waiting.get_or_insert(now);
                 if is_lost(&row.key, since) {
                     seen.unsampled += new;
@@ -139,18 +153,9 @@ impl Books {
             seen.unsampled += new;
             seen.sampled = row.count.sampled;
             seen.waiting = None;
-            let mut drop = (*exemplar.drop).clone();
+            let mut drop = exemplar.speak(seen.has_lapsed);
             drop.time = jiff::Timestamp::now();
             drop.count = new;
-            if exemplar.verdicts.len() > 1 {
-                drop.cause =
-                    crate::evidence::unexplained(drop.reason.as_deref(), drop.location.as_deref());
-                drop.cause.evidence.push(format!(
-                    "counted only; samples of the same kind were: {}",
-                    exemplar.disagreeing()
-                ));
-                drop.rule = None;
-            }
             let bytes = u128::from(row.count.bytes) * u128::from(new) / u128::from(packets.max(1));
             remainders.push(Remainder {
                 drop,
@@ -301,7 +306,25 @@ impl Exemplar {
         verdicts.all(|(.., at)| now.saturating_duration_since(*at) >= SPEAKS)
     }
 
-    fn disagreeing(&self) -> String {
+    /// What its samples say of a packet that was only counted. `has_lapsed`: after a pause, and none came since. What was hidden, or
+    /// noise, is so after a pause too.
+    fn speak(&self, has_lapsed: bool) -> Drop {
+        let mut drop = (*self.drop).clone();
+        let doubt = if has_lapsed && self.fate == Fate::Shown && drop.noise.is_none() {
+            "what was looked at of its kind before a pause was"
+        } else if self.verdicts.len() > 1 {
+            "samples of the same kind were"
+        } else {
+            return drop;
+        };
+        drop.cause = crate::evidence::unexplained(drop.reason.as_deref(), drop.location.as_deref());
+        let evidence = format!("counted only; {doubt}: {}", self.ids());
+        drop.cause.evidence.push(evidence);
+        drop.rule = None;
+        drop
+    }
+
+    fn ids(&self) -> String {
         let mut ids: Vec<&str> = self.verdicts.iter().map(|(id, ..)| id.as_ref()).collect();
         ids.sort_unstable();
         ids.dedup();

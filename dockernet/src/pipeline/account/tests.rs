@@ -157,61 +157,125 @@ fn a_map_waits_for_the_first_sample_of_its_keys() {
     assert!(!books.is_waiting_in(1));
 }
 
+/// One key, by what was counted of it.
+struct Counted {
+    books: Books,
+    row: CountedKey,
+    start: Instant,
+}
+
+impl Counted {
+    fn new() -> Self {
+        Self {
+            books: Books::default(),
+            row: CountedKey {
+                generation: 0,
+                key: CountKey::default(),
+                count: Count::default(),
+            },
+            start: Instant::now(),
+        }
+    }
+
+    /// A sample arrives.
+    fn sample(&mut self, fate: Fate, drop: &Drop, seconds: u64) {
+        let at = self.start + Duration::from_secs(seconds);
+        self.books.sample(self.row.key, fate, drop, at);
+    }
+
+    /// The kernel half has counted more packets, and taken samples of so many.
+    fn comes(&mut self, packets: u64, sampled: u64, seconds: u64) -> Option<(Drop, Fate)> {
+        self.row.count.packets += packets;
+        self.row.count.sampled += sampled;
+        let at = self.start + Duration::from_secs(seconds);
+        let mut told = self.books.settle(&[self.row], at, |_, _| false);
+        told.pop().map(|told| (told.drop, told.fate))
+    }
+}
+
+fn caused(id: &'static str, name: &str) -> Drop {
+    let mut drop = denied("198.51.100.20", 4000);
+    drop.cause.id = id.into();
+    drop.cause.summary = name.to_owned();
+    if let Some(container) = &mut drop.destination.container {
+        container.name = name.into();
+    }
+    drop
+}
+
 /// What is only counted is told as the newest sample of its key was.
 #[test]
 fn the_newest_sample_speaks_for_the_rest() {
-    let start = Instant::now();
-    let at = |seconds| start + Duration::from_secs(seconds);
-    let key = CountKey::default();
-    let mut books = Books::default();
-    let mut row = CountedKey {
-        generation: 0,
-        key,
-        count: Count::default(),
-    };
-    let mut comes = |books: &mut Books, packets: u64, sampled: u64, seconds: u64| {
-        row.count.packets += packets;
-        row.count.sampled += sampled;
-        let mut told = books.settle(&[row], at(seconds), |_, _| false);
-        told.pop().map(|told| (told.drop, told.fate))
-    };
-    let drop = |id: &'static str, name: &str| {
-        let mut drop = denied("198.51.100.20", 4000);
-        drop.cause.id = id.into();
-        drop.cause.summary = name.to_owned();
-        if let Some(container) = &mut drop.destination.container {
-            container.name = name.into();
-        }
-        drop
-    };
-    books.sample(key, Fate::Shown, &drop("docker-user-drop", "first"), at(0));
-    let (told, fate) = comes(&mut books, 10, 1, 0).unwrap();
+    let mut key = Counted::new();
+    key.sample(Fate::Shown, &caused("docker-user-drop", "first"), 0);
+    let (told, fate) = key.comes(10, 1, 0).unwrap();
     assert_eq!(
         (told.cause.summary.as_str(), told.count, fate),
         ("first", 9, Fate::Shown)
     );
     // Another rule, and the container has another name.
-    books.sample(key, Fate::Shown, &drop("docker-user-drop", "second"), at(5));
-    let (told, _) = comes(&mut books, 10, 1, 5).unwrap();
+    key.sample(Fate::Shown, &caused("docker-user-drop", "second"), 5);
+    let (told, _) = key.comes(10, 1, 5).unwrap();
     assert_eq!(told.cause.summary, "second");
     assert_eq!(&*told.destination.container.unwrap().name, "second");
     // It is deliberate from now on.
-    books.sample(
-        key,
-        Fate::Expected,
-        &drop("docker-user-drop", "second"),
-        at(6),
-    );
-    assert_eq!(comes(&mut books, 10, 1, 6).unwrap().1, Fate::Expected);
+    key.sample(Fate::Expected, &caused("docker-user-drop", "second"), 6);
+    assert_eq!(key.comes(10, 1, 6).unwrap().1, Fate::Expected);
     // Ten minutes later a sample is on its way, and has another cause.
-    assert!(comes(&mut books, 100, 1, 606).is_none());
-    books.sample(key, Fate::Shown, &drop("forward-drop", "third"), at(606));
-    let (told, fate) = comes(&mut books, 0, 0, 606).unwrap();
+    assert!(key.comes(100, 1, 606).is_none());
+    key.sample(Fate::Shown, &caused("forward-drop", "third"), 606);
+    let (told, fate) = key.comes(0, 0, 606).unwrap();
     assert_eq!(
         (told.cause.id.as_ref(), told.count, fate),
         ("forward-drop", 99, Fate::Shown)
     );
-    // Where none is taken any more, what is known is all there is.
-    let (told, _) = comes(&mut books, 50, 0, 1206).unwrap();
-    assert_eq!((told.cause.id.as_ref(), told.count), ("forward-drop", 50));
+}
+
+/// Where no more samples are taken, a fault that was mended does not name what comes after it.
+#[test]
+fn after_a_pause_a_sample_speaks_no_more() {
+    let mut key = Counted::new();
+    key.sample(Fate::Shown, &caused("forward-drop", "web"), 0);
+    assert_eq!(key.comes(10, 1, 0).unwrap().0.cause.id, "forward-drop");
+    // A fault that goes on keeps its cause, however long.
+    for seconds in (30..1_200).step_by(30) {
+        let (told, _) = key.comes(10, 0, seconds).unwrap();
+        assert_eq!(told.cause.id, "forward-drop", "{seconds}");
+        assert!(told.rule.is_some());
+    }
+    for seconds in [1_800, 1_810] {
+        let (told, fate) = key.comes(50, 0, seconds).unwrap();
+        assert_eq!((told.cause.id.as_ref(), told.count), ("unexplained", 50));
+        assert_eq!(
+            told.cause.evidence,
+            ["counted only; what was looked at of its kind before a pause was: forward-drop"]
+        );
+        assert_eq!((told.rule, fate), (None, Fate::Shown));
+    }
+    // Until one is looked at again.
+    assert!(key.comes(2, 1, 1_811).is_none());
+    key.sample(Fate::Shown, &caused("no-route", "web"), 1_811);
+    assert_eq!(key.comes(0, 0, 1_812).unwrap().0.cause.id, "no-route");
+    // It was the pause's only one, and the fault goes on.
+    for seconds in [1_860, 1_900, 1_940] {
+        assert_eq!(key.comes(5, 0, seconds).unwrap().0.cause.id, "no-route");
+    }
+}
+
+/// What is told of nobody need not be found out again.
+#[test]
+fn noise_stays_noise_after_a_pause() {
+    for fate in [Fate::Benign, Fate::Expected] {
+        let mut key = Counted::new();
+        key.sample(fate, &caused("forward-drop", "web"), 0);
+        assert_eq!(key.comes(10, 1, 0).unwrap().1, fate);
+        let (told, still) = key.comes(50, 0, 600).unwrap();
+        assert_eq!((told.cause.id.as_ref(), still), ("forward-drop", fate));
+    }
+    let mut key = Counted::new();
+    let mut noise = caused("forward-drop", "web");
+    noise.noise = Some("late".into());
+    key.sample(Fate::Shown, &noise, 0);
+    assert_eq!(key.comes(10, 1, 0).unwrap().0.cause.id, "forward-drop");
+    assert_eq!(key.comes(50, 0, 600).unwrap().0.cause.id, "forward-drop");
 }
