@@ -1,6 +1,6 @@
 //! `monitor`: the same pipeline for months. Its report (`sink`) only counts and tells diagnoses; around it are a server for
 //! Prometheus (`http`), a file for node_exporter (`textfile`), lines for people and journald (`lines`, `journal`), systemd
-//! (`notify`), a watch over its own cost (`budget`), and a file that the next one goes on from (`handover`).
+//! (`notify`), a watch over its own cost (`budget`, `meter`), and a file that the next one goes on from (`handover`).
 
 mod budget;
 pub mod config;
@@ -12,6 +12,7 @@ mod http;
 mod journal;
 mod labels;
 mod lines;
+mod meter;
 pub mod metrics;
 mod notify;
 mod outlet;

@@ -13,8 +13,9 @@ use tokio::{
 use super::{
     budget::{Change, Governor, Use},
     config::Config,
-    cost::{self, Kernel, Process},
+    cost::{self, Process},
     lines::Lines,
+    meter::Meter,
     notify::Notify,
     shared::Shared,
     textfile,
@@ -29,14 +30,12 @@ use crate::{
 
 /// Between two looks at what the service costs.
 const COST: Duration = Duration::from_secs(10);
-/// Between two measurements of the kernel half, in looks.
+/// Between two measurements of the kernel half, in looks, while it has as much to do as before.
 const MEASURE: u32 = 6;
 /// Between two rounds of giving back free memory, in looks.
 const TRIM: u32 = 6;
 /// Between two rounds of letting go of pages of the program, in looks: what was needed once, for one fault's explanation.
 const UNMAP: u32 = 60;
-/// How long one measurement takes: all BPF programs of the machine pay for it.
-const MEASURING: Duration = Duration::from_secs(1);
 
 /// Writes the textfile from time to time, if there is to be one.
 pub(super) async fn textfile(shared: Arc<Shared>, lines: Arc<Lines>) {
@@ -134,7 +133,8 @@ pub(super) async fn budget(
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for look in 0.. {
         looks.tick().await;
-        if look % MEASURE == 0 {
+        let runs = shared.state().runs;
+        if look % MEASURE == 0 || meter.is_outdated(runs) {
             meter.measure().await;
         }
         let runs = shared.state().runs;
@@ -159,7 +159,7 @@ pub(super) async fn budget(
         let mut state = shared.state();
         let cost = &mut state.values.cost;
         cost.bpf_seconds = meter.seconds;
-        cost.bpf_run = meter.run;
+        cost.bpf_run = meter.run().unwrap_or(0.0);
         cost.map_bytes = meter.map_bytes;
         cost.cpu = governor.cpu().unwrap_or(0.0);
         cost.is_reduced = governor.is_reduced();
@@ -181,69 +181,5 @@ pub(super) async fn budget(
                 format!("within its budget again: {cost}; packets are looked at again")
             }
         });
-    }
-}
-
-/// CPU time of the kernel half. It is known while the kernel's statistics are on; in between it is as many runs as the
-/// drop program has counted, or with NAT's programs, which count nothing, as much time as passed.
-#[derive(Debug)]
-struct Meter {
-    has_nat: bool,
-    seconds: f64,
-    /// Mean of one run, seconds.
-    run: f64,
-    /// Of one core, while it was measured.
-    share: f64,
-    map_bytes: u64,
-    runs: u64,
-    counted: Instant,
-}
-
-impl Meter {
-    fn new(has_nat: bool) -> Self {
-        Self {
-            has_nat,
-            seconds: 0.0,
-            run: 0.0,
-            share: 0.0,
-            map_bytes: 0,
-            runs: 0,
-            counted: Instant::now(),
-        }
-    }
-
-    async fn measure(&mut self) {
-        // A helper is asked: that may wait.
-        let Ok(Some(statistics)) = tokio::task::spawn_blocking(cost::statistics).await else {
-            return;
-        };
-        let (Ok(before), start) = (Kernel::read(), Instant::now()) else {
-            return;
-        };
-        sleep(MEASURING).await;
-        let Ok(after) = Kernel::read() else { return };
-        drop(statistics);
-        let spent = after.run_time.saturating_sub(before.run_time).as_secs_f64();
-        let runs = after.runs.saturating_sub(before.runs);
-        if runs > 0 {
-            #[expect(clippy::cast_precision_loss, reason = "a mean")]
-            let mean = spent / runs as f64;
-            self.run = mean;
-        }
-        self.share = spent / start.elapsed().as_secs_f64();
-        self.map_bytes = after.map_bytes;
-    }
-
-    fn count(&mut self, runs: u64) {
-        let new = runs.saturating_sub(self.runs);
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let by_runs = self.run * new as f64;
-        self.seconds += if self.has_nat {
-            self.share * self.counted.elapsed().as_secs_f64()
-        } else {
-            by_runs
-        };
-        self.runs = runs;
-        self.counted = Instant::now();
     }
 }

@@ -88,9 +88,9 @@ families! {
     RING: Gauge "dockernet_ring_used_ratio" []
         "How full the ring of details was at most within the last second; 1 also while it is not emptied because too many drops wait for their cause.";
     BPF_SECONDS: Counter "dockernet_bpf_run_seconds_total" []
-        "CPU time of the kernel half: measured for a second each minute, in between by the number of its runs.";
+        "CPU time of the kernel half: measured for a second each minute, or sooner where its load changes, in between by the number of its runs.";
     BPF_RUN: Gauge "dockernet_bpf_run_duration_seconds" []
-        "Mean CPU time of one run of the kernel half when it was last measured.";
+        "Mean CPU time of one run of the kernel half, of the last two measured seconds that had any.";
     MAP_BYTES: Gauge "dockernet_map_memory_bytes" []
         "Memory of the kernel half's maps, for all possible CPUs.";
     CPU: Gauge "dockernet_cpu_usage_ratio" []
