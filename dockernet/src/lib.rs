@@ -24,6 +24,7 @@ pub mod host;
 pub mod hostile;
 pub mod inventory;
 pub mod loading;
+pub mod logging;
 pub mod map;
 pub mod memory;
 pub mod model;

@@ -33,7 +33,7 @@ use dockernet::{
     },
     inventory::{EngineStatus, Inventory, InventoryService, Options as InventoryOptions},
     loading::Loaded,
-    map, memory,
+    logging, map, memory,
     model::Ready,
     monitor::{self, Monitor},
     path::{Follower, prober::Prober},
@@ -58,8 +58,8 @@ fn main() -> ExitCode {
     let started = Instant::now();
     // Not an option: nobody but the service starts it.
     if std::env::args_os().nth(1).as_deref() == Some(OsStr::new(helper::ARGUMENT)) {
-        let verbose = std::env::args().nth(2);
-        log_to_stderr(verbose.and_then(|level| level.parse().ok()).unwrap_or(0));
+        let filter = std::env::args().nth(2);
+        logging::start(filter.as_deref().unwrap_or("off"), true);
         memory::prefer_small();
         return match helper::serve() {
             Ok(()) => ExitCode::SUCCESS,
@@ -72,7 +72,12 @@ fn main() -> ExitCode {
     };
     // Its lines would be written into the screen.
     let is_in_the_way = options.job == Job::Top && io::stderr().is_terminal();
-    log_to_stderr(if is_in_the_way { 0 } else { options.verbose });
+    let filter = if is_in_the_way {
+        "off"
+    } else {
+        logging::filter(&options)
+    };
+    logging::start(filter, matches!(options.job, Job::Monitor(_)));
     run(options, started)
         .unwrap_or_else(|error| cli::error::report(&error))
         .into()
@@ -142,7 +147,7 @@ fn trace(options: Options, started: Instant, service: Option<Service>) -> Result
     let is_modest = is_service || is_modest() && !is_path;
     let _helper = if is_modest {
         // A service works with more privileges than it needs rather than not at all.
-        let helper = helper::start(plan.options.verbose)
+        let helper = helper::start(logging::filter(&plan.options))
             .inspect_err(|error| log::warn!("privileges that are not needed stay: {error:#}"))
             .ok();
         privileges::plan(match helper {
@@ -418,27 +423,6 @@ fn print(text: &str) -> Result<Exit> {
             .map(|()| Exit::Done)
             .context("writing to standard output"),
     }
-}
-
-/// `-v`: what the tool does; `-vv`: every step of it, the kernel half's and the verifier's words included.
-fn log_to_stderr(verbose: u8) {
-    let filter = match verbose {
-        0 => "off",
-        1 => "dockernet=info",
-        _ => "dockernet=debug,aya=info",
-    };
-    env_logger::Builder::new()
-        .parse_filters(filter)
-        .target(env_logger::Target::Stderr)
-        .format(|out, record| {
-            writeln!(
-                out,
-                "dockernet-trace: {}: {}",
-                record.level().as_str().to_lowercase(),
-                record.args()
-            )
-        })
-        .init();
 }
 
 /// `DOCKERNET_TC=tcx|clsact` hangs the NAT program on devices in one way alone: for tests of the fallback.

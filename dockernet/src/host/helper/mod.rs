@@ -69,11 +69,12 @@ pub fn pid() -> Option<u32> {
     HELPER.get().map(|helper| helper.pid)
 }
 
-/// Starts it, with all privileges that this thread has. From here on it is asked, by every thread. `verbose` as on the command line.
+/// Starts it, with all privileges that this thread has. From here on it is asked, by every thread. `filter`: what it says
+/// of itself ([`crate::logging`]).
 ///
 /// # Errors
 /// This program cannot be started once more, or the helper does not answer.
-pub fn start(verbose: u8) -> Result<Started> {
+pub fn start(filter: &str) -> Result<Started> {
     if is_there() {
         bail!("there is a helper already");
     }
@@ -90,7 +91,7 @@ pub fn start(verbose: u8) -> Result<Started> {
         // What ps shows.
         .arg0(program)
         .arg(ARGUMENT)
-        .arg(verbose.to_string())
+        .arg(filter)
         // What a library or a program that it runs would take from there is not for a process with privileges.
         .env_clear()
         .env(
