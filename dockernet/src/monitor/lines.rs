@@ -1,6 +1,10 @@
 //! What the service says: a line for each diagnosis that begins or ends, as text, JSON or a journal entry.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
@@ -22,6 +26,8 @@ pub(super) struct Lines {
     /// Journald writes the time itself.
     has_time: bool,
     journal: Option<Journal>,
+    /// Entries that journald did not take.
+    refused: AtomicU64,
     out: Outlet,
 }
 
@@ -85,7 +91,20 @@ impl Lines {
             output,
             has_time: !stdout_is_journal(),
             journal,
+            refused: AtomicU64::new(0),
             out: Outlet::new(io::stdout()),
+        }
+    }
+
+    /// To nobody, in text.
+    #[cfg(test)]
+    pub(super) fn to_nobody(journal: Option<Journal>) -> Self {
+        Self {
+            output: Output::Text,
+            has_time: false,
+            journal,
+            refused: AtomicU64::new(0),
+            out: Outlet::new(io::sink()),
         }
     }
 
@@ -145,6 +164,7 @@ impl Lines {
                 );
             fields(&mut entry, drop);
             if let Err(error) = journal.send(&entry) {
+                self.refused.fetch_add(1, Ordering::Relaxed);
                 log::warn!("journald did not take an entry ({error}): {message}");
             }
             // Standard output is the same journal: once is enough.
@@ -199,9 +219,9 @@ impl Lines {
         self.out.finish(line, |lost| self.unread(lost));
     }
 
-    /// Lines for which there was no room, as nobody read the earlier ones.
+    /// Lines for which there was no room, as nobody read the earlier ones, and entries that journald did not take.
     pub(super) fn lost(&self) -> u64 {
-        self.out.lost()
+        self.out.lost() + self.refused.load(Ordering::Relaxed)
     }
 
     fn text(&self, line: &str) {
@@ -349,16 +369,30 @@ fn lasted(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
     use crate::{monitor::diagnoses::Ended, report::samples::denied};
 
-    fn notice(ended: Option<Ended>, left_out: u32) -> String {
-        sentence(&Notice {
+    fn of_web(ended: Option<Ended>, left_out: u32) -> Notice {
+        Notice {
             key: ("docker-user-drop".into(), "web".into()),
             first: Box::new(denied("198.51.100.20", 4000)),
             ended,
             left_out,
-        })
+        }
+    }
+
+    fn notice(ended: Option<Ended>, left_out: u32) -> String {
+        sentence(&of_web(ended, left_out))
+    }
+
+    #[test]
+    fn entries_that_journald_does_not_take_are_counted() {
+        let lines = Lines::to_nobody(Some(Journal::deaf().unwrap()));
+        lines.notice(&of_web(None, 0));
+        lines.notice(&of_web(None, 0));
+        assert_eq!(lines.lost(), 2);
     }
 
     #[test]

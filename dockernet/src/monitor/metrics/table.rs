@@ -98,7 +98,7 @@ families! {
     DETAIL: Gauge "dockernet_detail_enabled" []
         "0 while packets are only counted, because the service cost more than its budget.";
     LINES: Counter "dockernet_log_lines_suppressed_total" []
-        "Lines that were not written: many about the same diagnosis, or nobody read standard output.";
+        "Lines that were not written: many about the same diagnosis, nobody read standard output, or journald did not take them.";
     RELOADED: Gauge "dockernet_config_last_reload_successful" []
         "Whether the configuration was understood when it was last read.";
     BUILD: Gauge "dockernet_build_info" ["version"]
