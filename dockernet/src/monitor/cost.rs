@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::Path,
+    sync::OnceLock,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -50,7 +51,7 @@ impl Process {
             resident_bytes: (own.resident + of_helper.resident - of_helper.shared) * page_size(),
             open_fds: fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
             max_fds,
-            started: boot_time() + own.since_boot,
+            started: started(own.since_boot),
         }
     }
 }
@@ -112,6 +113,13 @@ fn page_size() -> u64 {
         .flatten()
         .and_then(|size| u64::try_from(size).ok())
         .unwrap_or(4096)
+}
+
+/// When this process was started, seconds since the epoch. Reckoned once: from clocks that are read one after the other it would be
+/// another each time, and where the wall clock is set the service would seem to have been restarted.
+fn started(since_boot: f64) -> f64 {
+    static STARTED: OnceLock<f64> = OnceLock::new();
+    *STARTED.get_or_init(|| boot_time() + since_boot)
 }
 
 /// When the machine was started, seconds since the epoch.
@@ -262,6 +270,8 @@ mod tests {
         assert!(process.resident_bytes > 100_000, "{process:?}");
         assert!(process.open_fds >= 3 && process.max_fds >= 3, "{process:?}");
         assert!(process.started > 1.5e9, "{process:?}");
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(process.started.to_bits(), Process::read().started.to_bits());
         assert_eq!(Kernel::read().unwrap(), Kernel::default());
     }
 }
