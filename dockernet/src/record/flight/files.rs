@@ -67,8 +67,9 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Removes the oldest files beyond `keep`. What is not named as ours is left alone.
-pub(super) fn make_room(directory: &Path, keep: u32) {
+/// Removes the oldest files beyond `keep`, but not `newest`: the clock may have been set back since the others were written. What is not
+/// named as ours is left alone.
+pub(super) fn make_room(directory: &Path, keep: u32, newest: &Path) {
     let Ok(entries) = fs::read_dir(directory) else {
         return;
     };
@@ -77,9 +78,10 @@ pub(super) fn make_room(directory: &Path, keep: u32) {
         .flatten()
         .filter(|entry| entry.file_name().to_str().is_some_and(is_ours))
         .map(|entry| entry.path())
+        .filter(|path| path != newest)
         .collect();
     ours.sort();
-    let spare = ours.len().saturating_sub(keep as usize);
+    let spare = (ours.len() + 1).saturating_sub(keep as usize);
     for path in ours.into_iter().take(spare) {
         if let Err(error) = fs::remove_file(&path) {
             log::warn!("flight recorder: removing {}: {error}", path.display());
@@ -115,7 +117,30 @@ fn safe(name: &str) -> String {
 
 #[cfg(test)]
 mod checks {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
+
+    #[test]
+    fn what_was_just_written_stays_though_the_clock_was_set_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let named = |time: &str| {
+            let path = directory.path().join(format!("{time}-no-route-web.pcapng"));
+            fs::write(&path, "").unwrap();
+            path
+        };
+        let first = named("20261128T202714.250Z");
+        let second = named("20261128T202715.250Z");
+        let newest = named("20241128T202714.250Z");
+        make_room(directory.path(), 2, &newest);
+        assert_eq!(
+            [&first, &second, &newest].map(|path| path.exists()),
+            [false, true, true]
+        );
+        // One is kept at least.
+        make_room(directory.path(), 1, &newest);
+        assert!(newest.exists() && !second.exists());
+    }
 
     #[test]
     fn only_files_named_by_the_recorder_are_its_own() {

@@ -96,7 +96,7 @@ impl FlightRecorder {
             return;
         };
         let Some(mut writing) = self.writing.take() else {
-            self.ring.push(frame);
+            self.ring.push(frame, Instant::now());
             return;
         };
         match writing.write(&frame) {
@@ -147,7 +147,7 @@ impl FlightRecorder {
         };
         let begun = writing.packets.begin(&self.kernel).map(|_| ());
         let written = begun.and_then(|()| {
-            let mut frames = self.ring.take().into_iter();
+            let mut frames = self.ring.take();
             frames.try_for_each(|frame| writing.write(&frame))
         });
         match written {
@@ -173,7 +173,7 @@ impl FlightRecorder {
             self.is_failing = false;
             self.inner.note(&writing.sentence());
             // Only now: a file that could not be written is no reason to lose an old one.
-            files::make_room(&self.flight.directory, self.flight.keep);
+            files::make_room(&self.flight.directory, self.flight.keep, &writing.path);
         }
     }
 
@@ -276,7 +276,7 @@ impl Report for FlightRecorder {
         } else {
             self.flush();
         }
-        self.ring.forget(now);
+        self.ring.forget(Instant::now());
         self.inner.tick(now)
     }
 

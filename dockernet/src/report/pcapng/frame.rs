@@ -83,11 +83,6 @@ impl Frame {
         }
     }
 
-    /// When the packet died.
-    pub(crate) fn time(&self) -> Timestamp {
-        self.time
-    }
-
     /// Memory that it takes, in bytes.
     pub(crate) fn size(&self) -> usize {
         let names: usize = self
