@@ -357,6 +357,20 @@ fn explained_again_after_a_while() {
     assert_eq!(text.matches("   same  ").count(), 1, "{text}");
 }
 
+/// Before the clock comes to where it was again, a day may pass.
+#[test]
+fn explained_again_when_the_clock_was_set_back() {
+    let text = session(options(PLAIN), |report| {
+        show(report, &incident());
+        show(report, &at(incident(), -1_000));
+        show(report, &at(incident(), -24 * 3_600_000));
+        show(report, &at(incident(), -24 * 3_600_000 + 2_000));
+        let _ = report.tick(incident().time).unwrap();
+    });
+    assert_eq!(text.matches("   fix   ").count(), 2, "{text}");
+    assert_eq!(text.matches("   same  ").count(), 2, "{text}");
+}
+
 #[test]
 fn json_lines() {
     let shared = Shared::default();

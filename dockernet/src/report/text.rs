@@ -23,6 +23,11 @@ const REMEMBERED: usize = 4096;
 /// Where engines listen unless told otherwise.
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
+/// Whether who reads still knows an explanation of this age. One of later than now is from before the clock was set back.
+fn is_remembered(age: SignedDuration) -> bool {
+    -REMIND < age && age < REMIND
+}
+
 /// How text is written.
 #[derive(Clone, Debug)]
 pub struct TextOptions {
@@ -104,7 +109,7 @@ impl<O: Write, E: Write> Text<O, E> {
         let known = self
             .explained
             .get(&key)
-            .is_some_and(|then| drop.time.duration_since(*then) < REMIND);
+            .is_some_and(|then| is_remembered(drop.time.duration_since(*then)));
         if !known {
             return self.explain(key, drop);
         }

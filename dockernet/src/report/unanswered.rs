@@ -44,7 +44,7 @@ impl Unanswered {
     pub(super) fn overdue(&mut self, now: Timestamp, zone: &TimeZone) -> Vec<Line> {
         let mut lines = Vec::new();
         while let Some((since, _)) = self.order.front() {
-            if now != Timestamp::MAX && now.duration_since(*since) < PATIENCE {
+            if now != Timestamp::MAX && is_patient(now.duration_since(*since)) {
                 break;
             }
             lines.extend(self.oldest(zone));
@@ -63,5 +63,70 @@ impl Unanswered {
             .then(|| self.waiting.remove(&key))
             .flatten()
             .map(|transition| line(&transition, zone))
+    }
+}
+
+/// Whether an answer is waited for still. One that came so long after now came before the clock was set back.
+fn is_patient(age: SignedDuration) -> bool {
+    -PATIENCE < age && age < PATIENCE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::NatKind,
+        report::samples::{inside, ip, outside},
+    };
+
+    /// To a published port, without an answer.
+    fn transition() -> Transition {
+        let to = |address, port| Tuple {
+            src: ip("198.51.100.20"),
+            src_port: Some(48084),
+            dst: ip(address),
+            dst_port: Some(port),
+        };
+        Transition {
+            time: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1000),
+            flow: "7f3a0c11".into(),
+            kind: NatKind::Dnat,
+            masquerade: None,
+            redirect: false,
+            protocol: "tcp".into(),
+            original: Some(to("198.51.100.10", 10001)),
+            translated: to("172.17.0.2", 80),
+            device: Some("docker0".into()),
+            direction: "egress".into(),
+            hairpin: false,
+            replied: false,
+            answer_ms: None,
+            answered_within_ms: None,
+            old: false,
+            age_ms: None,
+            proxy_pid: None,
+            source: outside(),
+            destination: inside("web", "bridge"),
+            published: None,
+            listed: false,
+        }
+    }
+
+    /// Lines that are complete when so much time has passed.
+    fn after(age: SignedDuration) -> usize {
+        let mut unanswered = Unanswered::default();
+        let transition = transition();
+        assert!(unanswered.seen(&transition, &TimeZone::UTC).is_empty());
+        let lines = unanswered.overdue(transition.time + age, &TimeZone::UTC);
+        lines.len()
+    }
+
+    #[test]
+    fn a_line_waits_for_its_answer_but_not_until_a_clock_that_was_set_back_is_there_again() {
+        assert_eq!(after(PATIENCE / 2), 0);
+        assert_eq!(after(PATIENCE), 1);
+        // Clocks are read one after the other.
+        assert_eq!(after(-PATIENCE / 2), 0);
+        assert_eq!(after(SignedDuration::from_hours(-24)), 1);
     }
 }
