@@ -197,7 +197,8 @@ impl Report for Sink {
                 ));
             }
         }
-        // Who reads the file later shall find the last numbers in it.
+        // Who reads the file later shall find the last numbers in it, and no diagnosis that nobody makes any more.
+        self.shared.state().values.end_diagnoses();
         if let Some(path) = &config.textfile
             && let Err(error) = textfile::write(path, &self.shared.file())
         {
@@ -244,5 +245,40 @@ impl Report for Sink {
 
     fn warning(&mut self, text: &str) {
         self.lines.note(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::{
+        monitor::Config,
+        report::samples::{denied, ledger},
+    };
+
+    #[test]
+    fn the_last_page_of_the_file_has_no_diagnosis_at_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dockernet.prom");
+        let shared = Arc::new(Shared::new(Config {
+            textfile: Some(path.clone()),
+            ..Config::default()
+        }));
+        let lines = Arc::new(Lines::to_nobody(None));
+        let notify = Notify::from_environment();
+        let mut sink = Sink::new(Arc::clone(&shared), lines, notify, None, None);
+        sink.accounted(Fate::Shown, &denied("198.51.100.20", 4000), 60);
+        let active = |page: &str| -> Vec<String> {
+            let lines = page.lines();
+            lines
+                .filter(|line| line.starts_with("dockernet_diagnosis_active{"))
+                .filter_map(|line| line.rsplit(' ').next().map(str::to_owned))
+                .collect()
+        };
+        assert_eq!(active(&shared.file()), ["1"]);
+        let _ = sink.finish(&ledger(), false).unwrap();
+        assert_eq!(active(&std::fs::read_to_string(path).unwrap()), ["0"]);
     }
 }

@@ -124,6 +124,13 @@ impl Values {
         *self.expected.entry(key).or_default() += drop.count;
     }
 
+    /// Nothing is diagnosed from here on. The series stay, so that who reads them last sees the end of each.
+    pub fn end_diagnoses(&mut self) {
+        for is_active in self.active.values_mut() {
+            *is_active = false;
+        }
+    }
+
     /// Removes the series of containers that are gone.
     pub fn forget(&mut self, containers: &HashSet<String>) {
         let removed = &mut self.removed;
