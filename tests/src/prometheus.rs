@@ -47,21 +47,32 @@ impl Prometheus {
     /// # Errors
     /// It is not there (`cargo xtask setup --tests`), or not ready within 20 s.
     pub fn start(netns: Option<&Netns>, targets: &[SocketAddr], rules: &str) -> Result<Self> {
-        let program =
-            program("prometheus").context("prometheus is missing: `cargo xtask setup --tests`")?;
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("rules.yml"), rules)?;
-        let list: Vec<String> = targets.iter().map(|to| format!("'{to}'")).collect();
+        let config = format!(
+            "rule_files: [rules.yml]\n\
+             scrape_configs:\n\
+             - job_name: dockernet\n  static_configs:\n  - targets: [{}]\n",
+            list(targets)
+        );
+        Self::start_in(folder, netns, &config)
+    }
+
+    /// Starts one with a whole configuration, on the loopback of the test's own namespace. In haste: it scrapes every second.
+    ///
+    /// # Errors
+    /// It is not there (`cargo xtask setup --tests`), does not understand it, or is not ready within 20 s.
+    pub fn configured(config: &str) -> Result<Self> {
+        Self::start_in(tempfile::tempdir()?, None, config)
+    }
+
+    fn start_in(folder: tempfile::TempDir, netns: Option<&Netns>, text: &str) -> Result<Self> {
+        let program =
+            program("prometheus").context("prometheus is missing: `cargo xtask setup --tests`")?;
         let config = folder.path().join("prometheus.yml");
         std::fs::write(
             &config,
-            format!(
-                "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
-                 rule_files: [rules.yml]\n\
-                 scrape_configs:\n\
-                 - job_name: dockernet\n  static_configs:\n  - targets: [{}]\n",
-                list.join(", ")
-            ),
+            format!("global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n{text}"),
         )?;
         let address = free_port(netns)?;
         let mut cmd = Cmd::new(program)
@@ -99,6 +110,12 @@ impl Prometheus {
             std::fs::read_to_string(prometheus._folder.path().join("log")).unwrap_or_default()
         })?;
         Ok(prometheus)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     fn get(&self, path: &str) -> Result<http::Answer> {
@@ -167,6 +184,28 @@ impl Drop for Prometheus {
             self.child.wait().ok();
         }
     }
+}
+
+/// A configuration with other targets than its own.
+#[must_use]
+pub fn retargeted(config: &str, targets: &[SocketAddr]) -> String {
+    let targets = format!("- targets: [{}]", list(targets));
+    replaced(config, "- targets:", &targets)
+}
+
+/// A configuration with the lines that begin with `key` replaced.
+#[must_use]
+pub fn replaced(config: &str, key: &str, by: &str) -> String {
+    let lines = config.lines().map(|line| match line.find(key) {
+        Some(at) if line.trim_start().starts_with(key) => format!("{}{by}\n", " ".repeat(at)),
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+fn list(targets: &[SocketAddr]) -> String {
+    let quoted: Vec<String> = targets.iter().map(|to| format!("'{to}'")).collect();
+    quoted.join(", ")
 }
 
 /// A port of the loopback that nobody listens on now.
