@@ -97,6 +97,7 @@ impl InventoryService {
             last: Instant::now(),
             gap: SHORTEST_GAP,
             asked: false,
+            is_failing: false,
             replay: Vec::new(),
         };
         Ok(Self {
@@ -188,6 +189,8 @@ struct Keeper {
     gap: Duration,
     /// Whether somebody outside asked for the look.
     asked: bool,
+    /// The last look failed.
+    is_failing: bool,
     /// Notices that came during a look: it may have read what was before them.
     replay: Vec<Notice>,
 }
@@ -299,10 +302,14 @@ impl Keeper {
     }
 
     fn looked(&mut self, observation: Result<Observation>) {
+        let was_failing = std::mem::replace(&mut self.is_failing, observation.is_err());
         let observation = match observation {
             Ok(observation) => observation,
             Err(error) => {
-                log::warn!("looking at this machine's namespaces failed: {error:#}");
+                // It is tried again and again.
+                if !was_failing {
+                    log::warn!("looking at this machine's namespaces failed: {error:#}");
+                }
                 self.replay.clear();
                 return;
             }

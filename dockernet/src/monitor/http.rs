@@ -35,15 +35,21 @@ pub(super) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Answers until the task is aborted.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let room = Arc::new(Semaphore::new(CROWD));
+    let mut is_failing = false;
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else {
             return;
         };
         let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+            Ok((stream, _)) => {
+                is_failing = false;
+                stream
+            }
             Err(error) => {
-                // Out of descriptors, or the client is gone already.
-                log::warn!("accepting a connection: {error}");
+                // Out of descriptors, or the client is gone already. Once is enough.
+                if !std::mem::replace(&mut is_failing, true) {
+                    log::warn!("accepting a connection: {error}");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
