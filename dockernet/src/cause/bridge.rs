@@ -29,6 +29,11 @@ pub(super) fn stp_forward_delay(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
+/// The command that switches a bridge's spanning tree off; a port that waits already would go on until its time is over.
+pub(crate) fn without_spanning_tree(bridge: &str, port: &str) -> String {
+    format!("ip link set {bridge} type bridge stp_state 0 && bridge link set dev {port} state 3")
+}
+
 fn waiting(case: &Case<'_>, port: &str, state: PortState) -> Verdict {
     let bridges = case.state.bridges(case.host).ok();
     let bridge = bridges
@@ -52,7 +57,7 @@ fn waiting(case: &Case<'_>, port: &str, state: PortState) -> Verdict {
     .maybe_fact(delay.map(|delay| format!("stp_state = 1, forward_delay = {delay} s")));
     verdict
         .run(
-            format!("ip link set {name} type bridge stp_state 0"),
+            without_spanning_tree(name, port),
             "host",
             None,
             Impact::None,

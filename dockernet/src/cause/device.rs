@@ -101,13 +101,40 @@ pub(super) fn veth_mtu_mismatch(case: &Case<'_>) -> Option<Verdict> {
     Some(
         verdict
             .run(
-                case.command_in(key, &format!("ip link set {} mtu {mtu}", link.name)),
+                both_ends(case, link, key, mtu),
                 place,
                 None,
                 Impact::None,
             )
             .advise("for good: let Docker set both ends: docker network create --opt com.docker.network.driver.mtu=MTU, and find what changes one of them"),
     )
+}
+
+/// The command that sets an interface's MTU, and that of the veth's other end where that is another one.
+fn both_ends(case: &Case<'_>, link: &Link, key: NetnsKey, mtu: u32) -> String {
+    let set =
+        |key, link: &Link| case.command_in(key, &format!("ip link set {} mtu {mtu}", link.name));
+    let here = set(key, link);
+    match far_end(case, link, key).filter(|(end, _)| end.mtu != mtu) {
+        Some((end, key)) => format!("{here} && {}", set(key, end)),
+        None => here,
+    }
+}
+
+/// The other end of a veth of this namespace.
+fn far_end<'a>(case: &Case<'a>, link: &Link, key: NetnsKey) -> Option<(&'a Link, NetnsKey)> {
+    if link.kind != LinkKind::Veth {
+        return None;
+    }
+    let host = case.inventory.host_key();
+    if key == host {
+        let netns = case.inventory.netns_behind(link.ifindex)?;
+        let mut links = netns.links.iter();
+        let end = links.find(|end| end.peer_ifindex == Some(link.ifindex))?;
+        return Some((end, netns.key));
+    }
+    let end = case.inventory.link(host, link.peer_ifindex?)?;
+    Some((end, host))
 }
 
 /// The other end of a veth between a container and the host.

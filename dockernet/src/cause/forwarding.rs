@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::{Case, Verdict, case::known};
 use crate::{
     host::sysctl::{display_key, interface_key},
-    model::{Container, Impact, Link, NetnsInfo},
+    model::{Container, Impact, Link, NetnsInfo, NetnsKey},
 };
 
 /// `ip_error` (net/ipv4/route.c) frees what has no way on: forwarding off, no route, an unreachable one.
@@ -94,12 +96,42 @@ pub(super) fn ipv6_disabled(case: &Case<'_>) -> Option<Verdict> {
     if case.in_host() {
         return Some(case.set_sysctl(verdict, &key, "1", "0"));
     }
-    let command = case.command(&format!("sysctl -w {key}=0"));
+    let netns = case.inventory.netns(case.evidence.netns);
+    let wire = netns.and_then(|netns| netns.links.iter().find(|link| link.name == device));
+    let given = case
+        .container_here()
+        .zip(wire)
+        .and_then(|(container, wire)| given(container, wire));
+    let command = switched_on(case, case.evidence.netns, device, given);
     Some(
         verdict
             .run(command, place, None, Impact::None)
             .advise(RECREATE_WITH_IPV6),
     )
+}
+
+/// The IPv6 address that the engine gave an interface.
+fn given(container: &Container, wire: &Link) -> Option<IpNet> {
+    let mut attachments = container.attachments.iter();
+    let attachment = attachments.find(|attachment| {
+        let is_same = attachment.mac.is_some() && attachment.mac == wire.mac;
+        let has = |net: IpNet| wire.addresses.iter().any(|own| own.addr() == net.addr());
+        is_same || attachment.ipv4.is_some_and(has)
+    })?;
+    attachment.ipv6
+}
+
+/// The command that switches IPv6 on, and gives back the address that went with it.
+fn switched_on(case: &Case<'_>, key: NetnsKey, device: &str, given: Option<IpNet>) -> String {
+    let setting = interface_key(true, device, "disable_ipv6");
+    let on = case.command_in(key, &format!("sysctl -w {setting}=0"));
+    match given {
+        Some(net) => {
+            let add = format!("ip -6 addr add {net} dev {device} nodad");
+            format!("{on} && {}", case.command_in(key, &add))
+        }
+        None => on,
+    }
 }
 
 /// Row 75 as others see it: where IPv6 is switched off the interface has no IPv6 address either.
@@ -119,7 +151,7 @@ pub(super) fn disabled_in(
     if value.trim() != "1" {
         return None;
     }
-    let command = format!("sysctl -w {key}=0");
+    let given = given(container, wire);
     Some(
         Verdict::confirmed(
             "ipv6-disabled",
@@ -131,7 +163,7 @@ pub(super) fn disabled_in(
         .fact(format!("{} = 1", display_key(&key)))
         .fact(format!("Docker gave {address} to {}", container.name))
         .run(
-            case.command_in(netns.key, &command),
+            switched_on(case, netns.key, &wire.name, given),
             container.name.clone(),
             None,
             Impact::None,
@@ -140,9 +172,9 @@ pub(super) fn disabled_in(
     )
 }
 
-/// An address that was taken from an interface does not come back when IPv6 is switched on again.
-const RECREATE_WITH_IPV6: &str = "then reconnect or restart the container, for its address went with it; for good: recreate it \
-     without the --sysctl that disables IPv6, or find what sets it inside";
+/// Routes that were taken with an interface's addresses do not come back when IPv6 is switched on again.
+const RECREATE_WITH_IPV6: &str = "its IPv6 routes went too: docker restart brings them back; for good: recreate it without the \
+     --sysctl that disables IPv6, or find what sets it inside";
 
 /// Row 56 as the container sees it: the sender still knows its MAC address, the container no longer has the IP address.
 pub(super) fn address_changed_in_container(case: &Case<'_>) -> Option<Verdict> {

@@ -47,6 +47,7 @@ mod wire;
 pub(crate) use advertised::{ADVICE as ROUTE_COMES_BACK, on_the_internet, refused};
 pub(crate) use anew::suit;
 pub(crate) use bpf::detach;
+pub(crate) use bridge::without_spanning_tree;
 pub use case::Case;
 pub use conntrack::{adopt, may_be_adopted};
 pub(crate) use firewall::{Addresses, accept, calls, delete, translated_again, untracked};

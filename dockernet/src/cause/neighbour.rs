@@ -160,18 +160,25 @@ fn dead_address(case: &Case<'_>, dst: IpAddr) -> Option<Verdict> {
         .dnat_targets()
         .into_iter()
         .find(|target| target.address == dst && target.host_port.is_none_or(|host| host == port));
-    Some(
-        Verdict::when(
-            target.is_some(),
-            "dnat-to-dead-address",
-            format!("port {port}/{protocol} is translated to {dst}, which no container has"),
-        )
-        .maybe_fact(target.map(|_| format!("a DNAT rule sends {protocol} port {port} to {dst}")))
-        .fact(format!(
-            "no container has {dst}, and nobody answers for it on {}",
-            case.evidence.out_device.as_deref().unwrap_or("the bridge")
-        ))
-        .restart_engine()
-        .advise("delete the stale rule alone: iptables -t nat -S | grep DNAT shows it"),
+    // Docker writes its own chains anew; of others' rules it knows nothing.
+    let stray = firewall
+        .dnat_rules_to(dst)
+        .into_iter()
+        .find(|rule| !rule.chain.starts_with("DOCKER"));
+    let verdict = Verdict::when(
+        target.is_some(),
+        "dnat-to-dead-address",
+        format!("port {port}/{protocol} is translated to {dst}, which no container has"),
     )
+    .maybe_fact(target.map(|_| format!("a DNAT rule sends {protocol} port {port} to {dst}")))
+    .fact(format!(
+        "no container has {dst}, and nobody answers for it on {}",
+        case.evidence.out_device.as_deref().unwrap_or("the bridge")
+    ));
+    Some(match stray {
+        Some(rule) => verdict.run(super::delete(&rule), "host", None, Impact::Interrupts),
+        None => verdict
+            .restart_engine()
+            .advise("delete the stale rule alone: iptables -t nat -S | grep DNAT shows it"),
+    })
 }

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::{Case, Verdict};
 use crate::{
     host::{
@@ -185,6 +187,17 @@ fn first_port(all: &[Listener], transport: Transport) -> Option<u16> {
         .min()
 }
 
+/// The command that takes an address from an interface, and lets the host forget the MAC address that it took for it.
+fn taken_back(case: &Case<'_>, prefix: &IpNet, device: &str) -> String {
+    let taken = case.command(&format!("ip addr del {prefix} dev {device}"));
+    let address = prefix.addr();
+    let network = case.inventory.network_of(address);
+    match network.and_then(|network| network.bridge.as_deref()) {
+        Some(bridge) => format!("{taken} && ip neigh del {address} dev {bridge}"),
+        None => taken,
+    }
+}
+
 /// Row 58: the packet was meant for another container, whose address this one has as well.
 fn duplicate_address(case: &Case<'_>, address: IpAddr) -> Option<Verdict> {
     if !case.in_container() {
@@ -208,16 +221,8 @@ fn duplicate_address(case: &Case<'_>, address: IpAddr) -> Option<Verdict> {
             format!("{} has the address {address} that Docker gave to {}, so it gets packets that are not its own", here.name, meant.name),
         )
         .fact(format!("Docker gave {address} to {}; {} in {} has it as well", meant.name, link.name, here.name))
-        .run(
-            case.command(&format!("ip addr del {prefix} dev {}", link.name)),
-            here.name.clone(),
-            None,
-            Impact::Interrupts,
-        )
-        .advise(format!(
-            "then let the host forget the wrong MAC address (ip neigh flush to {address}), and find what sets addresses in {}",
-            here.name
-        )),
+        .run(taken_back(case, prefix, &link.name), here.name.clone(), None, Impact::Interrupts)
+        .advise(format!("find what sets addresses in {}", here.name)),
     )
 }
 
@@ -275,7 +280,7 @@ pub(super) fn is_wired(case: &Case<'_>, container: &Container) -> Option<bool> {
         return Some(false);
     }
     let netns = case.open(container.netns?)?;
-    let has_way = |net: ipnet::IpNet| {
+    let has_way = |net: IpNet| {
         let routes = case.state.routes(&netns, Family::of(net.addr())).ok();
         routes.is_none_or(|routes| {
             let near = |route: &Route| route.prefix == net.trunc() && route.gateway.is_none();

@@ -24,7 +24,7 @@ pub(super) fn printed(scenario: &Scenario, finished: &Finished) -> Option<Vec<St
     let mut seen = BTreeSet::new();
     let mut all = Vec::new();
     for expect in expects {
-        let command = command(expect, finished).filter(|command| can_run(command))?;
+        let command = command(expect, finished).filter(|command| can_run(scenario, command))?;
         if seen.insert(command) {
             all.push(command.to_owned());
         }
@@ -42,8 +42,13 @@ fn command<'a>(expect: &Expect, finished: &'a Finished) -> Option<&'a str> {
     fixes.iter().find_map(|fix: &Value| fix["run"].as_str())
 }
 
-fn can_run(command: &str) -> bool {
-    command == RESTART || !ELSEWHERE.contains(&command.split(' ').next().unwrap_or_default())
+fn can_run(scenario: &Scenario, command: &str) -> bool {
+    if command == RESTART {
+        // A server of the test's own would stay in the namespace that its container had before.
+        let mut servers = scenario.server.iter();
+        return !servers.any(|server| server.place.starts_with("container:"));
+    }
+    !ELSEWHERE.contains(&command.split(' ').next().unwrap_or_default())
 }
 
 /// Runs what was printed, as a user would: on the host, as root.
@@ -64,8 +69,9 @@ pub(super) fn run(lab: &mut Lab, commands: &[String]) -> Result<()> {
             output.stdout
         );
     }
-    // Addresses are announced, bridges learn, connections are taken up again.
-    std::thread::sleep(Duration::from_millis(300));
+    // The kernel looks after carriers once a second; addresses are announced, bridges learn.
+    let links = commands.iter().any(|command| command.contains("ip link "));
+    std::thread::sleep(Duration::from_millis(if links { 1500 } else { 300 }));
     Ok(())
 }
 

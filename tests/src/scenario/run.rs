@@ -148,14 +148,16 @@ fn phases(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report>
     let (_servers, faulty) =
         to_the_fault(lab, scenario, |lab| silent_phase(lab, scenario, with_tool))?;
     let (report, printed) = faulty_phase(lab, scenario, with_tool).context("faulty")?;
-    drop(faulty);
     let how = match &printed {
         Some(commands) => {
+            // While what is faulty is still there, as it is for a user.
             mend::run(lab, commands)?;
+            drop(faulty);
             format!("mended by what was printed: {}", commands.join("; "))
         }
         None if scenario.heal.is_empty() => return Ok(report),
         None => {
+            drop(faulty);
             heal(lab, scenario)?;
             "healed".to_owned()
         }

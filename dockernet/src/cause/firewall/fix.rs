@@ -141,13 +141,19 @@ pub(crate) fn delete(dropped: &Dropped) -> String {
         (Some(rule), _) => match rule.text.strip_prefix("-A ") {
             // By what it says: a number is another rule's as soon as the command is run twice. `iptables-save` quotes for
             // its own parser; what a shell would expand is left to the number.
-            Some(text) if means_itself(text) => {
+            Some(text) if means_itself(text) && is_found(text) => {
                 format!("{} -D {text}", tables(dropped))
             }
             _ => format!("{} -D {} {}", tables(dropped), dropped.chain, rule.number),
         },
         (None, _) => format!("{} -P {} ACCEPT", tables(dropped), dropped.chain),
     }
+}
+
+/// Whether `-D` finds the rule by what `iptables-save` writes of it. Of these two modules it writes defaults that set other flags
+/// than leaving them out does (iptables 1.8.9 and 1.8.11, nft and legacy).
+fn is_found(text: &str) -> bool {
+    !text.contains("-m connlimit ") && !text.contains("-m recent ")
 }
 
 /// Whether a shell takes it as it stands: a `!` alone is no history, and nothing else is special.

@@ -2,7 +2,7 @@
 
 use super::forwarding::whole;
 use crate::{
-    cause::Verdict,
+    cause::{Verdict, without_spanning_tree},
     check::{Finding, Grade, Sight, Subject, finding::Affected, sight::Member},
     host::bridge::PortState,
     map::{marks, model::Interface},
@@ -109,9 +109,9 @@ fn spanning_tree(
     let Some(bridge) = bridges.bridge(name) else {
         return Vec::new();
     };
-    let mend = |verdict: Verdict| {
+    let mend = |verdict: Verdict, command: String| {
         verdict
-            .run(format!("ip link set {name} type bridge stp_state 0"), "host", None, Impact::None)
+            .run(command, "host", None, Impact::None)
             .advise(format!("to keep it, where NetworkManager made the bridge: nmcli connection modify {name} bridge.stp no"))
     };
     let mut found = Vec::new();
@@ -136,7 +136,7 @@ fn spanning_tree(
             bridge.forward_delay.as_secs()
         ));
         let verdict = if bridge.stp {
-            mend(verdict)
+            mend(verdict, without_spanning_tree(name, &port.name))
         } else {
             // It was switched off a moment ago; the port's timers still run.
             let run = format!("bridge link set dev {} state 3", port.name);
@@ -156,8 +156,15 @@ fn spanning_tree(
         )
         .fact(format!("{name}: stp_state 1, forward_delay {} s", bridge.forward_delay.as_secs()));
         found.push(
-            Finding::new(Grade::Risk, Subject::network(&network.name), mend(verdict))
-                .affects(everyone(members)),
+            Finding::new(
+                Grade::Risk,
+                Subject::network(&network.name),
+                mend(
+                    verdict,
+                    format!("ip link set {name} type bridge stp_state 0"),
+                ),
+            )
+            .affects(everyone(members)),
         );
     }
     found

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Go, Halted, Space, Walk};
 use crate::{
-    cause::Verdict,
+    cause::{Verdict, without_spanning_tree},
     check::sight::has_been_given,
     host::{bridge::PortState, neighbour::NeighbourState},
     model::{Container, Impact},
@@ -112,7 +112,7 @@ impl<'s> Walk<'s> {
                 format!("{name} is {state} on {bridge}: it passes nothing"),
             )
             .run(
-                format!("ip link set {bridge} type bridge stp_state 0"),
+                without_spanning_tree(&bridge, name),
                 "host",
                 None,
                 Impact::None,

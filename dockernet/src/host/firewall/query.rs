@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::{
     matching::{Field, Item, Match},
     model::{Backend, ChainKind, Family, Firewall, Hook, Policy, Rule},
+    simulate::Dropped,
     target::{NatKind, Target},
 };
 
@@ -149,6 +150,27 @@ impl Firewall {
                 })
             })
             .collect()
+    }
+
+    /// Rules that translate destinations to an address, each with its place.
+    #[must_use]
+    pub fn dnat_rules_to(&self, address: IpAddr) -> Vec<Dropped> {
+        let leads = |rule: &&Rule| {
+            let mut targets = rule.targets.iter();
+            targets.any(|target| matches!(target, Target::Nat(nat) if nat.kind == NatKind::Dnat && nat.address == Some(address)))
+        };
+        let is_mixed = self.is_mixed();
+        let mut found = Vec::new();
+        for (backend, table) in self.tables() {
+            for chain in &table.chains {
+                let rules = chain.rules.iter().filter(leads);
+                found.extend(rules.map(|rule| Dropped {
+                    is_mixed,
+                    ..Dropped::at(backend, table, chain, rule)
+                }));
+            }
+        }
+        found
     }
 
     /// Whether some rule translates this port on the host.

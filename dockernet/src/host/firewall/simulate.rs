@@ -8,7 +8,7 @@ mod walk;
 
 use super::{
     attribute::Site,
-    model::{Backend, Base, ChainKind, Family, Firewall, Hook, Rule, Table},
+    model::{Backend, Base, Chain, ChainKind, Family, Firewall, Hook, Rule, Table},
     packet::{CtState, Env, FlowPacket},
     target::{NatTarget, Target},
 };
@@ -57,6 +57,25 @@ pub struct Dropped {
 }
 
 impl Dropped {
+    /// A rule in its place, however a packet comes to it.
+    pub(super) fn at(backend: Backend, table: &Table, chain: &Chain, rule: &Rule) -> Self {
+        Self {
+            backend,
+            is_mixed: false,
+            family: table.family,
+            table: table.name.clone(),
+            chain: chain.name.clone(),
+            hook: Hook::Prerouting,
+            priority: 0,
+            rule: Some(Box::new(rule.clone())),
+            policy_counter: None,
+            reject: false,
+            path: Vec::new(),
+            certain: true,
+            doubts: Vec::new(),
+        }
+    }
+
     /// The rule as its program lists it; of a policy the chain.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -110,7 +110,8 @@ impl Rotation {
         if let Some((since, before)) = self.since.take() {
             self.silence += since.elapsed();
             for told in before.grown(&now) {
-                self.complain(format!("told while nothing was broken: {told}"));
+                let last = last_diagnosis(monitor, &told);
+                self.complain(format!("told while nothing was broken: {told}{last}"));
             }
         }
         Ok(now)
@@ -173,4 +174,21 @@ impl Rotation {
         drop(traffic);
         self.rest(monitor, life)
     }
+}
+
+/// What the service's newest line says about the cause of a series, as far as it tells what was seen.
+fn last_diagnosis(monitor: &Monitor, series: &str) -> String {
+    let lines = monitor.tracer.lines();
+    let of_it = |line: &&serde_json::Value| {
+        let cause = line["cause"]["id"].as_str();
+        line["state"] == "began" && cause.is_some_and(|id| series.contains(&format!("\"{id}\"")))
+    };
+    let last = lines.iter().rev().find(of_it);
+    last.map(|line| {
+        format!(
+            "; its last diagnosis ({}): {} at {}, {}",
+            line["time"], line["reason"], line["location"], line["cause"]["evidence"]
+        )
+    })
+    .unwrap_or_default()
 }
