@@ -87,8 +87,7 @@ pub struct Attribution {
 }
 
 impl Attribution {
-    fn new(firewall: &Firewall, mut dropped: Dropped) -> Self {
-        dropped.is_mixed = firewall.is_mixed();
+    fn new(firewall: &Firewall, dropped: Dropped) -> Self {
         let owner = owner_of(firewall, &dropped);
         Self {
             kind: DropKind::of(&dropped, owner),

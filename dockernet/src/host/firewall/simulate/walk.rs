@@ -24,6 +24,8 @@ struct Ways {
 /// A base chain that is being walked.
 pub(super) struct Walk<'a, 'b> {
     pub(super) backend: Backend,
+    /// Whether both of iptables' backends hold rules.
+    pub(super) is_mixed: bool,
     pub(super) table: &'a Table,
     pub(super) base: &'a Base,
     pub(super) context: Context<'b>,
@@ -293,8 +295,7 @@ impl<'a> Walk<'a, '_> {
     fn spot(&self, chain: &str, rule: Option<&Rule>, reject: bool, certain: bool) -> Dropped {
         Dropped {
             backend: self.backend,
-            // Told where it is attributed.
-            is_mixed: false,
+            is_mixed: self.is_mixed,
             family: self.table.family,
             table: self.table.name.clone(),
             chain: chain.to_owned(),
