@@ -134,7 +134,8 @@ fn parse(line: &str) -> Option<String> {
 
 /// Number of the task that a line is about: `  tokio-rt-worker-75      [001] ..s1. 14437.166976: kfree_skb: …`
 fn task(line: &str) -> Option<&str> {
-    let (before, _) = line.split_once('[')?;
+    // A task's name may hold one, too.
+    let (before, _) = line.rsplit_once(" [")?;
     before.trim_end().rsplit_once('-').map(|(_, task)| task)
 }
 

@@ -8,6 +8,8 @@ use crate::{
 
 /// For Docker, as systemd's unit of its packages is called.
 const RESTART: &str = "systemctl restart docker";
+/// For Podman: its containers' networks, rules included.
+const RELOAD: &str = "podman network reload --all";
 
 impl Verdict {
     /// Adds the command that makes Docker build bridges, rules and routes again. Another engine's takes its place at the end ([`suit`]).
@@ -28,19 +30,22 @@ pub(crate) fn suit(fixes: &mut [Fix], engine: &EngineStatus) {
         if !matches!(fix, Fix::Command { run, .. } if run == RESTART) {
             continue;
         }
-        if *podman {
+        if *rootless {
+            let how = if *podman {
+                RELOAD
+            } else {
+                "systemctl --user restart docker"
+            };
+            *fix = Fix::Advice {
+                advice: format!("as the user whose engine it is: {how}"),
+            };
+        } else if *podman {
             *fix = Fix::Command {
-                run: "podman network reload --all".into(),
+                run: RELOAD.into(),
                 netns: "host".into(),
                 persist: None,
                 set_by: None,
-                impact: Impact::None,
-            };
-        } else if *rootless {
-            *fix = Fix::Advice {
-                advice:
-                    "restart the engine as the user that it is of: systemctl --user restart docker"
-                        .into(),
+                impact: Impact::Interrupts,
             };
         }
     }

@@ -134,7 +134,9 @@ fn far_end<'a>(case: &Case<'a>, link: &Link, key: NetnsKey) -> Option<(&'a Link,
         return Some((end, netns.key));
     }
     let end = case.inventory.link(host, link.peer_ifindex?)?;
-    Some((end, host))
+    // Of another namespace's it is a number there.
+    let is_its = end.kind == LinkKind::Veth && end.peer_ifindex == Some(link.ifindex);
+    is_its.then_some((end, host))
 }
 
 /// The other end of a veth between a container and the host.

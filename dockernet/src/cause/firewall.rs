@@ -14,6 +14,7 @@ pub(super) use self::translated::{arriving, rules_missing};
 pub(crate) use self::{
     fix::{accept, delete},
     forward::calls,
+    manager::BY_FIREWALLD,
     packet::Addresses,
     translated::{translated_again, untracked},
 };

@@ -50,7 +50,9 @@ pub(crate) use bpf::detach;
 pub(crate) use bridge::without_spanning_tree;
 pub use case::Case;
 pub use conntrack::{adopt, may_be_adopted};
-pub(crate) use firewall::{Addresses, accept, calls, delete, translated_again, untracked};
+pub(crate) use firewall::{
+    Addresses, BY_FIREWALLD, accept, calls, delete, translated_again, untracked,
+};
 pub use firewalls::FirewallCache;
 pub(crate) use firewalls::TRIED_AGAIN as RULES_HOLD;
 pub(crate) use overlay::down as tunnel_down;

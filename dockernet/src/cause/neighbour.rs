@@ -161,10 +161,7 @@ fn dead_address(case: &Case<'_>, dst: IpAddr) -> Option<Verdict> {
         .into_iter()
         .find(|target| target.address == dst && target.host_port.is_none_or(|host| host == port));
     // Docker writes its own chains anew; of others' rules it knows nothing.
-    let stray = firewall
-        .dnat_rules_to(dst)
-        .into_iter()
-        .find(|rule| !rule.chain.starts_with("DOCKER"));
+    let stray = firewall.stray_dnat(case.evidence.record.key.protocol, port, dst);
     let verdict = Verdict::when(
         target.is_some(),
         "dnat-to-dead-address",

@@ -193,7 +193,7 @@ fn taken_back(case: &Case<'_>, prefix: &IpNet, device: &str) -> String {
     let address = prefix.addr();
     let network = case.inventory.network_of(address);
     match network.and_then(|network| network.bridge.as_deref()) {
-        Some(bridge) => format!("{taken} && ip neigh del {address} dev {bridge}"),
+        Some(bridge) => format!("{taken} && ip neigh flush to {address} dev {bridge}"),
         None => taken,
     }
 }

@@ -78,6 +78,8 @@ pub(super) struct Uplink<'a> {
     pub link: &'a Link,
     /// A default route leads there, the first of its table.
     pub default: bool,
+    /// A default route leads there, and others come before it.
+    pub reserve: bool,
     /// Some route leads to a router there.
     pub gateway: bool,
 }
@@ -197,7 +199,7 @@ impl<'a> Sight<'a> {
     }
 
     /// Whether it is a default route, and no other of its table and family comes before it.
-    fn is_first_default(&self, route: &Route) -> bool {
+    pub(super) fn is_first_default(&self, route: &Route) -> bool {
         let is_default = |route: &Route| route.prefix.prefix_len() == 0;
         let better = |other: &Route| {
             other.prefix == route.prefix
@@ -235,6 +237,9 @@ impl<'a> Sight<'a> {
                     default: routes
                         .iter()
                         .any(|(route, ..)| self.is_first_default(route)),
+                    reserve: routes.iter().any(|(route, ..)| {
+                        route.prefix.prefix_len() == 0 && !self.is_first_default(route)
+                    }),
                     gateway: routes.iter().any(|(.., gateway)| gateway.is_some()),
                 })
             })

@@ -219,7 +219,11 @@ impl HostState for LiveState {
     }
 
     fn engine_writes_rules(&self, host: &NetnsHandle) -> Result<bool> {
-        Ok(Daemon::look(host).switch("iptables", true))
+        let daemon = Daemon::look(host);
+        match &daemon.error {
+            Some(error) => anyhow::bail!("{}: {error}", daemon.file.display()),
+            None => Ok(daemon.switch("iptables", true)),
+        }
     }
 
     fn backlog_limit(&self) -> Result<Option<u64>> {

@@ -51,11 +51,11 @@ fn can_run(scenario: &Scenario, command: &str) -> bool {
     !ELSEWHERE.contains(&command.split(' ').next().unwrap_or_default())
 }
 
-/// Runs what was printed, as a user would: on the host, as root.
+/// Runs what was printed, as a user would: on the host, as root; and waits as long as the scenario does after healing.
 ///
 /// # Errors
 /// A command fails.
-pub(super) fn run(lab: &mut Lab, commands: &[String]) -> Result<()> {
+pub(super) fn run(lab: &mut Lab, scenario: &Scenario, commands: &[String]) -> Result<()> {
     for command in commands {
         if command == RESTART {
             restart(lab)?;
@@ -71,7 +71,9 @@ pub(super) fn run(lab: &mut Lab, commands: &[String]) -> Result<()> {
     }
     // The kernel looks after carriers once a second; addresses are announced, bridges learn.
     let links = commands.iter().any(|command| command.contains("ip link "));
-    std::thread::sleep(Duration::from_millis(if links { 1500 } else { 300 }));
+    let settle = if links { 1500 } else { 300 };
+    let waited = scenario.heal.iter().filter_map(|step| step.sleep_ms).sum();
+    std::thread::sleep(Duration::from_millis(settle.max(waited)));
     Ok(())
 }
 

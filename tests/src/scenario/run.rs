@@ -151,7 +151,7 @@ fn phases(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report>
     let how = match &printed {
         Some(commands) => {
             // While what is faulty is still there, as it is for a user.
-            mend::run(lab, commands)?;
+            mend::run(lab, scenario, commands)?;
             drop(faulty);
             format!("mended by what was printed: {}", commands.join("; "))
         }

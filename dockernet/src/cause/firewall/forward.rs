@@ -28,11 +28,7 @@ pub(super) fn foreign(
         ),
     );
     if found.owner == Owner::Firewalld {
-        // It owns the table: nobody else may change it.
-        return verdict.advise(
-            "if this should pass: let firewalld's own zones or policies accept it (Docker's bridges belong into its zone docker: \
-             firewall-cmd --get-active-zones shows whether they are there), with firewall-cmd and again with --permanent",
-        );
+        return verdict.advise(super::manager::BY_FIREWALLD);
     }
     let (iif, oif) = (case.ingress(), case.evidence.out_device.as_deref());
     let forwards = dropped.hook == Hook::Forward && !iif.is_empty();
@@ -157,17 +153,18 @@ pub(super) fn forward(
         );
     }
     if !own.exist && !case.state.engine_writes_rules(case.host).unwrap_or(true) {
-        return Some(
-            verdict
-                .fact("dockerd was told to write no rules (iptables: false)")
-                .advise("if this should pass: accept what the bridges forward in rules of your own, for one")
-                .run(
-                    both_ways(found, case.ingress(), case.evidence.out_device.as_deref().unwrap_or_default()),
-                    "host",
-                    None,
-                    Impact::OpensFirewall,
-                ),
-        );
+        let verdict = verdict
+            .fact("dockerd was told to write no rules (iptables: false)")
+            .advise("if this should pass: accept what the bridges forward in rules of your own");
+        let Some(oif) = case.evidence.out_device.as_deref() else {
+            return Some(verdict);
+        };
+        return Some(verdict.run(
+            both_ways(found, case.ingress(), oif),
+            "host",
+            None,
+            Impact::OpensFirewall,
+        ));
     }
     Some(
         verdict

@@ -115,6 +115,10 @@ pub(super) fn firewalld_reload(case: &Case<'_>, found: &Attribution) -> Option<V
     )
 }
 
+/// firewalld owns its table: nobody else may change it.
+pub(crate) const BY_FIREWALLD: &str = "if this should pass: let firewalld's own zones or policies accept it (Docker's bridges belong into its zone docker: \
+     firewall-cmd --get-active-zones shows whether they are there), with firewall-cmd and again with --permanent";
+
 /// The command that opens a port in ufw. What the user told it to deny stands before what is added.
 pub(super) fn allow_by_ufw(found: &Attribution, device: &str, port: u16, protocol: &str) -> String {
     let is_told =

@@ -204,17 +204,15 @@ fn host_input(
         "the port is published, and no chain of Docker's is in the firewall: if they were swept away, systemctl restart docker brings them back"
             .to_owned()
     }));
+    let verdict = verdict.advise(match port {
+        Some(port) => format!("if this should pass: accept port {port}/{protocol} from {device}"),
+        None => format!("if this should pass: accept {protocol} from {device}"),
+    });
     let command = match (found.owner, port) {
         (Owner::Ufw, Some(port)) => manager::allow_by_ufw(found, device, port, protocol),
         (Owner::Firewalld, Some(port)) => manager::add_to_zone(found, device, port, protocol),
+        (Owner::Firewalld, None) => return verdict,
         _ => accept(found, &[("i", device)], Some((protocol, port))),
     };
-    verdict
-        .advise(match port {
-            Some(port) => {
-                format!("if this should pass: accept port {port}/{protocol} from {device}")
-            }
-            None => format!("if this should pass: accept {protocol} from {device}"),
-        })
-        .run(command, "host", None, Impact::OpensFirewall)
+    verdict.run(command, "host", None, Impact::OpensFirewall)
 }

@@ -7,7 +7,7 @@ use super::{
     siblings,
 };
 use crate::{
-    cause::{Verdict, accept, calls, delete},
+    cause::{BY_FIREWALLD, Verdict, accept, calls, delete},
     check::{
         Finding, Grade, Sight, Subject,
         finding::Affected,
@@ -84,9 +84,18 @@ impl Way<'_> {
             .filter_map(|route| route.gateway)
             .find(|gateway| Family::of(*gateway) == self.family);
         gateway
+            .or_else(|| self.neighbour())
             .into_iter()
             .chain([somewhere(self.family)])
             .collect()
+    }
+
+    /// Somebody on the uplink's own wire, where no router is.
+    fn neighbour(&self) -> Option<IpAddr> {
+        let own = self.own_address()?;
+        let nets = self.uplink.link.addresses.iter();
+        let net = nets.copied().find(|net| net.addr() == own)?;
+        net.hosts().find(|address| *address != own)
     }
 
     fn own_address(&self) -> Option<IpAddr> {
@@ -385,6 +394,9 @@ fn foreign(
         ),
     );
     let verdict = verdict.fact(format!("network {} is behind it", way.network.name));
+    if found.owner == Owner::Firewalld {
+        return verdict.advise(BY_FIREWALLD);
+    }
     // A device's own chain knows nothing of the bridge.
     if dropped.rule.is_some() || matches!(dropped.hook, Hook::Ingress | Hook::Egress) {
         return verdict

@@ -89,7 +89,7 @@ fn closed(sight: &Sight<'_>) -> Vec<Finding> {
             .advise("if this should pass: accept what containers need from the host");
         let verdict = match first.owner {
             Owner::Ufw => verdict.advise(format!("with ufw: ufw allow in on {bridge} to any port PORT")),
-            Owner::Firewalld => verdict.advise("with firewalld: firewall-cmd --permanent --zone=ZONE --add-port=PORT/tcp && firewall-cmd --reload"),
+            Owner::Firewalld => verdict.advise("with firewalld: firewall-cmd --zone=ZONE --add-port=PORT/tcp, and again with --permanent"),
             _ => verdict.run(accept(first, &[("i", bridge)], None), "host", None, Impact::OpensFirewall),
         };
         let verdict = verdict.rule(Rule::from(first));

@@ -7,7 +7,7 @@ use super::{
     forwarding::{forwarded, whole},
 };
 use crate::{
-    cause::{Verdict, translated_again, untracked},
+    cause::{Verdict, delete, translated_again, untracked},
     check::{
         Finding, Grade, Sight, Subject,
         finding::Affected,
@@ -224,10 +224,27 @@ fn wrong(
         .fact(format!(
             "Docker gave {address} to {}",
             member.container.name
-        ))
-        .advise("delete that rule if it is yours (iptables -t nat -D …)")
-        .restart_engine();
-    Some((Grade::Broken, verdict))
+        ));
+    let stray = number(&published.protocol).and_then(|proto| {
+        sight
+            .host
+            .firewall
+            .stray_dnat(proto, published.host_port, to)
+    });
+    Some((Grade::Broken, led_right(verdict, stray)))
+}
+
+/// Adds what makes a port lead where it should: somebody's rule is deleted, Docker writes its own anew.
+fn led_right(verdict: Verdict, stray: Option<Dropped>) -> Verdict {
+    match stray {
+        Some(rule) => verdict.advise("that rule is none of Docker's").run(
+            delete(&rule),
+            "host",
+            None,
+            Impact::Interrupts,
+        ),
+        None => verdict.restart_engine(),
+    }
 }
 
 /// Who has an address: a container, or the host.
@@ -277,9 +294,12 @@ fn dead_targets(sight: &Sight<'_>, told: &[Finding]) -> Vec<Finding> {
                 "{port} leads to {address}, an address of {} that nobody has",
                 network.name
             ),
-        )
-        .advise("delete that rule if it is yours (iptables -t nat -D …)")
-        .restart_engine();
+        );
+        let stray = target
+            .proto
+            .zip(target.host_port)
+            .and_then(|(proto, port)| sight.host.firewall.stray_dnat(proto, port, address));
+        let verdict = led_right(verdict, stray);
         let finding = Finding::new(Grade::Risk, Subject::network(&network.name), verdict);
         if !gather.findings.contains(&finding) {
             gather.findings.push(finding);

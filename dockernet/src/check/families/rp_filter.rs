@@ -56,7 +56,10 @@ fn host(sight: &Sight<'_>) -> Vec<Finding> {
     let uplinks = sight.uplinks();
     let counted = refused(&sight.host);
     let mut found = Vec::new();
-    for uplink in uplinks.iter().filter(|uplink| uplink.default) {
+    for uplink in uplinks
+        .iter()
+        .filter(|uplink| uplink.default || uplink.reserve)
+    {
         let name = &uplink.link.name;
         let Some(values) = strict(sight, &sight.host, name) else {
             continue;
@@ -68,6 +71,8 @@ fn host(sight: &Sight<'_>) -> Vec<Finding> {
                     && route.oif.as_ref() == Some(&other.link.name)
                     // What the kernel made of an address is that interface's own neighbourhood.
                     && route.protocol != 2
+                    // Answers do not leave by a default route that another comes before.
+                    && (route.prefix.prefix_len() > 0 || sight.is_first_default(route))
             });
             let Some(route) = beyond else { continue };
             let grade = if counted == 0 && is_tunnel(other) {

@@ -20,10 +20,6 @@ use crate::{
     model::{Container, Impact, Published, State},
 };
 
-/// IP protocol numbers.
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-
 /// How long a program may take until it listens.
 const STARTING: Duration = Duration::from_secs(10);
 
@@ -67,9 +63,8 @@ fn paused(container: &Container) -> Finding {
     Finding::new(grade, Subject::container(container), verdict).affects(whole(container))
 }
 
-/// So many ports in a row, published alike, are a range that a program serves on demand (FTP, RTP): of `-P` and of single
-/// ports each is meant.
-const RANGE: u16 = 4;
+/// So many ports in a row may be a range that a program serves on demand.
+const RANGE: usize = 4;
 
 /// Each port of the container that something of the host leads to.
 fn published(sight: &Sight<'_>, container: &Container) -> Vec<Finding> {
@@ -86,16 +81,27 @@ fn published(sight: &Sight<'_>, container: &Container) -> Vec<Finding> {
         .collect();
     ports.sort_unstable();
     ports.dedup();
+    let serves = ports.iter().any(|port| is_served(space, *port));
     let mut found = Vec::new();
     for run in ports.chunk_by(|one, next| one.0 == next.0 && one.1.checked_add(1) == Some(next.1)) {
-        let missing: Vec<(Transport, u16)> = run
-            .iter()
-            .copied()
-            .filter(|port| !is_served(space, *port) && !is_redirected(space, *port))
-            .collect();
+        let mut missing = Vec::new();
+        for port in run.iter().copied().filter(|port| !is_served(space, *port)) {
+            match redirected(space, port) {
+                Redirected::No => missing.push(port),
+                Redirected::Served => {}
+                Redirected::Unknown(at) => found.push(Finding::unknown(
+                    Subject::container(container),
+                    format!(
+                        "whether anything in {} takes port {}/{}",
+                        container.name, port.1, port.0
+                    ),
+                    format!("it depends on a rule that cannot be told from outside: {at}"),
+                )),
+            }
+        }
         match (missing.as_slice(), run) {
             ([], _) => {}
-            (_, [first, .., last]) if last.1 - first.1 + 1 >= RANGE => {
+            (_, [first, .., last]) if is_range(space, run, &missing, serves) => {
                 found.push(range(container, *first, last.1, missing.len()));
             }
             _ => found.extend(
@@ -106,6 +112,23 @@ fn published(sight: &Sight<'_>, container: &Container) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Whether ports in a row are served on demand: by datagrams (RTP), or beside a port that is served (FTP). A program that
+/// waits at one of them, where nobody reaches it, means each.
+fn is_range(
+    space: &Space,
+    run: &[(Transport, u16)],
+    missing: &[(Transport, u16)],
+    serves: bool,
+) -> bool {
+    let is_long = run.len() >= RANGE;
+    let by_datagrams = run
+        .iter()
+        .all(|(transport, _)| *transport == Transport::Udp);
+    is_long
+        && (by_datagrams || serves)
+        && missing.iter().all(|port| waiting(space, *port).is_empty())
 }
 
 /// /proc does not list SCTP's sockets alike.
@@ -137,21 +160,37 @@ fn is_served(space: &Space, port: (Transport, u16)) -> bool {
         .any(|listener| addresses(space).any(|address| listener.accepts(address)))
 }
 
-/// Whether a rule of the container's own may lead the port to another one.
-fn is_redirected(space: &Space, (transport, port): (Transport, u16)) -> bool {
-    let proto = match transport {
-        Transport::Tcp => TCP,
-        Transport::Udp => UDP,
-    };
-    addresses(space).any(|address| {
-        let probe = Probe::new(proto, somewhere(Family::of(address)), address, port);
+/// What rules of the container's own make of a port.
+enum Redirected {
+    No,
+    /// They lead it to one that is served, or out of the container again.
+    Served,
+    /// It depends on this one.
+    Unknown(String),
+}
+
+fn redirected(space: &Space, (transport, port): (Transport, u16)) -> Redirected {
+    for address in addresses(space) {
+        let probe = Probe::new(
+            transport.number(),
+            somewhere(Family::of(address)),
+            address,
+            port,
+        );
         let device = space.holder(address).map(|link| link.name.as_str());
         let packet = probe.untranslated(device, None);
-        matches!(
-            translation(space, &packet, Hook::Prerouting),
-            Translation::To(..) | Translation::CannotTell(_)
-        )
-    })
+        match translation(space, &packet, Hook::Prerouting) {
+            Translation::To(target, _) => {
+                let is_own = target.address.is_none_or(|to| space.has_address(to));
+                if !is_own || is_served(space, (transport, target.port.unwrap_or(port))) {
+                    return Redirected::Served;
+                }
+            }
+            Translation::CannotTell(at) => return Redirected::Unknown(at),
+            Translation::Nothing | Translation::Untracked { .. } => {}
+        }
+    }
+    Redirected::No
 }
 
 fn range(

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Go, Space, Walk};
 use crate::{
-    cause::{Verdict, delete},
+    cause::{BY_FIREWALLD, Verdict, delete},
     check::probe::{Judged, judge, judge_bridged},
     host::{
         firewall::{Attribution, DropKind, FlowPacket, Hook},
@@ -341,8 +341,11 @@ fn dropped(space: &Space, found: &Attribution, hook: Hook) -> Verdict {
     } else {
         Verdict::confirmed(id, summary)
     };
+    let verdict = verdict.fact(found.sentence());
+    if found.owner == crate::host::firewall::Owner::Firewalld {
+        return verdict.advise(BY_FIREWALLD).rule(Rule::from(found));
+    }
     verdict
-        .fact(found.sentence())
         .advise("if this should pass: publish the port, connect both to one network, or change the rule")
         .run(space.command(&delete(&found.dropped)), if container { space.label.clone() } else { "host".to_owned() }, None, Impact::OpensFirewall)
         .rule(Rule::from(found))

@@ -152,25 +152,35 @@ impl Firewall {
             .collect()
     }
 
-    /// Rules that translate destinations to an address, each with its place.
+    /// The rule that translates the destination of a protocol's port to an address and is none of Docker's own, in its place.
     #[must_use]
-    pub fn dnat_rules_to(&self, address: IpAddr) -> Vec<Dropped> {
+    pub fn stray_dnat(&self, proto: u8, host_port: u16, address: IpAddr) -> Option<Dropped> {
         let leads = |rule: &&Rule| {
-            let mut targets = rule.targets.iter();
-            targets.any(|target| matches!(target, Target::Nat(nat) if nat.kind == NatKind::Dnat && nat.address == Some(address)))
+            let to = |target: &Target| matches!(target, Target::Nat(nat) if nat.kind == NatKind::Dnat && nat.address == Some(address));
+            let port = one_number(rule, Field::Dport).or_else(|| one_number(rule, Field::ThDport));
+            rule.targets.iter().any(to)
+                && port.is_none_or(|port| port == u64::from(host_port))
+                && one_number(rule, Field::L4Proto).is_none_or(|number| number == u64::from(proto))
         };
         let is_mixed = self.is_mixed();
-        let mut found = Vec::new();
-        for (backend, table) in self.tables() {
-            for chain in &table.chains {
-                let rules = chain.rules.iter().filter(leads);
-                found.extend(rules.map(|rule| Dropped {
+        let others = self
+            .tables()
+            .filter(|(_, table)| table.name != "docker-bridges");
+        others
+            .flat_map(|(backend, table)| {
+                let chains = table
+                    .chains
+                    .iter()
+                    .map(move |chain| (backend, table, chain));
+                chains.filter(|(.., chain)| !chain.name.starts_with("DOCKER"))
+            })
+            .find_map(|(backend, table, chain)| {
+                let rule = chain.rules.iter().find(leads)?;
+                Some(Dropped {
                     is_mixed,
                     ..Dropped::at(backend, table, chain, rule)
-                }));
-            }
-        }
-        found
+                })
+            })
     }
 
     /// Whether some rule translates this port on the host.

@@ -89,3 +89,17 @@ fn of_nat_chains_of_one_priority_none_is_certainly_first() {
     // Which of them does it makes no difference.
     assert_eq!(port(&two(-100, 80)), Some(80));
 }
+
+/// What a restart of the engine mends is not deleted by hand.
+#[test]
+fn a_stray_translation_is_of_the_same_port_and_none_of_dockers() {
+    let firewall = save(
+        "*nat\n:PREROUTING ACCEPT [0:0]\n:DOCKER - [0:0]\n-A PREROUTING -p tcp -m tcp --dport 2222 -j DNAT --to-destination 172.17.0.5:22\n\
+         -A DOCKER ! -i docker0 -p tcp -m tcp --dport 10001 -j DNAT --to-destination 172.17.0.5:80\nCOMMIT\n",
+        Family::Ip,
+    );
+    let stray = |proto, port| firewall.stray_dnat(proto, port, "172.17.0.5".parse().unwrap());
+    assert_eq!(stray(6, 2222).unwrap().chain, "PREROUTING");
+    assert_eq!(stray(6, 10001), None);
+    assert_eq!(stray(17, 2222), None);
+}
