@@ -111,11 +111,10 @@ pub(crate) fn detach(one: &Attached, device: &str) -> Option<String> {
             "tc filter del dev {device} egress priority {}",
             one.priority?
         ),
-        // An XDP program that a link holds refuses this, and says so.
-        (At::Xdp, _) => format!("ip link set dev {device} xdp off"),
         // Whose link it is may attach it again, and keeps it if it is pinned elsewhere.
-        (At::TcxIngress | At::TcxEgress, _) => match (one.link, one.at) {
+        (At::Xdp | At::TcxIngress | At::TcxEgress, _) => match (one.link, one.at) {
             (Some(link), _) => format!("bpftool link detach id {link}"),
+            (None, At::Xdp) => format!("ip link set dev {device} xdp off"),
             (None, At::TcxIngress) => format!("bpftool net detach tcx_ingress dev {device}"),
             (None, _) => format!("bpftool net detach tcx_egress dev {device}"),
         },

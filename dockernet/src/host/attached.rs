@@ -6,7 +6,10 @@ mod query;
 use std::fmt;
 
 use anyhow::{Context as _, Result};
-use aya::programs::ProgramInfo;
+use aya::programs::{
+    ProgramInfo,
+    links::{LinkInfo, LinkType},
+};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{LinkAttribute, LinkMessage, LinkXdp},
@@ -112,7 +115,10 @@ pub(super) fn at_device_here(device: &str) -> Result<Vec<Attached>> {
     ] {
         found.extend(filters(index, minor, at).unwrap_or_default());
     }
-    found.extend(xdp(index)?.into_iter().map(|id| named(At::Xdp, id)));
+    found.extend(xdp(index)?.into_iter().map(|id| Attached {
+        link: xdp_link(id),
+        ..named(At::Xdp, id)
+    }));
     Ok(found)
 }
 
@@ -203,6 +209,15 @@ fn filter_of(filter: &TcMessage, at: At) -> Option<Attached> {
         }
     }
     Some(found)
+}
+
+/// The link that holds an XDP program, where one does: the device does not tell it, and takes nothing off that one holds.
+fn xdp_link(program: u32) -> Option<u32> {
+    let mut links = aya::programs::loaded_links().flatten();
+    let is_its = |link: &LinkInfo| {
+        link.program_id() == program && matches!(link.link_type(), Ok(LinkType::Xdp))
+    };
+    links.find(is_its).map(|link| link.id())
 }
 
 fn xdp(index: u32) -> Result<Option<u32>> {
