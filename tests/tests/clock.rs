@@ -2,13 +2,12 @@
 //!
 //! It sets the machine's clock, so it runs where that is nobody else's: in a guest (`cargo xtask test --kernels … -- clock`).
 
-use std::{net::SocketAddr, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use dockernet_tests::{
-    Engine, HOST_IP, Lab, LabOptions, Place, Run,
+    Engine, Lab, LabOptions, Place, Run, knock,
     monitor::{Monitor, configuration, sum},
-    traffic::Probe,
     wait_until,
 };
 use jiff::Timestamp;
@@ -121,13 +120,6 @@ fn told(monitor: &Monitor, state: &str, number: usize) -> Result<Value> {
         let lines = monitor.tracer.lines();
         lines.into_iter().filter(of_it).nth(number - 1)
     })
-}
-
-fn knock(lab: &Lab) -> Result<()> {
-    let to: SocketAddr = format!("{HOST_IP}:10001").parse()?;
-    let mut probe = Probe::tcp(to);
-    probe.timeout = Duration::from_millis(300);
-    probe.send(lab.outside()).map(drop)
 }
 
 /// Sets the machine's clock.

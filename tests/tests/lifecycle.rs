@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader},
-    net::SocketAddr,
     process::Stdio,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -13,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use dockernet_tests::{
     Cmd, DaemonOptions, Engine, Finished, HOST_IP, Lab, LabOptions, Place, Run, Tracer, can_run,
-    group, traffic::Probe, wait_until,
+    group, knock, traffic::Probe, wait_until,
 };
 use nix::sys::signal::Signal;
 
@@ -55,14 +54,6 @@ fn life_of_a_run() -> Result<()> {
             ("a restarted dockerd", restarted_dockerd),
         ],
     )
-}
-
-/// One connection that dies on eth0.
-fn knock(lab: &Lab) -> Result<()> {
-    let to: SocketAddr = format!("{HOST_IP}:10001").parse()?;
-    let mut probe = Probe::tcp(to);
-    probe.timeout = Duration::from_millis(300);
-    probe.send(lab.outside()).map(drop)
 }
 
 fn names_web(finished: &Finished) -> Result<()> {

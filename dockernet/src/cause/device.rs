@@ -121,7 +121,7 @@ fn both_ends(case: &Case<'_>, link: &Link, key: NetnsKey, mtu: u32) -> String {
     }
 }
 
-/// The other end of a veth of this namespace.
+/// The other end of a veth between a container and the host, given the end in the namespace `key`.
 fn far_end<'a>(case: &Case<'a>, link: &Link, key: NetnsKey) -> Option<(&'a Link, NetnsKey)> {
     if link.kind != LinkKind::Veth {
         return None;
@@ -134,31 +134,19 @@ fn far_end<'a>(case: &Case<'a>, link: &Link, key: NetnsKey) -> Option<(&'a Link,
         return Some((end, netns.key));
     }
     let end = case.inventory.link(host, link.peer_ifindex?)?;
-    // Of another namespace's it is a number there.
-    let is_its = end.kind == LinkKind::Veth && end.peer_ifindex == Some(link.ifindex);
-    is_its.then_some((end, host))
+    // The number may be one of another namespace's.
+    let behind = case.inventory.netns_behind(end.ifindex)?;
+    (behind.key == key).then_some((end, host))
 }
 
-/// The other end of a veth between a container and the host.
+/// The other end of the veth that a packet died at, and its place.
 fn peer<'a>(case: &Case<'a>, device: &Link) -> Option<(&'a Link, NetnsKey, String)> {
-    if case.in_host() {
-        let netns = case.inventory.netns_behind(device.ifindex)?;
-        let link = netns
-            .links
-            .iter()
-            .find(|link| link.peer_ifindex == Some(device.ifindex))?;
-        let place = case
-            .inventory
-            .namespace_label(netns.key)
-            .unwrap_or_else(|| format!("netns {}", netns.inum));
-        return Some((link, netns.key, place));
-    }
-    let link = case
-        .inventory
-        .host_veth_of(case.container_here()?)
-        .into_iter()
-        .find(|link| device.peer_ifindex == Some(link.ifindex))?;
-    Some((link, case.inventory.host_key(), "host".into()))
+    let (link, key) = far_end(case, device, case.evidence.netns)?;
+    let place = case.inventory.namespace_label(key).or_else(|| {
+        let netns = case.inventory.netns(key)?;
+        Some(format!("netns {}", netns.inum))
+    })?;
+    Some((link, key, place))
 }
 
 /// The MTU that the engine gives the interfaces of the network at hand; 1500 unless it is told otherwise.

@@ -4,14 +4,14 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use dockernet_tests::{
-    Engine, Lab, LabOptions, Run,
+    Engine, Lab, LabOptions, Run, knock,
     monitor::Monitor,
     prometheus::{Prometheus, replaced, retargeted, shipped},
     wait_until,
 };
 use serde_json::Value;
 
-use super::{CAUSE, knock, with_fault};
+use super::{CAUSE, with_fault};
 
 /// What the hosts are called: all of them are scraped at the same address otherwise.
 const NAMES: [&str; 2] = ["one.example", "two.example"];

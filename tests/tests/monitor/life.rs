@@ -4,7 +4,7 @@ use std::{io::Write as _, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use dockernet_tests::{
-    Cmd, Lab, http,
+    Cmd, Lab, http, knock,
     monitor::{Monitor, configuration, samples, sum},
     tool_path, wait_until,
 };
@@ -13,7 +13,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{CAUSE, knock, with_fault};
+use super::{CAUSE, with_fault};
 
 fn says(monitor: &mut Monitor, what: &str) -> bool {
     monitor

@@ -9,12 +9,8 @@ mod restraint;
 mod scrape;
 mod service;
 
-use std::{net::SocketAddr, time::Duration};
-
 use anyhow::Result;
-use dockernet_tests::{
-    DaemonOptions, Engine, HOST_IP, Lab, LabOptions, Place, Run, can_run, group, traffic::Probe,
-};
+use dockernet_tests::{DaemonOptions, Engine, Lab, LabOptions, Place, Run, can_run, group};
 
 /// The key that the fault of these tests turns off.
 const FORWARDING: &str = "net/ipv4/conf/eth0/forwarding";
@@ -80,14 +76,6 @@ fn a_fleet() -> Result<()> {
         return Ok(());
     }
     fleet::the_sick_host_is_found()
-}
-
-/// One connection that dies on eth0 while forwarding is off.
-fn knock(lab: &Lab) -> Result<()> {
-    let to: SocketAddr = format!("{HOST_IP}:10001").parse()?;
-    let mut probe = Probe::tcp(to);
-    probe.timeout = Duration::from_millis(300);
-    probe.send(lab.outside()).map(drop)
 }
 
 /// Runs something while the fault is there.

@@ -11,11 +11,11 @@ use std::{
 
 use anyhow::{Result, ensure};
 use dockernet_tests::{
-    Cmd, Lab, Run,
+    Cmd, Lab, Run, knock,
     monitor::{Monitor, sum},
 };
 
-use super::{CAUSE, knock, with_fault};
+use super::{CAUSE, with_fault};
 
 /// What was said to the engine.
 type Said = Arc<Mutex<Vec<u8>>>;

@@ -4,13 +4,13 @@ use std::{io::Write as _, net::TcpStream, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use dockernet_tests::{
-    Cmd, Lab,
+    Cmd, Lab, knock,
     monitor::{Monitor, configuration},
     prometheus::{Prometheus, promtool, shipped},
     wait_until,
 };
 
-use super::{CAUSE, HASTY, knock, with_fault};
+use super::{CAUSE, HASTY, with_fault};
 
 pub(crate) fn promtool_is_content(lab: &mut Lab) -> Result<()> {
     let monitor = Monitor::start(lab, &[])?;

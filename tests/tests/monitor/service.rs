@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use dockernet_tests::{
-    Cmd, HOST_IP, Lab, Netns, Place, Run, children_of,
+    Cmd, HOST_IP, Lab, Netns, Place, Run, children_of, knock,
     monitor::{Monitor, sum},
     progress,
     prometheus::shipped,
@@ -16,7 +16,7 @@ use dockernet_tests::{
 };
 use nix::{sys::signal::Signal, unistd::Pid};
 
-use super::{CAUSE, knock, with_fault};
+use super::{CAUSE, with_fault};
 
 /// Everything that came within a time.
 fn heard(socket: &UnixDatagram, time: Duration) -> Vec<String> {

@@ -138,11 +138,9 @@ impl Firewall {
                 rule.targets.iter().filter_map(move |target| match target {
                     Target::Nat(nat) if nat.kind == NatKind::Dnat => Some(DnatTarget {
                         backend,
-                        proto: one_number(rule, Field::L4Proto).and_then(|n| u8::try_from(n).ok()),
+                        proto: proto(rule),
                         host_ip: one_address(rule, Field::Daddr),
-                        host_port: one_number(rule, Field::Dport)
-                            .or_else(|| one_number(rule, Field::ThDport))
-                            .and_then(|n| u16::try_from(n).ok()),
+                        host_port: dport(rule),
                         address: nat.address?,
                         port: nat.port,
                     }),
@@ -154,13 +152,12 @@ impl Firewall {
 
     /// The rule that translates the destination of a protocol's port to an address and is none of Docker's own, in its place.
     #[must_use]
-    pub fn stray_dnat(&self, proto: u8, host_port: u16, address: IpAddr) -> Option<Dropped> {
+    pub fn stray_dnat(&self, of: u8, host_port: u16, address: IpAddr) -> Option<Dropped> {
         let leads = |rule: &&Rule| {
             let to = |target: &Target| matches!(target, Target::Nat(nat) if nat.kind == NatKind::Dnat && nat.address == Some(address));
-            let port = one_number(rule, Field::Dport).or_else(|| one_number(rule, Field::ThDport));
             rule.targets.iter().any(to)
-                && port.is_none_or(|port| port == u64::from(host_port))
-                && one_number(rule, Field::L4Proto).is_none_or(|number| number == u64::from(proto))
+                && dport(rule).is_none_or(|port| port == host_port)
+                && proto(rule).is_none_or(|number| number == of)
         };
         let is_mixed = self.is_mixed();
         let others = self
@@ -270,6 +267,18 @@ impl Firewall {
                 .map(move |rule| (backend, rule))
         })
     }
+}
+
+/// The IP protocol number that a rule says, if it says one.
+fn proto(rule: &Rule) -> Option<u8> {
+    one_number(rule, Field::L4Proto).and_then(|number| u8::try_from(number).ok())
+}
+
+/// The destination port that a rule says, if it says one.
+fn dport(rule: &Rule) -> Option<u16> {
+    one_number(rule, Field::Dport)
+        .or_else(|| one_number(rule, Field::ThDport))
+        .and_then(|number| u16::try_from(number).ok())
 }
 
 fn narrows(condition: &Match) -> bool {
