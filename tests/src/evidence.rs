@@ -71,6 +71,22 @@ impl Evidence {
             }
     }
 
+    /// Whether something of `wanted` (of everything, if it is empty) is in `counts` and not in `in_sight`.
+    #[must_use]
+    pub fn hides(
+        &self,
+        counts: &BTreeMap<String, u64>,
+        in_sight: &BTreeMap<String, u64>,
+        wanted: &[String],
+    ) -> bool {
+        let hidden: BTreeMap<String, u64> = counts
+            .iter()
+            .filter(|(key, count)| in_sight.get(*key) != Some(count))
+            .map(|(key, count)| (key.clone(), *count))
+            .collect();
+        !hidden.is_empty() && self.shows(&hidden, wanted)
+    }
+
     /// Whether this kernel gives reasons at all.
     #[must_use]
     pub fn has_reasons(&self) -> bool {
@@ -141,7 +157,26 @@ fn task(line: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, task};
+    use std::{collections::BTreeMap, path::PathBuf};
+
+    use super::{Evidence, Telling, parse, task};
+
+    #[test]
+    fn what_was_hidden_is_only_what_was_wanted() {
+        let evidence = Evidence {
+            instance: PathBuf::new(),
+            telling: Telling::ReasonAndFunction,
+        };
+        let counts = |pairs: &[(&str, u64)]| -> BTreeMap<String, u64> {
+            pairs.iter().map(|(k, n)| ((*k).to_owned(), *n)).collect()
+        };
+        let all = counts(&[("A@a", 3), ("B@b", 1)]);
+        let seen = counts(&[("A@a", 2), ("B@b", 1)]);
+        assert!(evidence.hides(&all, &seen, &["A@a".to_owned()]));
+        assert!(!evidence.hides(&all, &seen, &["B@b".to_owned()]));
+        assert!(evidence.hides(&all, &seen, &[]));
+        assert!(!evidence.hides(&all, &all, &[]));
+    }
 
     #[test]
     fn a_line_tells_reason_place_and_task() {

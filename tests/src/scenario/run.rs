@@ -205,7 +205,7 @@ fn faulty_phase(
     if let Some(tracer) = tracer {
         let finished = tracer.stop()?;
         for expect in expects() {
-            let is_in_sight = evidence.shows(&in_sight, &expect.kernel_of(lab.engine()));
+            let is_hidden = evidence.hides(&kernel, &in_sight, &expect.kernel_of(lab.engine()));
             let mut expect = expect.clone();
             if !evidence.has_reasons() {
                 // Nothing to compare with; the cause must be found all the same.
@@ -215,11 +215,12 @@ fn faulty_phase(
                     .take()
                     .or(expect.confidence);
             }
-            let checked = check(lab, &expect, &finished)
-                .with_context(|| format!("the kernel's tracepoint shows {kernel:?}"));
-            checked.map_err(|error| match is_in_sight {
-                true => error,
-                false => error.context(OutOfSight),
+            let checked = check(lab, &expect, &finished).with_context(|| {
+                format!("the kernel's tracepoint shows {kernel:?}, outside process 1 {in_sight:?}")
+            });
+            checked.map_err(|error| match is_hidden {
+                true => error.context(OutOfSight),
+                false => error,
             })?;
         }
         told = causes(&finished);
@@ -228,14 +229,14 @@ fn faulty_phase(
     Ok((Report { kernel, told }, printed))
 }
 
-/// The kernel dropped what was expected, but only where it runs no BPF program
+/// Of what was expected the kernel dropped something where it runs no BPF program
 /// ([`Evidence::read_outside_init`]): nothing can be said, and the scenario is to be run again.
 #[derive(Clone, Copy, Debug)]
 pub struct OutOfSight;
 
 impl std::fmt::Display for OutOfSight {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the kernel dropped it in the context of process 1 alone")
+        f.write_str("the kernel dropped some of it in the context of process 1")
     }
 }
 
