@@ -4,14 +4,18 @@
 pub const MAX_REASONS: usize = 8;
 /// How many interfaces a filter can name.
 pub const MAX_DEVICES: usize = 4;
+/// How many ports a filter can name.
+pub const MAX_PORTS: usize = 8;
+/// How many addresses and networks a filter can name.
+pub const MAX_ADDRESSES: usize = 4;
 
 /// Which of the tests are on.
 pub mod test {
     /// `protocol`
     pub const PROTOCOL: u32 = 1;
-    /// `port`, source or destination, before or after NAT
+    /// One of `ports`, source or destination, before or after NAT
     pub const PORT: u32 = 2;
-    /// `address`/`mask`, source or destination, before or after NAT
+    /// One of `addresses`/`masks`, source or destination, before or after NAT
     pub const ADDRESS: u32 = 4;
     /// `reasons`
     pub const REASON: u32 = 8;
@@ -30,12 +34,16 @@ pub struct Filter {
     pub tests: u32,
     /// IP protocol number.
     pub protocol: u16,
-    /// Port, host byte order.
-    pub port: u16,
-    /// Address, IPv4 as `::ffff:a.b.c.d`.
-    pub address: [u8; 16],
-    /// Which of its bits count.
-    pub mask: [u8; 16],
+    /// How many of `ports` are used.
+    pub port_count: u8,
+    /// How many of `addresses` are used.
+    pub address_count: u8,
+    /// Ports, host byte order.
+    pub ports: [u16; MAX_PORTS],
+    /// Addresses, IPv4 as `::ffff:a.b.c.d`.
+    pub addresses: [[u8; 16]; MAX_ADDRESSES],
+    /// Which of their bits count.
+    pub masks: [[u8; 16]; MAX_ADDRESSES],
     /// Reason numbers, the unused ones repeat the first.
     pub reasons: [u32; MAX_REASONS],
     /// `skb->skb_iif` of the same interfaces, in whatever namespace: user space looks again. Unused ones repeat the first.
@@ -44,7 +52,7 @@ pub struct Filter {
     pub devices: [[u8; 16]; MAX_DEVICES],
 }
 
-const _: () = assert!(size_of::<Filter>() == 152);
+const _: () = assert!(size_of::<Filter>() == 264);
 crate::pod!(Filter);
 
 impl Filter {
@@ -52,9 +60,11 @@ impl Filter {
     pub const ALL: Self = Self {
         tests: 0,
         protocol: 0,
-        port: 0,
-        address: [0; 16],
-        mask: [0; 16],
+        port_count: 0,
+        address_count: 0,
+        ports: [0; MAX_PORTS],
+        addresses: [[0; 16]; MAX_ADDRESSES],
+        masks: [[0; 16]; MAX_ADDRESSES],
         reasons: [0; MAX_REASONS],
         ingress: [0; MAX_DEVICES],
         devices: [[0; 16]; MAX_DEVICES],

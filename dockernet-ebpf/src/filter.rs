@@ -2,7 +2,7 @@
 
 use dockernet_common::{
     conntrack::{AF_INET, RawTuple},
-    filter::{Filter, MAX_DEVICES, MAX_REASONS, test},
+    filter::{Filter, MAX_ADDRESSES, MAX_DEVICES, MAX_PORTS, MAX_REASONS, test},
     packet::FlowKey,
 };
 
@@ -173,16 +173,42 @@ pub(crate) fn mapped(v4: bool, address: [u8; 16]) -> [u8; 16] {
 /// One end has the port and the address, as far as they are asked for.
 #[inline(always)]
 fn ends_match(tests: u32, address: &[u8; 16], port: u16) -> bool {
-    if tests & test::PORT != 0 && port != filter!(port) {
-        return false;
+    (tests & test::PORT == 0 || any_port(port))
+        && (tests & test::ADDRESS == 0 || any_address(address))
+}
+
+/// As many rounds as there are ports: how many is a constant to the verifier, and the rest is no code to it.
+#[inline(always)]
+fn any_port(port: u16) -> bool {
+    let mut index = 0;
+    while index < MAX_PORTS {
+        if index >= usize::from(filter!(port_count)) {
+            return false;
+        }
+        if port == filter!(ports[index]) {
+            return true;
+        }
+        index += 1;
     }
-    if tests & test::ADDRESS == 0 {
-        return true;
-    }
-    let wanted = words(filter!(address));
-    let mask = words(filter!(mask));
+    false
+}
+
+#[inline(always)]
+fn any_address(address: &[u8; 16]) -> bool {
     let address = words(*address);
-    (address[0] ^ wanted[0]) & mask[0] == 0 && (address[1] ^ wanted[1]) & mask[1] == 0
+    let mut index = 0;
+    while index < MAX_ADDRESSES {
+        if index >= usize::from(filter!(address_count)) {
+            return false;
+        }
+        let wanted = words(filter!(addresses[index]));
+        let mask = words(filter!(masks[index]));
+        if (address[0] ^ wanted[0]) & mask[0] == 0 && (address[1] ^ wanted[1]) & mask[1] == 0 {
+            return true;
+        }
+        index += 1;
+    }
+    false
 }
 
 const _: () = assert!(size_of::<Filter>().is_multiple_of(8));

@@ -3,7 +3,9 @@
 use std::{net::IpAddr, thread};
 
 use anyhow::{Context as _, Result, bail};
-use dockernet_common::filter::{Filter as KernelFilter, MAX_DEVICES, MAX_REASONS, test};
+use dockernet_common::filter::{
+    Filter as KernelFilter, MAX_ADDRESSES, MAX_DEVICES, MAX_PORTS, MAX_REASONS, test,
+};
 use ipnet::IpNet;
 
 use crate::{
@@ -81,13 +83,19 @@ fn kernel_filter(filter: &Filter, kernel: &Kernel, host: &NetnsHandle) -> Kernel
         wanted.tests |= test::PROTOCOL;
         wanted.protocol = (*number).into();
     }
-    if let [port] = filter.ports.as_slice() {
+    let ports = filter.ports.as_slice();
+    if let Some(count) = room(ports.len(), MAX_PORTS) {
         wanted.tests |= test::PORT;
-        wanted.port = *port;
+        wanted.ports[..ports.len()].copy_from_slice(ports);
+        wanted.port_count = count;
     }
-    if let [net] = filter.addresses.as_slice() {
+    let networks = filter.addresses.as_slice();
+    if let Some(count) = room(networks.len(), MAX_ADDRESSES) {
         wanted.tests |= test::ADDRESS;
-        (wanted.address, wanted.mask) = prefix(net);
+        for (place, net) in networks.iter().enumerate() {
+            (wanted.addresses[place], wanted.masks[place]) = prefix(net);
+        }
+        wanted.address_count = count;
     }
     let reasons: Option<Vec<u32>> = filter
         .reasons
@@ -115,6 +123,13 @@ fn kernel_filter(filter: &Filter, kernel: &Kernel, host: &NetnsHandle) -> Kernel
         }
     }
     wanted
+}
+
+/// How many there are, if there are any and the kernel half has room for them.
+fn room(count: usize, most: usize) -> Option<u8> {
+    u8::try_from(count)
+        .ok()
+        .filter(|_| (1..=most).contains(&count))
 }
 
 /// Names and indexes, if all are plain names of interfaces that are there now: the index of one that comes later
