@@ -1,7 +1,7 @@
 //! Every parser of what others wrote, fed with any bytes: for the fuzz targets in `tests/fuzz` and the test of hostile
 //! input. Nothing of the tool uses this, and no other program should.
 
-use std::{io, path::Path};
+use std::{io, path::Path, sync::OnceLock};
 
 use anyhow::Result;
 use jiff::{Timestamp, tz::TimeZone};
@@ -14,7 +14,9 @@ use crate::{
         conntrack, docker::convert, engine_files, firewall, freezer, hosts, ipvs, listeners,
         proxies, queue, resolver::Resolv, snmp, sysctl,
     },
-    monitor, record,
+    monitor,
+    pcap_filter::Expression,
+    record,
     report::{Json, Look, Pcapng, Report, Text, TextOptions, Width},
 };
 
@@ -157,13 +159,18 @@ pub fn recording(bytes: &[u8]) {
         )))
     };
     let openers: [record::Opener<'_>; 2] = [&text, &json];
+    // Where there is a libpcap, packets and flows are held against an expression, too.
+    static EXPRESSION: OnceLock<Option<Expression>> = OnceLock::new();
+    let expression = EXPRESSION
+        .get_or_init(|| Expression::compile("udp[4:2] > 20 or not host 192.0.2.1 or vlan").ok())
+        .as_ref();
     for input in [bytes, &framed] {
-        for opener in openers {
+        for (opener, expression) in openers.into_iter().zip([None, expression]) {
             let source = record::Source {
                 name: "x".into(),
                 input: Box::new(input),
             };
-            let _ = record::replay(&options, None, vec![source], &mut || Ok(None), opener);
+            let _ = record::replay(&options, expression, vec![source], &mut || Ok(None), opener);
         }
     }
 }

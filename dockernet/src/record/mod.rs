@@ -25,13 +25,16 @@ pub use write::Recorder;
 
 use crate::{
     cause::catalogue::CATALOGUE,
-    cli::options::{Options, Scope},
+    cli::options::{Job, Options, Scope},
     report::Report,
 };
 
-/// What is recorded whatever is to be shown later: `--scope`, `--all` and `--ignore` are left to `replay`.
+/// What is recorded whatever is to be shown later: `--scope`, `--all` and `--ignore` are left to `replay`. It reads no pcapng.
 #[must_use]
 pub fn everything(options: Options) -> Options {
+    if matches!(&options.job, Job::Record(args) if args.pcapng) {
+        return options;
+    }
     Options {
         all: true,
         scope: Scope::All,

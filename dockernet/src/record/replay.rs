@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -50,7 +50,7 @@ pub struct Source<'a> {
 ///
 /// # Errors
 /// A file cannot be opened or is no recording, or the output cannot be written.
-pub fn run(options: &Options, files: &[std::path::PathBuf]) -> Result<Exit> {
+pub fn run(options: &Options, files: &[PathBuf]) -> Result<Exit> {
     block_signals()?;
     let mut signals = Signals::new()?;
     let sources = in_order(files)?;
@@ -69,16 +69,48 @@ pub fn run(options: &Options, files: &[std::path::PathBuf]) -> Result<Exit> {
 }
 
 /// A rotated recording's parts in whatever order a shell names them; recordings of several runs, the oldest first.
-pub(super) fn in_order(files: &[std::path::PathBuf]) -> Result<Vec<Source<'static>>> {
+pub(super) fn in_order(files: &[PathBuf]) -> Result<Vec<Source<'static>>> {
     let sources = files.iter().map(|path| open(path));
     let sources: Vec<Source<'_>> = sources.collect::<Result<_>>()?;
-    let places: Option<Vec<(Timestamp, u32)>> = files.iter().map(|path| place(path)).collect();
+    let mut places: Vec<Option<(Timestamp, u32)>> = files.iter().map(|path| place(path)).collect();
+    // A part whose beginning is damaged is where its name puts it.
+    for (index, path) in files.iter().enumerate() {
+        if places.get(index).is_some_and(Option::is_none) {
+            let place = beside(path, files.iter().zip(&places));
+            if let Some(known) = places.get_mut(index) {
+                *known = place;
+            }
+        }
+    }
+    let places: Option<Vec<(Timestamp, u32)>> = places.into_iter().collect();
     let Some(places) = places else {
         return Ok(sources);
     };
     let mut placed: Vec<_> = places.into_iter().zip(sources).collect();
     placed.sort_by_key(|(place, _)| *place);
     Ok(placed.into_iter().map(|(_, source)| source).collect())
+}
+
+/// Its place by that of another part: `x.1` is the one before `x`.
+fn beside<'a>(
+    path: &Path,
+    mut others: impl Iterator<Item = (&'a PathBuf, &'a Option<(Timestamp, u32)>)>,
+) -> Option<(Timestamp, u32)> {
+    let (base, age) = numbered(path);
+    others.find_map(|(other, place)| {
+        let (its_base, its_age) = numbered(other);
+        let (started, part) = place.filter(|_| its_base == base)?;
+        Some((started, part.checked_add(its_age)?.saturating_sub(age)))
+    })
+}
+
+/// The name that all parts of a recording begin with, and how many came after this one.
+fn numbered(path: &Path) -> (PathBuf, u32) {
+    let extension = path.extension().and_then(|text| text.to_str());
+    match extension.and_then(|text| text.parse().ok()) {
+        Some(age) => (path.with_extension(""), age),
+        None => (path.to_owned(), 0),
+    }
 }
 
 fn open(path: &Path) -> Result<Source<'static>> {
@@ -186,6 +218,8 @@ struct Replay<'a> {
     closed: bool,
     over: bool,
     clock: Option<Timestamp>,
+    /// Since when the file that is read goes on.
+    since: Option<Timestamp>,
     unknown_types: u64,
     unknown_keys: u64,
     unreadable: u64,
@@ -229,6 +263,7 @@ impl<'a> Replay<'a> {
             closed: false,
             over: false,
             clock: None,
+            since: None,
             unknown_types: 0,
             unknown_keys: 0,
             unreadable: 0,
@@ -438,6 +473,10 @@ impl<'a> Replay<'a> {
             self.report()?.warning(&problem);
         }
         self.part = header.part;
+        self.since = self
+            .clock
+            .filter(|_| header.part > 1)
+            .or(Some(header.started));
         if self.header.is_some() {
             return Ok(());
         }
@@ -471,6 +510,7 @@ impl<'a> Replay<'a> {
     fn is_late(&mut self, time: Timestamp) -> Result<bool> {
         if let Some(until) = self.until.filter(|until| time > *until) {
             self.over = time.duration_since(until) > WAITED;
+            self.clock = Some(until);
             return Ok(true);
         }
         self.advance(time)?;
@@ -595,7 +635,16 @@ impl<'a> Replay<'a> {
         self.sums.ledger(self.options.drops, self.options.nat)
     }
 
+    /// Where a file is not read to its end its ledger is not either: the time that was read is known all the same.
+    fn seconds_so_far(&mut self) {
+        if let (false, Some(since), Some(clock)) = (self.is_ended, self.since, self.clock) {
+            let seconds = clock.duration_since(since).as_secs_f64();
+            self.sums.current.seconds = self.sums.current.seconds.max(seconds);
+        }
+    }
+
     fn finish(mut self, interrupted: bool) -> Result<Exit> {
+        self.seconds_so_far();
         let mut ledger = self.ledger();
         ledger.is_final = true;
         let warnings = self.warnings();

@@ -171,6 +171,13 @@ impl FlightRecorder {
         self.flush();
         if let Some(writing) = self.writing.take() {
             self.is_failing = false;
+            if writing.written == 0 {
+                // A failure that drops nothing, in the quiet: it would take the place of a file that tells something.
+                if let Err(error) = std::fs::remove_file(&writing.path) {
+                    log::debug!("removing {}: {error}", writing.path.display());
+                }
+                return;
+            }
             self.inner.note(&writing.sentence());
             // Only now: a file that could not be written is no reason to lose an old one.
             files::make_room(&self.flight.directory, self.flight.keep, &writing.path);

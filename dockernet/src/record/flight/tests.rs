@@ -143,6 +143,21 @@ fn what_came_before_and_after_is_in_one_file() {
     assert!(!bytes.windows(4).any(|window| window == [0xee; 4]));
 }
 
+/// It would take the place of one that tells something.
+#[test]
+fn a_failure_without_a_packet_around_it_leaves_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let minute = Duration::from_secs(60);
+    let (mut recorder, told) = recorder(directory.path(), minute, minute);
+    let _ = recorder.finding(&incident()).unwrap();
+    assert_eq!(files(directory.path()).len(), 1);
+    let before = told.lines();
+    let _ = recorder.finish(&ledger(), false).unwrap();
+    assert_eq!(files(directory.path()), []);
+    assert!(!told.lines().iter().any(|line| line.contains("wrote")));
+    assert!(told.lines().starts_with(&before));
+}
+
 #[test]
 fn a_cause_begins_anew_after_a_pause_and_old_files_go() {
     let directory = tempfile::tempdir().unwrap();
