@@ -362,6 +362,7 @@ pub(super) fn preconditions() -> Result<()> {
         );
     }
     raise_memlock();
+    raise_descriptors();
     // An error is not an answer; what is wrong then shows when the maps are made.
     if let Ok(false) = is_map_supported(MapType::RingBuf) {
         bail!(
@@ -377,6 +378,19 @@ fn raise_memlock() {
     use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
     if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
         log::debug!("raising RLIMIT_MEMLOCK: {error}");
+    }
+}
+
+/// NAT needs a descriptor for each device, and systemd and shells give 1,024 unless asked for more.
+fn raise_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    const WANTED: u64 = 65536;
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let wanted = soft.max(WANTED.min(hard));
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
+    });
+    if let Err(error) = raised {
+        log::debug!("raising RLIMIT_NOFILE: {error}");
     }
 }
 

@@ -306,9 +306,11 @@ impl Tracer {
 
     /// Drops that our program did not see because it was already running on that CPU; `None` before 5.12.
     pub fn missed(&mut self) -> Option<u64> {
-        if self.ebpf.is_some() {
-            let fdinfo =
-                fs::read_to_string(format!("/proc/self/fdinfo/{}", self.program_fd?)).ok()?;
+        // Where it cannot be read now (no descriptor is left, say) what was read last holds.
+        if self.ebpf.is_some()
+            && let Ok(fdinfo) =
+                fs::read_to_string(format!("/proc/self/fdinfo/{}", self.program_fd?))
+        {
             self.last_missed = fdinfo
                 .lines()
                 .find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok());

@@ -14,13 +14,20 @@ const LEAST: Duration = Duration::from_secs(20);
 /// The share of the budget below which it is enough again.
 const CALM: f64 = 0.8;
 
+/// Who is over it so soon after it was enough is so because of looking: it is tried half as often each time.
+const RELAPSE: Duration = Duration::from_secs(600);
+/// Between two tries at most.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 /// Watches it.
 #[derive(Debug, Default)]
 pub(super) struct Governor {
     /// Time and CPU seconds so far.
     samples: VecDeque<(Instant, f64)>,
-    /// Since when packets are only counted.
-    reduced: Option<Instant>,
+    /// Since when packets are only counted, and how long at least.
+    reduced: Option<(Instant, Duration)>,
+    /// When they were looked at again, and how long they had only been counted at least.
+    recovered: Option<(Instant, Duration)>,
 }
 
 /// What the service costs at a time.
@@ -58,11 +65,14 @@ impl Governor {
         let share = (cpu / budget.cpu).max(used.memory as f64 / budget.memory as f64);
         match self.reduced {
             None if share > 1.0 => {
-                self.reduced = Some(now);
+                let relapse = self.recovered.filter(|(at, _)| now - *at < RELAPSE);
+                let least = relapse.map_or(WINDOW, |(_, least)| (least * 2).min(LONGEST));
+                self.reduced = Some((now, least));
                 Some(Change::Reduce)
             }
-            Some(since) if now - since >= WINDOW && share < CALM => {
+            Some((since, least)) if now - since >= least && share < CALM => {
                 self.reduced = None;
+                self.recovered = Some((now, least));
                 Some(Change::Recover)
             }
             _ => None,
@@ -123,6 +133,33 @@ mod tests {
             run(&shares, 30 << 20),
             [(20, Change::Reduce), (90, Change::Recover)]
         );
+    }
+
+    /// Looking costs too much, counting does not: it is not tried every minute for ever.
+    #[test]
+    fn a_relapse_is_not_tried_again_as_soon() {
+        let start = Instant::now();
+        let mut governor = Governor::default();
+        let mut cpu_seconds = 0.0;
+        let mut recovered = Vec::new();
+        for second in (0_u64..4 * 3600).step_by(10) {
+            let used = Use {
+                cpu_seconds,
+                memory: 0,
+            };
+            let now = start + Duration::from_secs(second);
+            if governor.sample(now, used, &BUDGET) == Some(Change::Recover) {
+                recovered.push(second);
+            }
+            cpu_seconds += if governor.is_reduced() { 0.02 } else { 0.3 };
+        }
+        let pauses: Vec<u64> = recovered.windows(2).map(|two| two[1] - two[0]).collect();
+        assert!(
+            pauses.windows(2).all(|two| two[1] >= two[0]),
+            "{recovered:?}"
+        );
+        assert!(pauses.first() < Some(&300) && pauses.last() > Some(&3600));
+        assert!(recovered.len() < 10, "{recovered:?}");
     }
 
     #[test]

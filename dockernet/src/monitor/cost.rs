@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     path::Path,
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -38,11 +38,13 @@ pub struct Kernel {
 }
 
 impl Process {
-    /// Reads it; what cannot be read is 0.
+    /// Reads it; what cannot be read is as it was, or 0.
     #[must_use]
     pub fn read() -> Self {
-        let own = used("self");
-        let helper = helper::pid().map(|pid| used(&pid.to_string()));
+        static OWN: Mutex<Used> = Mutex::new(Used::NONE);
+        static HELPER: Mutex<Used> = Mutex::new(Used::NONE);
+        let own = used("self", &OWN);
+        let helper = helper::pid().map(|pid| used(&pid.to_string(), &HELPER));
         let of_helper = helper.unwrap_or_default();
         let max_fds = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
             .map_or(0, |(soft, _)| soft);
@@ -67,23 +69,37 @@ struct Used {
     since_boot: f64,
 }
 
-/// What cannot be read is 0.
-fn used(process: &str) -> Used {
-    let folder = Path::new("/proc").join(process);
-    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
-    let (cpu_seconds, since_boot) = times(&read("stat")).unwrap_or_default();
-    let statm = read("statm");
-    let mut pages = statm
-        .split(' ')
-        .skip(1)
-        .map(|pages| pages.parse().unwrap_or(0));
-    let resident = pages.next().unwrap_or(0);
-    Used {
-        cpu_seconds,
-        resident,
-        shared: pages.next().unwrap_or(0).min(resident),
-        since_boot,
+impl Used {
+    const NONE: Self = Self {
+        cpu_seconds: 0.0,
+        resident: 0,
+        shared: 0,
+        since_boot: 0.0,
+    };
+
+    fn read(process: &str) -> Option<Self> {
+        let folder = Path::new("/proc").join(process);
+        let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+        let (cpu_seconds, since_boot) = times(&read("stat")?)?;
+        let statm = read("statm")?;
+        let mut pages = statm.split(' ').skip(1).map(|pages| pages.parse().ok());
+        let resident = pages.next()??;
+        Some(Self {
+            cpu_seconds,
+            resident,
+            shared: pages.next()??.min(resident),
+            since_boot,
+        })
     }
+}
+
+/// Without a descriptor left it cannot be read: a counter does not go back to 0 for that.
+fn used(process: &str, last: &Mutex<Used>) -> Used {
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(used) = Used::read(process) {
+        *last = used;
+    }
+    *last
 }
 
 /// CPU time (utime, stime; cutime and cstime of children that have ended), and start since boot (starttime), seconds; the fields after

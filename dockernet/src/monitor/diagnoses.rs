@@ -40,6 +40,8 @@ struct Diagnosis {
     last: Instant,
     packets: u64,
     is_active: bool,
+    /// That it began was told: that it ends is, too.
+    is_told: bool,
     lines: Allowance,
 }
 
@@ -80,6 +82,7 @@ impl Diagnoses {
             last: now,
             packets: 0,
             is_active: false,
+            is_told: false,
             lines: Allowance {
                 since: now,
                 used: 0,
@@ -97,6 +100,7 @@ impl Diagnoses {
         let first = Box::new(drop.clone());
         diagnosis.first = Some(first.clone());
         let notice = diagnosis.notice(key, first, None, now, lines);
+        diagnosis.is_told = notice.is_some();
         self.suppressed += u64::from(notice.is_none());
         (true, notice)
     }
@@ -189,7 +193,7 @@ impl Diagnosis {
             lines.since = now;
             lines.used = 0;
         }
-        if lines.used >= most {
+        if lines.used >= most && !(ended.is_some() && self.is_told) {
             lines.left_out += 1;
             return None;
         }
@@ -288,5 +292,21 @@ mod tests {
         assert_eq!((told, all.suppressed), (6, 34));
         let (_, notice) = all.dropped(key(), &drop, start + Duration::from_secs(4000), 6);
         assert_eq!(notice.unwrap().left_out, 34);
+    }
+
+    /// Whoever pairs the lines does not wait for ever.
+    #[test]
+    fn the_end_of_what_was_told_is_told() {
+        let mut all = Diagnoses::default();
+        let start = Instant::now();
+        let drop = denied("198.51.100.20", 4000);
+        let (mut begun, mut ended) = (0, 0);
+        for round in 0..9_u64 {
+            let now = start + Duration::from_secs(round * 100);
+            begun += usize::from(all.dropped(key(), &drop, now, 5).1.is_some());
+            let later = now + Duration::from_secs(90);
+            ended += all.tick(later, CLEAR, KEEP, 5).notices.len();
+        }
+        assert_eq!((begun, ended), (3, 3));
     }
 }

@@ -1,6 +1,7 @@
 //! What goes on beside the pipeline: the textfile, the service's own cost, and reading the configuration again.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
@@ -40,10 +41,20 @@ const UNMAP: u32 = 60;
 /// Writes the textfile from time to time, if there is to be one.
 pub(super) async fn textfile(shared: Arc<Shared>, lines: Arc<Lines>) {
     let mut is_failing = false;
+    let mut last: Option<PathBuf> = None;
     loop {
-        let config = shared.config();
-        sleep(config.textfile_every).await;
-        let Some(path) = config.textfile.clone() else {
+        sleep(shared.config().textfile_every).await;
+        let path = shared.config().textfile.clone();
+        if let Some(old) = last.take_if(|old| Some(&*old) != path.as_ref()) {
+            // The configuration names another one: nobody would mend what this one says for ever.
+            if let Err(error) = std::fs::remove_file(&old) {
+                log::warn!(
+                    "removing {}, which is not written any more: {error}",
+                    old.display()
+                );
+            }
+        }
+        let Some(path) = path else {
             continue;
         };
         let page = shared.file();
@@ -51,7 +62,10 @@ pub(super) async fn textfile(shared: Arc<Shared>, lines: Arc<Lines>) {
         // A full or slow disk stops nobody else.
         let written = tokio::task::spawn_blocking(move || textfile::write(&file, &page)).await;
         match written {
-            Ok(Ok(())) => is_failing = false,
+            Ok(Ok(())) => {
+                is_failing = false;
+                last = Some(path);
+            }
             Ok(Err(error)) => {
                 // Once, not every time.
                 if !is_failing {

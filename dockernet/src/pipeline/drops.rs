@@ -48,8 +48,11 @@ impl Pipeline {
         if let Some(tracer) = &mut self.drops {
             let is_empty = tracer.drain(room, |record| records.push(*record))?;
             state.behind = (!is_empty).then(|| state.behind.unwrap_or_else(Instant::now));
-            // Without room it was not looked at.
-            if !is_empty && room > 0 {
+            // Without room it was not looked at: for a moment, that says nothing.
+            if state
+                .behind
+                .is_some_and(|since| room > 0 || since.elapsed() >= SETTLE)
+            {
                 state.ring = 1.0;
             }
         }

@@ -44,6 +44,8 @@ pub(super) struct Judging {
     thread: Option<JoinHandle<()>>,
     /// Those that are not answered yet, oldest first, each with when it was asked.
     open: VecDeque<(Instant, Arc<Evidence>)>,
+    /// When the last answer came.
+    answered: Option<Instant>,
 }
 
 impl Judging {
@@ -75,6 +77,7 @@ impl Judging {
             is_over,
             thread: Some(thread),
             open: VecDeque::new(),
+            answered: None,
         })
     }
 
@@ -118,6 +121,9 @@ impl Judging {
             }
         }
         self.open.drain(..answers.len().min(self.open.len()));
+        if !answers.is_empty() {
+            self.answered = Some(Instant::now());
+        }
         if self.open.is_empty() {
             // A crowd's room is given back.
             self.open = VecDeque::new();
@@ -133,6 +139,15 @@ impl Judging {
     /// How many more may be asked about now.
     pub(super) fn room(&self) -> usize {
         CROWD.saturating_sub(self.open.len())
+    }
+
+    /// How long the thread has been at one drop, if it is at any.
+    pub(super) fn at_work(&self) -> Option<Duration> {
+        let (asked, _) = self.open.front()?;
+        let since = self
+            .answered
+            .map_or(*asked, |answered| answered.max(*asked));
+        Some(since.elapsed())
     }
 
     /// Those that are not answered, oldest question first, each with when it was asked.
@@ -223,5 +238,35 @@ impl Desk {
     fn ring(&self) {
         // It fails only when it has rung 2^64 times unheard.
         let _rung = self.bell.write(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::report::samples;
+
+    #[test]
+    fn a_thread_that_hangs_is_known_by_how_long_it_is_at_one_drop() {
+        let mut judging = Judging::start(|| {
+            loop {
+                thread::park();
+            }
+        })
+        .unwrap();
+        assert_eq!(judging.at_work(), None);
+        let evidence = Evidence::recorded(&samples::incident(), crate::cause::tests::record());
+        judging
+            .ask(vec![Arc::new(evidence)], &Arc::default())
+            .unwrap();
+        thread::sleep(Duration::from_millis(20));
+        assert!(judging.at_work().unwrap() >= Duration::from_millis(20));
+        // It is at the next one since its last answer.
+        judging.answered = Some(Instant::now() + Duration::from_secs(60));
+        assert_eq!(judging.at_work(), Some(Duration::ZERO));
+        let _unanswered = judging.give_up();
+        assert_eq!(judging.at_work(), None);
     }
 }

@@ -77,6 +77,8 @@ const IDLE: Duration = Duration::from_millis(500);
 const SETTLE: Duration = Duration::from_secs(1);
 /// Between two interim ledgers.
 const INTERIM: Duration = Duration::from_secs(30);
+/// One drop's cause is looked for that long at most.
+const STUCK: Duration = Duration::from_secs(120);
 /// After a program or a map was taken out of use, nothing is at work on it any more.
 const GRACE: Duration = Duration::from_millis(20);
 
@@ -141,6 +143,8 @@ struct State {
     notebook: Option<Notebook>,
     /// Since when the drops' ring has not been empty: there was no room for all of it.
     behind: Option<Instant>,
+    /// Looks in a row at which the thread that finds causes hung.
+    stuck: u32,
 }
 
 impl Pipeline {
@@ -170,6 +174,7 @@ impl Pipeline {
             clock: Clock::now(),
             notebook,
             behind: None,
+            stuck: 0,
         };
         let mut settled = Instant::now();
         let mut interim = Instant::now();
@@ -209,7 +214,7 @@ impl Pipeline {
                 settled = Instant::now();
                 busy |= self.settle(&mut state, &mut retiring)?;
                 self.counted(&mut state)?;
-                failure = self.module_came();
+                failure = self.module_came().or_else(|| self.is_stuck(&mut state));
                 if failure.is_some() {
                     break;
                 }
@@ -371,6 +376,31 @@ impl Pipeline {
         }
         self.report
             .warning(&format!("{now}: start again to see what it does"));
+        None
+    }
+
+    /// Whether to end because no cause is found any more: why. What asks the host has its own limits (5 s a program, 10 s the
+    /// helper); this is for what nobody has thought of.
+    fn is_stuck(&mut self, state: &mut State) -> Option<String> {
+        let is_stuck = state.judging.at_work().is_some_and(|time| time >= STUCK);
+        state.stuck = if is_stuck {
+            state.stuck.saturating_add(1)
+        } else {
+            0
+        };
+        // Once, and not at the first look: after a pause of the whole process or machine the thread has had no chance yet.
+        if state.stuck != 2 {
+            return None;
+        }
+        let now = format!(
+            "looking for a drop's cause has taken {} s and goes on; drops are counted, but not told of",
+            STUCK.as_secs()
+        );
+        if self.is_restarted {
+            return Some(format!("{now}: systemd starts the service again"));
+        }
+        self.report
+            .warning(&format!("{now}: start again, and please report it"));
         None
     }
 

@@ -1,7 +1,9 @@
 //! `monitor`: the numbers it serves against nft's, a real Prometheus that scrapes it, and everything that a service outlives.
 
 mod bounds;
+mod devices;
 mod fleet;
+mod itself;
 mod life;
 mod numbers;
 mod restart;
@@ -66,6 +68,10 @@ fn a_service_for_months() -> Result<()> {
             ("the engine is asked and told nothing", restraint::asks_only),
             ("no tc program unless NAT is asked for", restraint::no_tc),
             ("the number of series is bounded", bounds::churn),
+            ("an uplink that is renamed", devices::renamed),
+            ("veths by the thousand", devices::thousands),
+            ("what it costs is told as the kernel tells it", itself::cost),
+            ("nothing is open but its page", itself::sockets),
         ],
     )
 }

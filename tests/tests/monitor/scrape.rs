@@ -260,6 +260,21 @@ pub(crate) fn textfile(lab: &mut Lab) -> Result<()> {
     ensure!(told(&monitor) == 1, "{:?}", monitor.tracer.lines());
     std::fs::create_dir_all(folder.path())?;
     wait_until("it is written again", Duration::from_secs(5), read)?;
+    // Another one: what the first says would stand for ever.
+    let other = folder.path().join("other.prom");
+    configuration(
+        lab.folder(),
+        &format!(
+            "textfile = \"{}\"\ntextfile_every = \"500ms\"\n",
+            other.display()
+        ),
+    )?;
+    monitor.tracer.signal(nix::sys::signal::Signal::SIGHUP)?;
+    wait_until("the other one stands alone", Duration::from_secs(5), || {
+        (other.exists() && !file.exists()).then_some(())
+    })?;
+    std::thread::sleep(Duration::from_secs(1));
+    ensure!(!file.exists(), "the first one is written again");
     monitor.stop()?;
     Ok(())
 }

@@ -15,8 +15,8 @@ use crate::host::{helper, inside, netns::NetnsHandle};
 
 /// How long a listing may take.
 const LIMIT: Duration = Duration::from_secs(5);
-/// How much of a listing is read.
-const LENGTH: u64 = 64 << 20;
+/// How much of a listing is read, in bytes: 100,000 elements of a set are some 5 MiB, and taking them apart takes several times that.
+const LENGTH: usize = 16 << 20;
 
 /// Runs a program in the network namespace that the calling thread works in and returns what it printed, or a sentence on why
 /// not. A program that is not installed is `Ok(None)`. Where there is a helper, it runs the program, and only such as list rules.
@@ -48,12 +48,17 @@ pub(in crate::host) fn output_here(
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        let read = stdout.by_ref().take(LENGTH).read_to_end(&mut bytes);
+        let read = stdout.by_ref().take(LENGTH as u64).read_to_end(&mut bytes);
         // Nobody listens any more if the time was up.
         let _ = sender.send(read.map(|_| bytes));
     });
     // The end of the output is the end of the program, give or take a moment.
     let bytes = receiver.recv_timeout(LIMIT);
+    if matches!(&bytes, Ok(Ok(bytes)) if bytes.len() == LENGTH) {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(format!("{program} lists more than {} MiB", LENGTH >> 20));
+    }
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
