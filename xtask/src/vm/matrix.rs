@@ -40,13 +40,14 @@ const TRACEPOINT: [&str; 1] = ["docker-user-drop"];
 const CGROUP_V1: [&str; 2] = ["container-paused", "interface-forwarding-disabled-uplink"];
 
 /// The lab's test programs that run in a guest.
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
     "clock",
     "faults",
     "filter",
     "healthy",
     "hooks",
     "nat",
+    "path",
     "refusals",
     "trace_rules",
 ];
@@ -180,6 +181,7 @@ fn brief_set(engines: &[Engine]) -> String {
     steps(&[
         step("doctor", &format!("{TRACER} doctor")),
         step("features", &features()),
+        step("starts", &starts()),
         step("faults", &faults(&BRIEF, engines)),
     ])
 }
@@ -227,6 +229,22 @@ fn features() -> String {
     format!("{TRACER} doctor --output json && {TRACER} --drops --nat --duration 1s --output json")
 }
 
+/// Every program of the kernel half is taken by this kernel's verifier: those of `path`, which `features` does not load, and as large a filter
+/// as there can be, all at both attach points.
+fn starts() -> String {
+    let filter: String = (1..=8)
+        .map(|port| format!(" --port {port}"))
+        .chain((1..=4).map(|last| format!(" --addr 192.0.2.{last}")))
+        .collect();
+    let commands = ["tp_btf", "tracepoint"].map(|tier| {
+        format!(
+            "env DOCKERNET_TIER={tier} {TRACER} path --to :10001 --duration 1s && \
+             env DOCKERNET_TIER={tier} {TRACER} --drops --nat{filter} --filter 'tcp or udp' --duration 1s"
+        )
+    });
+    commands.join(" && ")
+}
+
 /// The command that runs these faults.
 fn faults(names: &[&str], engines: &[Engine]) -> String {
     let exact: Vec<String> = names
@@ -260,6 +278,7 @@ fn quick(engines: &[Engine]) -> String {
         step("filter", &format!("{}/filter", programs::FOLDER)),
         step("healthy", &format!("{}/healthy", programs::FOLDER)),
         step("clock", &format!("{}/clock", programs::FOLDER)),
+        step("path", &format!("{}/path", programs::FOLDER)),
     ])
 }
 

@@ -14,15 +14,15 @@ Written by `cargo xtask test --kernels 5.10,6.1,…`, which boots each kernel in
 lab's tests in it, with a real Docker engine. Rows of kernels that a run does not name stay as they were,
 and so do cells where it names single tests (`-- scenarios nat cgroup_v1`).
 
-| kernel | drops | reasons | receiving socket | namespace id | missed drops counted | NAT | scenarios | classic tracepoint | hooks | NAT test | refusals | rule tracing | cgroup v1 | filter | healthy host | steps of the clock |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
+| kernel | drops | reasons | receiving socket | namespace id | missed drops counted | NAT | scenarios | classic tracepoint | hooks | NAT test | refusals | rule tracing | cgroup v1 | filter | healthy host | steps of the clock | path |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
 const TAIL: &str = "
 - drops: the attach point that the kernel accepted. reasons: how many drop reasons it has (5.17+).
 - receiving socket: `kfree_skb` tells it (6.11+). namespace id: `net_cookie` (to be asked for since 5.14), or the inode number.
 - missed drops: the kernel counts those that interrupt our program (6.1+). NAT: tcx (6.6+), or clsact.
-- scenarios, classic tracepoint (the same, with `DOCKERNET_TIER=tracepoint`), hooks, NAT test, refusals, rule tracing (`--trace-rules`), filter (`--filter` of drops and NAT), healthy host (nothing is told of it), steps of the clock (`monitor`): tests that passed of those that ran.
+- scenarios, classic tracepoint (the same, with `DOCKERNET_TIER=tracepoint`), hooks, NAT test, refusals, rule tracing (`--trace-rules`), filter (`--filter` of drops and NAT), healthy host (nothing is told of it), steps of the clock (`monitor`), path (hops, NAT and drops of one flow): tests that passed of those that ran.
 - cgroup v1: scenarios with the old hierarchy mounted, before 6.12 (current engines are leaving it).
 ";
 
@@ -30,7 +30,7 @@ const TAIL: &str = "
 pub(super) const CGROUP_V1: &str = "cgroup_v1";
 
 /// The last columns: steps, of which each is run as a whole.
-const TESTED: [&str; 10] = [
+const TESTED: [&str; 11] = [
     "faults",
     "tracepoint",
     "hooks",
@@ -41,6 +41,7 @@ const TESTED: [&str; 10] = [
     "filter",
     "healthy",
     "clock",
+    "path",
 ];
 
 /// Writes what came out of single steps into the row of just this kernel, if there is one, and keeps everything else.
@@ -215,8 +216,8 @@ mod tests {
             ],
             ..Outcome::default()
         };
-        let row = "| 5.10.0-46 | tp_btf | – | 9/9 | 1/1 | 1/1 | FAILED 0/1 | 10/10 | 1/1 | not run | 1/1 | 1/1 | 1/1 |";
-        let new = "| 5.10.0-46 | tp_btf | – | 9/9 | 1/1 | 1/1 | 1/1 | 10/10 | 1/1 | FAILED 1/2 | 1/1 | 1/1 | 1/1 |";
+        let row = "| 5.10.0-46 | tp_btf | – | 9/9 | 1/1 | 1/1 | FAILED 0/1 | 10/10 | 1/1 | not run | 1/1 | 1/1 | 1/1 | 1/1 |";
+        let new = "| 5.10.0-46 | tp_btf | – | 9/9 | 1/1 | 1/1 | 1/1 | 10/10 | 1/1 | FAILED 1/2 | 1/1 | 1/1 | 1/1 | 1/1 |";
         assert_eq!(amended(row, &outcome), new);
         for other in ["| 5.10.0-461 | tp_btf | 9/9 |", "|---|---|", "", "text"] {
             assert_eq!(amended(other, &outcome), other);
