@@ -1,6 +1,8 @@
 //! `--filter`: of two faults' packets those are shown that the expression accepts, on the wire, as the host itself sends them, and
 //! behind NAT; the rest is counted as filtered. The rules' own counters are the truth.
 
+mod tcpdump;
+
 use std::{net::SocketAddr, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
@@ -69,6 +71,7 @@ fn on(engine: &Engine) -> Result<()> {
             ("several ports and addresses, in a storm", several),
             ("a recording holds what it accepts", kept),
             ("the monitor counts the rest as filtered", monitored),
+            ("the kernel half's verdicts are tcpdump's", tcpdump::agrees),
             ("expressions of every kind load", loads),
             ("NAT transitions", transitions),
             ("a wrong expression", wrong),
