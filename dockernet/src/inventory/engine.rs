@@ -1,21 +1,27 @@
 //! Follows the engine: asks, listens, and starts over when it goes away.
 
+mod elsewhere;
+mod told;
+
 use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use tokio::sync::mpsc;
+use futures_util::{Stream, StreamExt as _, stream::FuturesUnordered};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 
+use self::{
+    elsewhere::{other_kernel, processes_elsewhere},
+    told::Told,
+};
 use super::EngineStatus;
 use crate::{
-    host::{
-        docker::{About, Action, EngineApi, EngineError, Event},
-        engine_files,
-        netns::scan,
-    },
+    host::docker::{Action, EngineApi, EngineError, Event},
     model::{Container, Network, State},
 };
 
@@ -28,6 +34,8 @@ pub(super) enum Update {
     DataRoot(PathBuf),
     /// All containers there are.
     All(Vec<Container>),
+    /// Which containers there are, by id: others are gone.
+    Listed(HashSet<String>),
     /// All networks there are.
     Networks(Vec<Network>),
     /// One container, as it is now.
@@ -46,6 +54,25 @@ const REMOTE_PAUSE: Duration = Duration::from_secs(60);
 const PARALLEL: usize = 8;
 /// Stopped containers asked about one by one at start, for their published ports.
 const STOPPED: usize = 200;
+
+/// How long the engine is left alone while it says nothing.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// Without an event for so long it is asked whether it still answers: an engine that hangs closes nothing.
+    silence: Duration,
+    /// Between two lists. moby gives an event up that its reader has not taken within 100 ms (`Publisher.sendTopic` of
+    /// moby/pubsub, with the 100 ms of daemon/events/events.go), and tells nobody.
+    list: Duration,
+    /// From a question about one container that was not answered to the next list; twice as long each time that this
+    /// one does not answer it either.
+    soon: Duration,
+}
+
+const PACE: Pace = Pace {
+    silence: Duration::from_secs(30),
+    list: Duration::from_secs(300),
+    soon: Duration::from_secs(5),
+};
 
 /// Why a session ended.
 enum End {
@@ -69,6 +96,10 @@ impl<T> From<mpsc::error::SendError<T>> for End {
 
 /// Follows the engine until nobody wants the news any more.
 pub(super) async fn follow<A: EngineApi>(api: A, news: mpsc::Sender<Update>) {
+    follow_at(api, news, PACE).await;
+}
+
+async fn follow_at<A: EngineApi>(api: A, news: mpsc::Sender<Update>, pace: Pace) {
     let mut pause = FIRST_PAUSE;
     let mut since = None;
     loop {
@@ -77,6 +108,8 @@ pub(super) async fn follow<A: EngineApi>(api: A, news: mpsc::Sender<Update>) {
             news: &news,
             since: &mut since,
             answered: false,
+            told: Told::default(),
+            pace,
         };
         let end = session.run().await;
         if session.answered {
@@ -109,6 +142,16 @@ struct Session<'a, A> {
     news: &'a mpsc::Sender<Update>,
     since: &'a mut Option<String>,
     answered: bool,
+    told: Told,
+    pace: Pace,
+}
+
+/// What was answered about single containers. One that is in neither was not told of: one container can be stuck while
+/// the engine is well.
+#[derive(Default)]
+struct Details {
+    containers: HashMap<String, Container>,
+    gone: HashSet<String>,
 }
 
 impl<A: EngineApi> Session<'_, A> {
@@ -119,7 +162,7 @@ impl<A: EngineApi> Session<'_, A> {
         }
         // The events are asked for from a time before the list: what happens in between comes twice, not never.
         let since = self.since.get_or_insert_with(now).clone();
-        let mut events = self.api.events(&since);
+        let events = self.api.events(&since);
         let networks = self.api.networks().await?;
         let containers = self.all().await?;
         if let Some(why) = processes_elsewhere(&containers) {
@@ -138,16 +181,27 @@ impl<A: EngineApi> Session<'_, A> {
                 rootless: about.rootless,
             }))
             .await?;
+        self.listen(events).await
+    }
 
+    /// Takes events until there are no more; asks again where they are not enough.
+    async fn listen(
+        &mut self,
+        mut events: impl Stream<Item = Result<Event, EngineError>> + Unpin,
+    ) -> Result<(), End> {
         let mut asked: HashMap<String, bool> = HashMap::new();
         let mut answers = FuturesUnordered::new();
         let mut networks_changed = false;
+        let mut heard = Instant::now();
+        let mut soon = self.pace.soon;
+        let mut list = heard + self.pace.next(self.told.is_open(), soon);
         loop {
             tokio::select! {
                 event = events.next() => match event {
                     None => return Ok(()),
                     Some(event) => {
                         let event = event?;
+                        heard = Instant::now();
                         *self.since = Some(event.time.clone());
                         networks_changed |= event.action == Action::Networks;
                         // An answer from before its end must not raise the dead.
@@ -155,6 +209,11 @@ impl<A: EngineApi> Session<'_, A> {
                             && let Some(again) = event.container.as_ref().and_then(|id| asked.get_mut(id))
                         {
                             *again = true;
+                        }
+                        if event.action == Action::Destroy
+                            && let Some(id) = &event.container
+                        {
+                            self.told.gone(id);
                         }
                         if let Some(id) = worth_asking(&event) {
                             // While an answer is on its way, one more question will do for all that happens.
@@ -171,11 +230,22 @@ impl<A: EngineApi> Session<'_, A> {
                 },
                 Some((id, answer)) = answers.next(), if !answers.is_empty() => {
                     match answer {
-                        Ok(Some(container)) => self.news.send(Update::One(container)).await?,
-                        Ok(None) => self.news.send(Update::Gone(id.clone())).await?,
-                        // One container can be stuck while the engine is well.
-                        Err(EngineError::Hung(_)) => { self.api.about().await?; }
-                        Err(EngineError::Status(..)) => {}
+                        Ok(Some(container)) => {
+                            self.told.answered(&container);
+                            self.news.send(Update::One(container)).await?;
+                        }
+                        Ok(None) => {
+                            self.told.gone(&id);
+                            self.news.send(Update::Gone(id.clone())).await?;
+                        }
+                        // One container can be stuck while the engine is well. It is asked about again with the list.
+                        Err(error @ (EngineError::Hung(_) | EngineError::Status(..))) => {
+                            if matches!(error, EngineError::Hung(_)) {
+                                self.api.about().await?;
+                            }
+                            self.told.unanswered(&id);
+                            list = list.min(Instant::now() + soon);
+                        }
                         Err(error) => return Err(error.into()),
                     }
                     if asked.remove(&id) == Some(true) {
@@ -188,13 +258,24 @@ impl<A: EngineApi> Session<'_, A> {
                     let networks = self.api.networks().await?;
                     self.news.send(Update::Networks(networks)).await?;
                 }
+                () = sleep_until(heard + self.pace.silence) => {
+                    twice(|| self.api.ping()).await?;
+                    heard = Instant::now();
+                }
+                () = sleep_until(list) => {
+                    self.list_again().await?;
+                    let is_open = self.told.is_open();
+                    soon = if is_open { (soon * 2).min(self.pace.list) } else { self.pace.soon };
+                    heard = Instant::now();
+                    list = heard + self.pace.next(is_open, soon);
+                }
                 () = self.news.closed() => return Err(End::Closed),
             }
         }
     }
 
     /// The list, with details of those that run and of some of the others.
-    async fn all(&self) -> Result<Vec<Container>, EngineError> {
+    async fn all(&mut self) -> Result<Vec<Container>, EngineError> {
         let mut list = self.api.containers().await?;
         list.sort_by_key(|container| container.state == State::Stopped);
         let running = list
@@ -206,29 +287,89 @@ impl<A: EngineApi> Session<'_, A> {
             .take(running + STOPPED)
             .map(|container| container.id.clone())
             .collect();
-        let mut answers = futures_util::stream::iter(ids)
+        let mut details = self.details(&ids).await?;
+        self.told.listed(&list, &ids, &details);
+        Ok(list
+            .into_iter()
+            .filter(|container| !details.gone.contains(&container.id))
+            .map(|container| {
+                let detailed = details.containers.remove(&container.id);
+                detailed.unwrap_or(container)
+            })
+            .collect())
+    }
+
+    /// Lists everything once more, for events that did not come: one question each for networks and containers, and one for each
+    /// container that is not as it was told.
+    ///
+    /// Events wait meanwhile: those of what is in the list come after it, and change nothing, those of later change it.
+    async fn list_again(&mut self) -> Result<(), End> {
+        let networks = twice(|| self.api.networks()).await?;
+        let list = twice(|| self.api.containers()).await?;
+        let ids = self.told.outdated(&list);
+        let details = self.details(&ids).await?;
+        self.news.send(Update::Networks(networks)).await?;
+        let listed = list
+            .iter()
+            .map(|container| container.id.clone())
+            .filter(|id| !details.gone.contains(id))
+            .collect();
+        self.news.send(Update::Listed(listed)).await?;
+        let changed: Vec<&Container> = list
+            .iter()
+            .filter(|container| self.told.differs(container))
+            .filter(|container| !details.gone.contains(&container.id))
+            .collect();
+        for container in changed {
+            // Where it does not tell more, the list's line is what there is.
+            if !details.containers.contains_key(&container.id) {
+                self.news.send(Update::One(container.clone())).await?;
+            }
+        }
+        self.told.listed(&list, &ids, &details);
+        for container in details.containers.into_values() {
+            self.news.send(Update::One(container)).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks about single containers.
+    async fn details(&self, ids: &[String]) -> Result<Details, EngineError> {
+        let mut answers = futures_util::stream::iter(ids.to_vec())
             .map(|id| ask(self.api, id))
             .buffer_unordered(PARALLEL);
-        let mut detailed: HashMap<String, Container> = HashMap::new();
-        let mut gone: HashSet<String> = HashSet::new();
+        let mut details = Details::default();
         while let Some((id, answer)) = answers.next().await {
             match answer {
                 Ok(Some(container)) => {
-                    detailed.insert(id, container);
+                    details.containers.insert(id, container);
                 }
                 Ok(None) => {
-                    gone.insert(id);
+                    details.gone.insert(id);
                 }
                 Err(EngineError::Hung(_) | EngineError::Status(..)) => {}
                 Err(error) => return Err(error),
             }
         }
-        drop(answers);
-        Ok(list
-            .into_iter()
-            .filter(|container| !gone.contains(&container.id))
-            .map(|container| detailed.remove(&container.id).unwrap_or(container))
-            .collect())
+        Ok(details)
+    }
+}
+
+impl Pace {
+    /// Until the next list.
+    fn next(self, is_open: bool, soon: Duration) -> Duration {
+        if is_open { soon } else { self.list }
+    }
+}
+
+/// Asks, and once more if there was no answer in time: an engine on a machine that is short of breath does not hang.
+async fn twice<T, F>(question: impl Fn() -> F) -> Result<T, EngineError>
+where
+    F: Future<Output = Result<T, EngineError>>,
+{
+    match question().await {
+        Err(EngineError::Hung(_)) => question().await,
+        other => other,
     }
 }
 
@@ -260,41 +401,6 @@ fn now() -> String {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
-}
-
-fn other_kernel(about: &About) -> Option<String> {
-    let ours = nix::sys::utsname::uname().ok()?;
-    let ours = ours.release().to_str()?.to_owned();
-    let theirs = about
-        .kernel
-        .as_deref()
-        .filter(|kernel| !kernel.is_empty())?;
-    let system = about.system.as_deref().unwrap_or("another machine");
-    (theirs != ours).then(|| {
-        format!(
-            "the engine runs on another kernel ({theirs}, {system}; here it is {ours}): its names are not used; run \
-             this where the engine runs"
-        )
-    })
-}
-
-/// Docker Desktop's engine under WSL2 shares the kernel, but not the processes: then its addresses are not this
-/// host's either.
-fn processes_elsewhere(containers: &[Container]) -> Option<String> {
-    let mut running = containers
-        .iter()
-        .filter_map(|container| Some((container, container.pid?)))
-        .peekable();
-    running.peek()?;
-    let here = running.any(|(container, pid)| {
-        engine_files::of_process(pid).is_some_and(|found| found.id == container.id)
-            || scan::lives(pid)
-    });
-    (!here).then(|| {
-        "none of the engine's containers is a process of this machine (Docker Desktop, or a container without \
-         --pid=host): its names are not used; run this where the engine runs"
-            .to_owned()
-    })
 }
 
 #[cfg(test)]

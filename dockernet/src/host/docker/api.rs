@@ -73,6 +73,9 @@ pub trait EngineApi: Send + Sync + 'static {
     /// The engine itself. Tells the exact [`EngineError`] when it cannot be reached.
     fn about(&self) -> impl Future<Output = Result<About, EngineError>> + Send;
 
+    /// Whether it answers at all: the cheapest of all questions (`/_ping`).
+    fn ping(&self) -> impl Future<Output = Result<(), EngineError>> + Send;
+
     /// All containers, stopped ones too, as far as a list tells them: no pid.
     fn containers(&self) -> impl Future<Output = Result<Vec<Container>, EngineError>> + Send;
 

@@ -186,6 +186,12 @@ impl EngineApi for Client {
         })
     }
 
+    async fn ping(&self) -> Result<(), EngineError> {
+        self.ask(|docker| async move { docker.ping().await })
+            .await
+            .map(drop)
+    }
+
     async fn containers(&self) -> Result<Vec<Container>, EngineError> {
         let options = ListContainersOptionsBuilder::default().all(true).build();
         let list = self

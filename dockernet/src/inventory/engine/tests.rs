@@ -1,11 +1,14 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod quiet;
+
 use std::sync::Mutex;
 
-use futures_util::Stream;
-
 use super::*;
-use crate::{host::docker::Inspect, model::NetworkMode};
+use crate::{
+    host::docker::{About, Inspect},
+    model::NetworkMode,
+};
 
 /// An engine that answers from a script.
 #[derive(Default)]
@@ -26,6 +29,10 @@ impl EngineApi for std::sync::Arc<Canned> {
             return Err(EngineError::Refused("unix:///x".to_owned()));
         }
         Ok(self.about.clone())
+    }
+
+    async fn ping(&self) -> Result<(), EngineError> {
+        self.about().await.map(drop)
     }
 
     async fn containers(&self) -> Result<Vec<Container>, EngineError> {

@@ -34,6 +34,10 @@ impl State {
                 Vec::new()
             }
             Update::All(containers) => self.replace_containers(containers),
+            Update::Listed(ids) => {
+                self.remove_others(|id| ids.contains(id));
+                Vec::new()
+            }
             Update::One(container) => self.describe(container).into_iter().collect(),
             Update::Gone(id) => {
                 self.remove(&id);
@@ -57,10 +61,20 @@ impl State {
             .iter()
             .map(|container| container.id.as_str())
             .collect();
+        self.remove_others(|id| listed.contains(id));
+        containers
+            .into_iter()
+            .filter_map(|container| self.describe(container))
+            .collect()
+    }
+
+    /// Those that the engine's list lacks are gone.
+    fn remove_others(&mut self, is_listed: impl Fn(&str) -> bool) {
         let gone: Vec<String> = self
             .containers
             .iter()
-            .filter(|(id, record)| record.described && !listed.contains(id.as_str()))
+            .filter(|(id, _)| !is_listed(id))
+            .filter(|(_, record)| record.described || is_told_only(&record.container))
             // Another engine's, wired to the same host, lives on.
             .filter(|(_, record)| record.container.pid.is_none_or(|pid| !alive(pid)))
             .map(|(id, _)| id.clone())
@@ -68,10 +82,6 @@ impl State {
         for id in gone {
             self.remove(&id);
         }
-        containers
-            .into_iter()
-            .filter_map(|container| self.describe(container))
-            .collect()
     }
 
     /// Takes a description in, without losing what only the past can tell.
@@ -157,6 +167,11 @@ impl State {
             Action::Connect | Action::Disconnect | Action::Networks => {}
         }
     }
+}
+
+/// Whether nobody knows of it but the engine, by an event: another engine's is found by its processes.
+fn is_told_only(container: &Container) -> bool {
+    container.netns.is_none() && container.pid.is_none()
 }
 
 /// A container of which little is known.

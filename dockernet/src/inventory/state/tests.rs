@@ -329,3 +329,26 @@ fn an_engine_back_with_fewer_containers() {
     assert!(inventory.container("a").unwrap().ended.is_some());
     assert!(inventory.container("b").unwrap().ended.is_none());
 }
+
+#[test]
+fn whom_a_later_list_lacks_has_ended() {
+    let mut state = state();
+    let gone = container("a", Some("172.17.0.2"), Some(i64::from(i32::MAX)));
+    let stays = container("b", Some("172.17.0.3"), Some(1));
+    state.update(Update::All(vec![gone, stays.clone()]));
+    state.update(up());
+    // Of one it was told that it came, and no more; another is another engine's.
+    state.update(event(Action::Create, "c"));
+    state.noticed(&notice(None, Change::Link(veth(5, 0, Some(3)))));
+    state.observed(look(vec![seen(2, 20, Some(0), vec![], &[("d", 42)])]));
+    state.update(Update::Listed(["b".to_owned()].into()));
+    let inventory = state.snapshot();
+    for (id, has_ended) in [("a", true), ("c", true), ("d", false)] {
+        let container = inventory.container(id).unwrap();
+        assert_eq!(container.ended.is_some(), has_ended, "{id}");
+    }
+    // Nothing else is changed by it.
+    assert_eq!(*inventory.container("b").unwrap(), stays);
+    state.update(Update::Listed(["b".to_owned()].into()));
+    assert!(!state.changed());
+}
