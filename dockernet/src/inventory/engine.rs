@@ -101,6 +101,7 @@ pub(super) async fn follow<A: EngineApi>(api: A, news: mpsc::Sender<Update>) {
 
 async fn follow_at<A: EngineApi>(api: A, news: mpsc::Sender<Update>, pace: Pace) {
     let mut pause = FIRST_PAUSE;
+    let mut was_remote = false;
     let mut since = None;
     loop {
         let mut session = Session {
@@ -115,6 +116,7 @@ async fn follow_at<A: EngineApi>(api: A, news: mpsc::Sender<Update>, pace: Pace)
         if session.answered {
             pause = FIRST_PAUSE;
         }
+        let is_remote = matches!(end, Err(End::Remote(_)));
         let status = match end {
             Ok(()) => EngineStatus::Down {
                 reason: EngineError::Ended.to_string(),
@@ -123,11 +125,17 @@ async fn follow_at<A: EngineApi>(api: A, news: mpsc::Sender<Update>, pace: Pace)
                 reason: error.to_string(),
             },
             Err(End::Remote(why)) => {
-                pause = REMOTE_PAUSE;
+                // Its names are gone for as long: it has to be found there twice.
+                pause = if was_remote {
+                    REMOTE_PAUSE
+                } else {
+                    FIRST_PAUSE
+                };
                 EngineStatus::Remote { why }
             }
             Err(End::Closed) => return,
         };
+        was_remote = is_remote;
         if news.send(Update::Status(status)).await.is_err() {
             return;
         }
@@ -164,8 +172,8 @@ impl<A: EngineApi> Session<'_, A> {
         let since = self.since.get_or_insert_with(now).clone();
         let events = self.api.events(&since);
         let networks = self.api.networks().await?;
-        let containers = self.all().await?;
-        if let Some(why) = processes_elsewhere(&containers) {
+        let mut containers = self.all().await?;
+        if let Some(why) = self.elsewhere(&mut containers).await? {
             return Err(End::Remote(why));
         }
         self.answered = true;
@@ -297,6 +305,30 @@ impl<A: EngineApi> Session<'_, A> {
                 detailed.unwrap_or(container)
             })
             .collect())
+    }
+
+    /// Why the containers are not this machine's. Those that were to run are asked about once more before that is said: one that has
+    /// ended since is no process here either.
+    async fn elsewhere(
+        &self,
+        containers: &mut Vec<Container>,
+    ) -> Result<Option<String>, EngineError> {
+        if processes_elsewhere(containers).is_none() {
+            return Ok(None);
+        }
+        let running: Vec<String> = containers
+            .iter()
+            .filter(|container| container.pid.is_some())
+            .map(|container| container.id.clone())
+            .collect();
+        let mut details = self.details(&running).await?;
+        containers.retain(|container| !details.gone.contains(&container.id));
+        for container in containers.iter_mut() {
+            if let Some(now) = details.containers.remove(&container.id) {
+                *container = now;
+            }
+        }
+        Ok(processes_elsewhere(containers))
     }
 
     /// Lists everything once more, for events that did not come: one question each for networks and containers, and one for each

@@ -18,6 +18,8 @@ struct Quiet {
     is_stuck: AtomicBool,
     inspected: Mutex<Vec<String>>,
     pings: AtomicUsize,
+    /// A process of this id ends right after it was asked about for the first time.
+    ends: Option<String>,
 }
 
 impl Quiet {
@@ -62,9 +64,13 @@ impl EngineApi for Arc<Quiet> {
         if self.is_stuck.load(Ordering::Relaxed) {
             return Err(EngineError::Status(500, "cannot".to_owned()));
         }
-        let containers = self.containers.lock().unwrap();
-        let container = containers.iter().find(|container| container.id == id);
-        self.answer(container.cloned())
+        let mut containers = self.containers.lock().unwrap();
+        let container = containers.iter_mut().find(|container| container.id == id);
+        let answer = container.as_deref().cloned();
+        if let Some(ended) = container.filter(|_| self.ends.as_deref() == Some(id)) {
+            *ended = super::container(id, false);
+        }
+        self.answer(answer)
     }
 
     async fn networks(&self) -> Result<Vec<Network>, EngineError> {
@@ -88,14 +94,19 @@ struct Followed {
 impl Followed {
     /// An engine that has been listed.
     async fn new(engine: Quiet, pace: Pace) -> Self {
-        let engine = Arc::new(engine);
-        let (sender, news) = mpsc::channel(64);
-        let task = tokio::spawn(follow_at(Arc::clone(&engine), sender, pace));
-        let mut followed = Self { engine, news, task };
+        let mut followed = Self::from_the_start(engine, pace);
         followed
             .until(|update| matches!(update, Update::Status(EngineStatus::Up { .. })))
             .await;
         followed
+    }
+
+    /// An engine that has not been asked yet.
+    fn from_the_start(engine: Quiet, pace: Pace) -> Self {
+        let engine = Arc::new(engine);
+        let (sender, news) = mpsc::channel(64);
+        let task = tokio::spawn(follow_at(Arc::clone(&engine), sender, pace));
+        Self { engine, news, task }
     }
 
     /// The news up to one of a kind.
@@ -210,6 +221,49 @@ async fn who_was_not_told_of_is_asked_about_again_soon() {
     followed.engine.inspected();
     tokio::time::sleep(SHORT * 10).await;
     assert_eq!(followed.engine.inspected(), Vec::<String>::new());
+}
+
+/// A container whose process is none of this machine's.
+fn elsewhere(id: &str) -> Container {
+    Container {
+        pid: Some(i32::MAX),
+        ..container(id, true)
+    }
+}
+
+#[tokio::test]
+async fn one_that_ends_while_it_is_asked_about_is_not_elsewhere() {
+    let engine = Quiet {
+        ends: Some("web".to_owned()),
+        ..Quiet::default()
+    };
+    engine.set(vec![elsewhere("web")]);
+    let mut followed = Followed::from_the_start(engine, PACE);
+    let news = followed
+        .until(|update| matches!(update, Update::Status(_)))
+        .await;
+    assert!(
+        news.contains(&Update::All(vec![container("web", false)])),
+        "{news:?}"
+    );
+    assert!(
+        matches!(news.last(), Some(Update::Status(EngineStatus::Up { .. }))),
+        "{news:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_engine_is_found_elsewhere_twice_before_it_is_left_alone() {
+    let engine = Quiet::default();
+    engine.set(vec![elsewhere("web")]);
+    let mut followed = Followed::from_the_start(engine, PACE);
+    let is_remote = |update: &Update| matches!(update, Update::Status(EngineStatus::Remote { .. }));
+    followed.until(is_remote).await;
+    followed.engine.set(Vec::new());
+    // Within the ten seconds that the test waits.
+    followed
+        .until(|update| matches!(update, Update::Status(EngineStatus::Up { .. })))
+        .await;
 }
 
 #[test]
