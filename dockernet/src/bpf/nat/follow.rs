@@ -11,7 +11,7 @@ use std::{
         mpsc,
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -20,13 +20,18 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{
     attach::{Attacher, Hook},
+    debt::Debt,
     stale::{self, Leftover},
 };
-use crate::host::{
-    link::{self, Change, LinkListener},
-    netlink::interface_name,
-    netns::NetnsHandle,
-    privileges,
+use crate::{
+    host::{
+        inside,
+        link::{self, Change, LinkListener},
+        netlink::interface_name,
+        netns::NetnsHandle,
+        privileges,
+    },
+    model::Link,
 };
 
 /// What the first look found.
@@ -66,26 +71,27 @@ impl Follower {
                     let mut attacher = Attacher::new(ebpf, only);
                     let problems = look(&mut attacher)?;
                     shared.store(attacher.hook() == Hook::Clsact, Ordering::Relaxed);
+                    let mut debt = Debt::default();
                     let start = Start {
-                        problems,
+                        problems: debt.untold(problems),
                         leftovers,
                     };
-                    Ok((listener, attacher, start))
+                    Ok((listener, attacher, debt, start))
                 });
                 // What comes later is attached with less.
                 privileges::give_up();
-                let (listener, attacher) = match begun {
-                    Ok((listener, attacher, start)) => {
+                let (listener, attacher, debt) = match begun {
+                    Ok((listener, attacher, debt, start)) => {
                         let _nobody_waits = first.send(Ok(start));
-                        (listener, attacher)
+                        (listener, attacher, debt)
                     }
                     Err(error) => {
                         let _nobody_waits = first.send(Err(error));
                         return;
                     }
                 };
-                if let Err(error) = follow(listener, attacher, &stopped, &shared) {
-                    log::error!("new devices are no longer watched for NAT: {error:#}");
+                if let Err(error) = follow(listener, attacher, debt, &stopped, &shared) {
+                    log::error!("devices are no longer watched for NAT: {error:#}");
                 }
             })
             .context("starting a thread")?;
@@ -121,8 +127,11 @@ impl Drop for Follower {
     }
 }
 
+/// A device that could not be watched: its index, and what was wrong.
+pub(super) type Problem = (u32, String);
+
 /// Makes what is watched what is there. Returns what could not be watched.
-fn look(attacher: &mut Attacher) -> Result<Vec<String>> {
+fn look(attacher: &mut Attacher) -> Result<Vec<Problem>> {
     let links = link::dump_here()?;
     let there: HashSet<u32> = links.iter().map(|link| link.ifindex).collect();
     for index in attacher.indexes() {
@@ -134,40 +143,91 @@ fn look(attacher: &mut Attacher) -> Result<Vec<String>> {
     for link in &links {
         if !attacher.watches(link.ifindex)
             && let Err(error) = attacher.attach(link.ifindex)
+            && is_there(link)
         {
-            problems.push(format!("{}: {error:#}", link.name));
+            problems.push((link.ifindex, format!("{}: {error:#}", link.name)));
         }
     }
     Ok(problems)
 }
 
+/// Whether the device has not gone, nor to another namespace, nor got another name, of which a notice tells.
+fn is_there(link: &Link) -> bool {
+    inside::device_name(link.ifindex).is_ok_and(|name| name == link.name)
+}
+
+/// Follows until it is told to stop. What fails is tried again; only where nothing can be waited for it ends.
 fn follow(
-    mut listener: LinkListener,
+    listener: LinkListener,
     mut attacher: Attacher,
+    mut debt: Debt,
     stopped: &impl std::os::fd::AsFd,
     clsact: &AtomicBool,
 ) -> Result<()> {
+    let mut listener = Some(listener);
     loop {
-        let mut fds = [
-            PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
-            PollFd::new(listener.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut fds, PollTimeout::NONE) {
+        let mut fds = vec![PollFd::new(stopped.as_fd(), PollFlags::POLLIN)];
+        fds.extend(
+            listener
+                .as_ref()
+                .map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN)),
+        );
+        match poll(&mut fds, timeout(debt.rest(Instant::now()))) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error).context("waiting for link notices"),
         }
-        if fds[0].any() == Some(true) {
+        let is_ready = |place: usize| fds.get(place).and_then(PollFd::any) == Some(true);
+        let (is_stopped, has_notices) = (is_ready(0), is_ready(1));
+        if is_stopped {
             return Ok(());
         }
         let heard = Instant::now();
-        for change in listener.read().context("reading link notices")? {
-            take(&mut attacher, &change, heard)?;
+        if has_notices && let Some(open) = &mut listener {
+            match open.read() {
+                Ok(changes) => {
+                    for change in &changes {
+                        take(&mut attacher, change, heard, &mut debt);
+                    }
+                }
+                Err(error) => {
+                    // With a new socket, and a look at what came before it.
+                    listener = None;
+                    debt.failed(&anyhow!(error).context("reading link notices"), heard);
+                }
+            }
+        }
+        if debt.rest(heard).is_some_and(|rest| rest.is_zero()) {
+            match look_again(&mut listener, &mut attacher) {
+                Ok(problems) => {
+                    for problem in debt.paid(problems) {
+                        log::warn!("not watched for NAT: {problem}");
+                    }
+                }
+                Err(error) => debt.failed(&error, heard),
+            }
         }
         clsact.store(attacher.hook() == Hook::Clsact, Ordering::Relaxed);
     }
 }
 
-fn take(attacher: &mut Attacher, change: &Change, heard: Instant) -> Result<()> {
+/// Longer than it has to be, never shorter.
+fn timeout(rest: Option<Duration>) -> PollTimeout {
+    rest.map_or(PollTimeout::NONE, |rest| {
+        PollTimeout::try_from(rest.as_millis() + 1).unwrap_or(PollTimeout::MAX)
+    })
+}
+
+fn look_again(
+    listener: &mut Option<LinkListener>,
+    attacher: &mut Attacher,
+) -> Result<Vec<Problem>> {
+    if listener.is_none() {
+        *listener = Some(LinkListener::open_here()?);
+    }
+    look(attacher)
+}
+
+fn take(attacher: &mut Attacher, change: &Change, heard: Instant, debt: &mut Debt) {
     match change {
         Change::Link(link) if !attacher.watches(link.ifindex) => {
             match attacher.attach(link.ifindex) {
@@ -176,17 +236,20 @@ fn take(attacher: &mut Attacher, change: &Change, heard: Instant) -> Result<()> 
                     interface_name(link.ifindex),
                     heard.elapsed().as_secs_f64() * 1e3
                 ),
-                // It may be gone, or in a container, before we get to it.
-                Err(error) => log::info!("not watched for NAT: {}: {error:#}", link.name),
+                // It may be gone, renamed or in a container before we get to it.
+                Err(error) => {
+                    log::info!("not watched for NAT: {}: {error:#}", link.name);
+                    if is_there(link) {
+                        debt.refused(link.ifindex, heard);
+                    }
+                }
             }
         }
-        Change::LinkGone(index) => attacher.let_go(*index),
-        Change::Lost => {
-            for problem in look(attacher)? {
-                log::info!("not watched for NAT: {problem}");
-            }
+        Change::LinkGone(index) => {
+            attacher.let_go(*index);
+            debt.gone(*index);
         }
+        Change::Lost => debt.lost(heard),
         _ => {}
     }
-    Ok(())
 }

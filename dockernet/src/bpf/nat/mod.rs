@@ -1,6 +1,7 @@
 //! The NAT program: loaded once, attached to the egress of every device of the host's namespace.
 
 mod attach;
+mod debt;
 mod follow;
 mod stale;
 
