@@ -22,6 +22,8 @@ use crate::{
 
 /// Between two looks at what has ended.
 const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks at what networks are gone: each goes through all series.
+const NETWORKS: Duration = Duration::from_secs(10);
 
 /// The report.
 pub(super) struct Sink {
@@ -34,6 +36,8 @@ pub(super) struct Sink {
     taken: Option<Taken>,
     started: Instant,
     looked: Instant,
+    /// The last look at the networks.
+    networks: Instant,
     /// What systemd was told last.
     status: String,
 }
@@ -54,6 +58,7 @@ impl Sink {
             taken,
             started: Instant::now(),
             looked: Instant::now(),
+            networks: Instant::now(),
             status: String::new(),
         }
     }
@@ -229,10 +234,13 @@ impl Report for Sink {
         let keep = self.shared.config().limits.keep;
         let mut state = self.shared.state();
         let engine = state.counted(counted, self.started);
-        let expired = state
-            .labels
-            .expired(counted.inventory, keep, Instant::now());
+        let now = Instant::now();
+        let expired = state.labels.expired(counted.inventory, keep, now);
         state.forget(&expired);
+        if now - self.networks >= NETWORKS {
+            self.networks = now;
+            state.values.forget_networks(counted.inventory, keep, now);
+        }
         drop(state);
         if let Some(sentence) = engine {
             self.lines.note(&sentence);

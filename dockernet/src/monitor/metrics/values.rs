@@ -1,10 +1,13 @@
 //! The values of all metrics, and the page made of them.
 
+mod networks;
+
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashSet},
 };
 
+use self::networks::Unlisted;
 use super::{
     before::Sums,
     encode::{Encoder, Exemplar, Format},
@@ -52,6 +55,8 @@ pub struct Values {
     pub(super) last: BTreeMap<Cow<'static, str>, f64>,
     /// What runs before this one had of what begins at 0 with it.
     pub(super) before: Sums,
+    /// Networks of series that are gone.
+    unlisted: Unlisted,
     /// Diagnoses that are told: whether they go on.
     pub active: BTreeMap<(Cow<'static, str>, String), bool>,
     /// Diagnoses that began, by cause.
@@ -101,6 +106,7 @@ impl Values {
         if key.1 == OTHER {
             self.capped += drop.count;
         }
+        self.unlisted.is_used(&key.2);
         let series = self.drops.entry(key).or_default();
         series.packets += drop.count;
         series.bytes = series.bytes.saturating_add(bytes);
@@ -133,20 +139,25 @@ impl Values {
 
     /// Removes the series of containers that are gone.
     pub fn forget(&mut self, containers: &HashSet<String>) {
-        let removed = &mut self.removed;
-        self.drops.retain(|(_, container, _), series| {
-            let is_kept = !containers.contains(container);
-            if !is_kept {
-                *removed += series.packets;
-            }
-            is_kept
-        });
+        self.remove(|container, _| containers.contains(container));
         self.expected
             .retain(|(_, container), _| !containers.contains(container));
         self.findings
             .retain(|(_, container), _| !containers.contains(container));
         self.active
             .retain(|(_, container), is_active| *is_active || !containers.contains(container));
+    }
+
+    /// Removes series of drops by their container and network, and keeps their sum.
+    fn remove(&mut self, is_gone: impl Fn(&str, &str) -> bool) {
+        let removed = &mut self.removed;
+        self.drops.retain(|(_, container, network), series| {
+            let is_kept = !is_gone(container, network);
+            if !is_kept {
+                *removed += series.packets;
+            }
+            is_kept
+        });
     }
 
     /// The page. Without a process its `process_*` are left out.
