@@ -21,7 +21,11 @@ use rtnetlink::{
     sys::{Socket, SocketAddr},
 };
 
-use super::{inside, netns::NetnsHandle};
+use super::{
+    inside,
+    netlink::{DUMP_INTERRUPTED, End, TRIES},
+    netns::NetnsHandle,
+};
 use crate::model::Link;
 
 pub use listen::LinkListener;
@@ -38,34 +42,34 @@ pub fn dump(netns: &NetnsHandle) -> Result<Vec<Link>> {
 /// Blocking: meant for a thread of its own, such as those of [`NetnsHandle::run`].
 pub fn dump_here() -> Result<Vec<Link>> {
     let mut socket = RouteSocket::open()?;
-    let mut links: Vec<Link> = Vec::new();
     let mut request = LinkMessage::default();
     // Statistics are two thirds of the answer and nobody reads them here.
     request
         .attributes
         .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-    socket
-        .dump(RouteNetlinkMessage::GetLink(request), |message| {
-            if let RouteNetlinkMessage::NewLink(message) = message
-                && let Some(link) = message::link(&message)
-            {
-                links.push(link);
-            }
-        })
+    let mut links = socket
+        .list(
+            &RouteNetlinkMessage::GetLink(request),
+            |message| match message {
+                RouteNetlinkMessage::NewLink(message) => message::link(&message),
+                _ => None,
+            },
+        )
         .context("listing links")?;
-    socket
-        .dump(
-            RouteNetlinkMessage::GetAddress(AddressMessage::default()),
-            |message| {
-                if let RouteNetlinkMessage::NewAddress(message) = message
-                    && let Some((ifindex, prefix)) = message::address(&message)
-                    && let Some(link) = links.iter_mut().find(|link| link.ifindex == ifindex)
-                {
-                    link.addresses.push(prefix);
-                }
+    let addresses = socket
+        .list(
+            &RouteNetlinkMessage::GetAddress(AddressMessage::default()),
+            |message| match message {
+                RouteNetlinkMessage::NewAddress(message) => message::address(&message),
+                _ => None,
             },
         )
         .context("listing addresses")?;
+    for (ifindex, prefix) in addresses {
+        if let Some(link) = links.iter_mut().find(|link| link.ifindex == ifindex) {
+            link.addresses.push(prefix);
+        }
+    }
     Ok(links)
 }
 
@@ -112,12 +116,25 @@ impl RouteSocket {
         Ok(id)
     }
 
-    fn dump(
+    /// A whole table, and what `pick` makes of its entries. One that changed while it was listed lacks entries, or has them twice: it is
+    /// listed again, a few times, and then taken as it is.
+    fn list<T>(
         &mut self,
-        request: RouteNetlinkMessage,
-        take: impl FnMut(RouteNetlinkMessage),
-    ) -> Result<()> {
-        self.exchange(request, NLM_F_REQUEST | NLM_F_DUMP, take)
+        request: &RouteNetlinkMessage,
+        mut pick: impl FnMut(RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<Vec<T>> {
+        let mut picked = Vec::new();
+        for _ in 0..TRIES {
+            picked.clear();
+            let flags = NLM_F_REQUEST | NLM_F_DUMP;
+            let end = self.exchange(request.clone(), flags, |message| {
+                picked.extend(pick(message));
+            })?;
+            if end == End::Whole {
+                break;
+            }
+        }
+        Ok(picked)
     }
 
     fn exchange(
@@ -125,7 +142,7 @@ impl RouteSocket {
         request: RouteNetlinkMessage,
         flags: u16,
         mut take: impl FnMut(RouteNetlinkMessage),
-    ) -> Result<()> {
+    ) -> Result<End> {
         self.sequence += 1;
         let mut message = NetlinkMessage::from(request);
         message.header.flags = flags;
@@ -134,30 +151,59 @@ impl RouteSocket {
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
         self.socket.send(&bytes, 0)?;
+        let mut answer = Answer {
+            sequence: self.sequence,
+            is_dump: flags & NLM_F_DUMP != 0,
+            end: End::Whole,
+        };
         loop {
             let (datagram, _) = self.socket.recv_from_full()?;
-            for reply in Messages::new(&datagram) {
-                let Ok(reply) = reply else { continue };
-                if reply.header.sequence_number != self.sequence {
-                    continue;
-                }
-                match reply.payload {
-                    NetlinkPayload::InnerMessage(inner) => {
-                        take(inner);
-                        if flags & NLM_F_DUMP == 0 {
-                            return Ok(());
-                        }
-                    }
-                    NetlinkPayload::Done(_) => return Ok(()),
-                    NetlinkPayload::Error(error) => match error.code {
-                        None => return Ok(()),
-                        Some(_) => return Err(error.to_io().into()),
-                    },
-                    NetlinkPayload::Overrun(_) => bail!("the kernel's answer did not fit"),
-                    _ => {}
-                }
+            if answer.read(&datagram, &mut take)? {
+                return Ok(answer.end);
             }
         }
+    }
+}
+
+/// An answer that is being read.
+struct Answer {
+    sequence: u32,
+    is_dump: bool,
+    end: End,
+}
+
+impl Answer {
+    /// Hands on what a datagram holds; true when the answer is complete.
+    fn read(
+        &mut self,
+        datagram: &[u8],
+        take: &mut impl FnMut(RouteNetlinkMessage),
+    ) -> Result<bool> {
+        for reply in Messages::new(datagram) {
+            let Ok(reply) = reply else { continue };
+            if reply.header.sequence_number != self.sequence {
+                continue;
+            }
+            if reply.header.flags & DUMP_INTERRUPTED != 0 {
+                self.end = End::Interrupted;
+            }
+            match reply.payload {
+                NetlinkPayload::InnerMessage(inner) => {
+                    take(inner);
+                    if !self.is_dump {
+                        return Ok(true);
+                    }
+                }
+                NetlinkPayload::Done(_) => return Ok(true),
+                NetlinkPayload::Error(error) => match error.code {
+                    None => return Ok(true),
+                    Some(_) => return Err(error.to_io().into()),
+                },
+                NetlinkPayload::Overrun(_) => bail!("the kernel's answer did not fit"),
+                _ => {}
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -193,4 +239,55 @@ impl Iterator for Messages<'_> {
 /// The family of messages that describe the whole link, not one protocol's view of it.
 fn is_whole(message: &LinkMessage) -> bool {
     message.header.interface_family == AddressFamily::Unspec
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use rtnetlink::packet_core::NetlinkHeader;
+
+    use super::*;
+
+    fn message(flags: u16, payload: NetlinkPayload<RouteNetlinkMessage>) -> Vec<u8> {
+        let mut header = NetlinkHeader::default();
+        header.flags = flags;
+        header.sequence_number = 7;
+        let mut message = NetlinkMessage::new(header, payload);
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_table_that_changed_while_it_was_listed_is_known() {
+        let link = |flags| {
+            let link = RouteNetlinkMessage::NewLink(LinkMessage::default());
+            message(flags, NetlinkPayload::InnerMessage(link))
+        };
+        let done = |flags| message(flags, NetlinkPayload::Done(Default::default()));
+        for (datagrams, end) in [
+            ([link(0), done(0)], End::Whole),
+            ([link(DUMP_INTERRUPTED), done(0)], End::Interrupted),
+            ([link(0), done(DUMP_INTERRUPTED)], End::Interrupted),
+        ] {
+            let mut answer = Answer {
+                sequence: 7,
+                is_dump: true,
+                end: End::Whole,
+            };
+            let mut links = 0;
+            let mut take = |_| links += 1;
+            assert!(!answer.read(&datagrams[0], &mut take).unwrap());
+            assert!(answer.read(&datagrams[1], &mut take).unwrap());
+            assert_eq!((links, answer.end), (1, end));
+        }
+    }
+
+    #[test]
+    fn this_machine_has_a_loopback() {
+        let links = dump_here().unwrap();
+        assert!(links.iter().any(|link| link.name == "lo"), "{links:?}");
+    }
 }

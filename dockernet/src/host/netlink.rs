@@ -28,9 +28,9 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// The kernel fills at most 32 KiB per datagram of a dump (net/netlink/af_netlink.c, `netlink_dump`).
 const DATAGRAM: usize = 64 * 1024;
 /// A dump that raced with a change is asked for again this often, then taken as it is.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 /// `NLM_F_DUMP_INTR`: the table changed while it was read (include/uapi/linux/netlink.h).
-const DUMP_INTERRUPTED: u16 = 0x10;
+pub(super) const DUMP_INTERRUPTED: u16 = 0x10;
 
 /// Why a question has no answer.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ pub(crate) fn change(message: RouteNetlinkMessage, flags: libc::c_int) -> Result
 
 /// How an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     /// It is complete.
     Whole,
     /// It is complete, but the table changed meanwhile.
