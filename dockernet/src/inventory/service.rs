@@ -97,6 +97,8 @@ impl InventoryService {
             last: Instant::now(),
             gap: SHORTEST_GAP,
             asked: false,
+            looking_for: Need::Nothing,
+            pause: FIRST_PAUSE,
             is_failing: false,
             replay: Vec::new(),
         };
@@ -171,6 +173,11 @@ const SHORTEST_GAP: Duration = Duration::from_millis(10);
 const LONGEST_GAP: Duration = Duration::from_millis(250);
 /// Between two looks at everything, for a namespace that a look at what is new did not find.
 const THOROUGH_GAP: Duration = Duration::from_secs(1);
+/// From a look that failed to the next; twice as long each time that this fails too.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Notices that are kept while a look goes on; then everything is looked at once more instead.
+const MOST_REPLAYED: usize = 4096;
 /// Between two rounds of forgetting.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -189,6 +196,10 @@ struct Keeper {
     gap: Duration,
     /// Whether somebody outside asked for the look.
     asked: bool,
+    /// What the look that goes on was wanted for.
+    looking_for: Need,
+    /// Until the next look, should this one fail.
+    pause: Duration,
     /// The last look failed.
     is_failing: bool,
     /// Notices that came during a look: it may have read what was before them.
@@ -263,6 +274,10 @@ impl Keeper {
             .unwrap_or(Need::Nothing);
         self.want(need);
         if looking {
+            if self.replay.len() + notices.len() > MOST_REPLAYED {
+                self.replay.clear();
+                self.want(Need::All);
+            }
             self.replay.extend(notices);
         }
     }
@@ -282,10 +297,13 @@ impl Keeper {
     fn next_look(&mut self) -> Option<Look> {
         let due = self.due.is_some_and(|due| due <= Instant::now());
         let extent = if !self.pids.is_empty() {
+            // A look for what is new finds their namespaces, too.
+            self.looking_for = Need::New;
             Extent::Processes(std::mem::take(&mut self.pids))
         } else if due {
             self.due = None;
-            match std::mem::replace(&mut self.wanted, Need::Nothing) {
+            self.looking_for = std::mem::replace(&mut self.wanted, Need::Nothing);
+            match self.looking_for {
                 Need::All => Extent::All {
                     files: !matches!(self.state.status(), EngineStatus::Up { .. }),
                 },
@@ -311,9 +329,13 @@ impl Keeper {
                     log::warn!("looking at this machine's namespaces failed: {error:#}");
                 }
                 self.replay.clear();
+                self.wanted = self.wanted.max(self.looking_for);
+                self.due = Some(Instant::now() + self.pause);
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 return;
             }
         };
+        self.pause = FIRST_PAUSE;
         if observation.complete {
             self.last = Instant::now();
             let found = self.state.is_news(&observation);
@@ -357,3 +379,6 @@ async fn finished(look: &mut Option<Look>) -> Result<Observation> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
