@@ -4,6 +4,7 @@ use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -16,10 +17,13 @@ use nix::{
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 
 use super::{Changes, firewall, netconf, rtnl::Known};
-use crate::host::{
-    inside::{self, Kind},
-    link,
-    netns::NetnsHandle,
+use crate::{
+    host::{
+        inside::{self, Kind},
+        link,
+        netns::NetnsHandle,
+    },
+    model::Link,
 };
 
 /// `RTNLGRP_*` (include/uapi/linux/rtnetlink.h): link, addresses, routes and rules of both families, and settings.
@@ -28,6 +32,10 @@ const GROUPS: &[u32] = &[1, 5, 7, 8, 9, 11, 19, 24, 25];
 const NFTABLES: u32 = 7;
 /// Room for a burst: a firewall's reload sends every rule.
 const ROOM: usize = 1 << 20;
+/// From lost notices to a new list of the links: a burst is over by then.
+const PAUSE: Duration = Duration::from_millis(100);
+/// From a list that failed to the next.
+const LONG_PAUSE: Duration = Duration::from_secs(1);
 /// Longer than any datagram of notices.
 const DATAGRAM: usize = 64 << 10;
 
@@ -44,13 +52,17 @@ pub fn start(netns: &NetnsHandle) -> Result<Changes> {
             Ok((rtnl, nft.ok()))
         })?
         .context("opening a netlink socket for changes of the configuration")?;
-    let known = Known::new(link::dump(netns)?);
+    let links = Links {
+        known: Known::new(link::dump(netns)?),
+        due: None,
+    };
     let changes = Changes::default();
     let heard = changes.clone();
+    let netns = netns.clone();
     thread::Builder::new()
         .name("changes".into())
         .spawn(move || {
-            if let Err(error) = hear(&rtnl, nft.as_ref(), known, &heard) {
+            if let Err(error) = hear(&netns, &rtnl, nft.as_ref(), links, &heard) {
                 log::warn!("changes of the host's configuration are no longer heard: {error}");
             }
         })
@@ -90,10 +102,49 @@ fn join(socket: &OwnedFd, group: u32) -> io::Result<()> {
     }
 }
 
+/// The links as they were, and when they are to be listed anew.
+struct Links {
+    known: Known,
+    due: Option<Instant>,
+}
+
+impl Links {
+    /// Notices were lost: links may have gone or got another name.
+    fn lost(&mut self, now: Instant) {
+        self.due.get_or_insert(now + PAUSE);
+    }
+
+    /// Until the list that is due.
+    fn timeout(&self, now: Instant) -> PollTimeout {
+        self.due.map_or(PollTimeout::NONE, |due| {
+            let rest = due.saturating_duration_since(now).as_millis();
+            PollTimeout::try_from(rest + 1).unwrap_or(PollTimeout::MAX)
+        })
+    }
+
+    /// Lists them if it is time. What was changed in between is not told: when it happened is not known.
+    fn renew(&mut self, now: Instant, dump: impl FnOnce() -> Result<Vec<Link>>) {
+        if self.due.is_none_or(|due| now < due) {
+            return;
+        }
+        self.due = match dump() {
+            Ok(links) => {
+                self.known = Known::new(links);
+                None
+            }
+            Err(error) => {
+                log::debug!("listing the links after lost notices: {error:#}");
+                Some(now + LONG_PAUSE)
+            }
+        };
+    }
+}
+
 fn hear(
+    netns: &NetnsHandle,
     rtnl: &OwnedFd,
     nft: Option<&OwnedFd>,
-    mut known: Known,
+    mut links: Links,
     changes: &Changes,
 ) -> io::Result<()> {
     let mut buffer = vec![0; DATAGRAM];
@@ -103,7 +154,7 @@ fn hear(
             .flatten()
             .map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
             .collect();
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, links.timeout(Instant::now())) {
             Err(Errno::EINTR) => continue,
             other => other?,
         };
@@ -112,7 +163,7 @@ fn hear(
                 match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
                     Ok(length) => {
                         for (kind, message) in messages(buffer.get(..length).unwrap_or_default()) {
-                            take(kind, message, &mut known, changes);
+                            take(kind, message, &mut links.known, changes);
                         }
                     }
                     Err(Errno::EINTR) => {}
@@ -120,12 +171,17 @@ fn hear(
                     Err(Errno::ENOBUFS) => {
                         log::debug!("some changes went unheard");
                         changes.hear(true);
+                        if std::ptr::eq(socket, rtnl) {
+                            links.lost(Instant::now());
+                        }
                     }
                     Err(Errno::EAGAIN) => break,
                     Err(error) => return Err(error.into()),
                 }
             }
         }
+        // After the notices that wait: they tell of what was before it.
+        links.renew(Instant::now(), || link::dump(netns));
     }
 }
 
@@ -182,7 +238,46 @@ fn take(kind: u16, message: &[u8], known: &mut Known, changes: &Changes) {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::panic, reason = "tests")]
+
     use super::*;
+    use crate::model::LinkKind;
+
+    #[test]
+    fn after_lost_notices_the_links_are_those_of_a_new_list() {
+        let link = |ifindex: u32, name: &str| Link {
+            ifindex,
+            name: name.into(),
+            kind: LinkKind::Veth,
+            master: None,
+            peer_ifindex: None,
+            peer_netnsid: None,
+            mac: None,
+            mtu: 1500,
+            up: true,
+            carrier: true,
+            addresses: Vec::new(),
+        };
+        let mut links = Links {
+            known: Known::new(vec![link(7, "veth7"), link(8, "veth8")]),
+            due: None,
+        };
+        let now = Instant::now();
+        assert_eq!(links.timeout(now), PollTimeout::NONE);
+        links.renew(now, || panic!("nothing was lost"));
+        links.lost(now);
+        // The first of a burst decides.
+        links.lost(now + PAUSE / 2);
+        assert_eq!(links.timeout(now), PollTimeout::from(101_u8));
+        links.renew(now + PAUSE / 2, || panic!("too early"));
+        links.renew(now + PAUSE, || Err(anyhow::anyhow!("no buffer")));
+        assert_eq!(links.known.name(8).as_deref(), Some("veth8"));
+        let later = now + PAUSE + LONG_PAUSE;
+        links.renew(later, || Ok(vec![link(7, "eth7")]));
+        assert_eq!(links.known.name(7).as_deref(), Some("eth7"));
+        assert_eq!(links.known.name(8), None);
+        assert_eq!(links.timeout(later), PollTimeout::NONE);
+    }
 
     #[test]
     fn hostile_datagrams_hold_nothing() {
