@@ -267,18 +267,32 @@ impl<A: EngineApi> Session<'_, A> {
                     self.news.send(Update::Networks(networks)).await?;
                 }
                 () = sleep_until(heard + self.pace.silence) => {
-                    twice(|| self.api.ping()).await?;
+                    self.answers().await?;
                     heard = Instant::now();
                 }
                 () = sleep_until(list) => {
-                    self.list_again().await?;
-                    let is_open = self.told.is_open();
+                    let is_open = match self.list_again().await {
+                        // It answers, but could not this time.
+                        Err(End::Failed(EngineError::Status(..))) => true,
+                        other => {
+                            other?;
+                            self.told.is_open()
+                        }
+                    };
                     soon = if is_open { (soon * 2).min(self.pace.list) } else { self.pace.soon };
                     heard = Instant::now();
                     list = heard + self.pace.next(is_open, soon);
                 }
                 () = self.news.closed() => return Err(End::Closed),
             }
+        }
+    }
+
+    /// Whether the engine still answers. A proxy that refuses this question does; one that cannot reach the engine says 502 to 504.
+    async fn answers(&self) -> Result<(), EngineError> {
+        match twice(|| self.api.ping()).await {
+            Err(EngineError::Status(..500, _)) => Ok(()),
+            other => other,
         }
     }
 

@@ -18,6 +18,8 @@ struct Quiet {
     is_stuck: AtomicBool,
     inspected: Mutex<Vec<String>>,
     pings: AtomicUsize,
+    /// What pinging is answered with, if not well.
+    ping: Option<u16>,
     /// A process of this id ends right after it was asked about for the first time.
     ends: Option<String>,
 }
@@ -52,7 +54,10 @@ impl EngineApi for Arc<Quiet> {
 
     async fn ping(&self) -> Result<(), EngineError> {
         self.pings.fetch_add(1, Ordering::Relaxed);
-        self.answer(())
+        match self.ping {
+            Some(status) => Err(EngineError::Status(status, "no".to_owned())),
+            None => self.answer(()),
+        }
     }
 
     async fn containers(&self) -> Result<Vec<Container>, EngineError> {
@@ -155,6 +160,32 @@ async fn an_engine_that_hangs_is_noticed_and_followed_again() {
     followed.engine.hangs.store(false, Ordering::Relaxed);
     followed
         .until(|update| matches!(update, Update::Status(EngineStatus::Up { .. })))
+        .await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_the_question_has_answered() {
+    let pace = Pace {
+        silence: SHORT,
+        list: NEVER,
+        soon: NEVER,
+    };
+    let refuses = Quiet {
+        ping: Some(403),
+        ..Quiet::default()
+    };
+    let mut followed = Followed::new(refuses, pace).await;
+    while followed.engine.pings.load(Ordering::Relaxed) < 3 {
+        tokio::time::sleep(SHORT).await;
+    }
+    assert!(followed.news.try_recv().is_err());
+    let lost_it = Quiet {
+        ping: Some(502),
+        ..Quiet::default()
+    };
+    Followed::new(lost_it, pace)
+        .await
+        .until(|update| matches!(update, Update::Status(EngineStatus::Down { .. })))
         .await;
 }
 
