@@ -55,7 +55,7 @@ impl Labels {
         }
         let alive: HashSet<&str> = inventory
             .containers()
-            .filter(|container| container.ended.is_none())
+            .filter(|container| container.runs())
             .map(|container| stable(&container.name, container.service.as_deref()))
             .collect();
         let mut expired = HashSet::new();

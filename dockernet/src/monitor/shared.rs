@@ -148,7 +148,7 @@ impl State {
         let inventory = counted.inventory;
         values.containers = inventory
             .containers()
-            .filter(|container| container.ended.is_none())
+            .filter(|container| container.runs())
             .count();
         let status = inventory.engine_status();
         let was_up = values.docker_up;

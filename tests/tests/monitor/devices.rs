@@ -15,6 +15,8 @@ use super::{CAUSE, HASTY, with_fault};
 const PAIRS: u32 = 2000;
 /// Pairs that are there at once.
 const AT_ONCE: u32 = 250;
+/// By which they are deleted at once: one by one the kernel waits for each.
+const GROUP: u32 = 77;
 
 /// A diagnosis after an uplink was renamed names the setting by its new name.
 pub(crate) fn renamed(lab: &mut Lab) -> Result<()> {
@@ -49,7 +51,7 @@ pub(crate) fn renamed(lab: &mut Lab) -> Result<()> {
         line["cause"]["id"] == CAUSE
             && line["cause"]
                 .to_string()
-                .contains("net.ipv4.conf.wan0.forwarding=1")
+                .contains("net/ipv4/conf/wan0/forwarding=1")
             && !line.to_string().contains("eth0"),
         "{line:#}"
     );
@@ -104,14 +106,15 @@ pub(crate) fn thousands(lab: &mut Lab) -> Result<()> {
 }
 
 fn come_and_go(lab: &Lab, pairs: std::ops::Range<u32>) -> Result<()> {
-    let batch = |line: &dyn Fn(u32) -> String| pairs.clone().map(line).collect::<String>();
-    let come = batch(&|n| format!("link add many{n} up type veth peer name many{n}b\n"));
-    let go = batch(&|n| format!("link del many{n}\n"));
-    for text in [come, go] {
-        let file = lab.folder().join("batch");
-        fs::write(&file, text)?;
-        lab.script(&Place::Host, &format!("ip -batch {}", file.display()))?;
-    }
+    let come: String = pairs
+        .map(|n| format!("link add many{n} group {GROUP} up type veth peer name many{n}b\n"))
+        .collect();
+    let file = lab.folder().join("batch");
+    fs::write(&file, come)?;
+    lab.script(
+        &Place::Host,
+        &format!("ip -batch {} && ip link del group {GROUP}", file.display()),
+    )?;
     Ok(())
 }
 

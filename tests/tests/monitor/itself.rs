@@ -55,11 +55,12 @@ pub(crate) fn cost(lab: &mut Lab) -> Result<()> {
     let processes = std::iter::once(pid)
         .chain(children_of(pid)?)
         .collect::<Vec<_>>();
-    let rss = processes
-        .iter()
-        .copied()
-        .map(resident)
-        .sum::<Result<u64>>()?;
+    // The helper is the same program: what is the file's is counted once.
+    let helper: u64 = children_of(pid)?
+        .into_iter()
+        .map(|helper| bytes_of(helper, "RssAnon:"))
+        .sum::<Result<_>>()?;
+    let rss = resident(pid)? + helper;
     let told = of("process_resident_memory_bytes");
     ensure!(
         (told / to_f64(rss)? - 1.0).abs() < 0.25,
@@ -109,11 +110,19 @@ fn number(fdinfo: &str, key: &str) -> Option<u64> {
     })
 }
 
+/// Resident memory of a process, bytes.
 pub(crate) fn resident(pid: u32) -> Result<u64> {
+    bytes_of(pid, "VmRSS:")
+}
+
+/// A line of a process' status (proc(5)), bytes.
+fn bytes_of(pid: u32, line: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
-    let kib: u64 = kib.with_context(|| format!("no VmRSS of {pid}"))?.parse()?;
+    let found = status.lines().find_map(|text| text.strip_prefix(line));
+    let kib = found.and_then(|rest| rest.trim().strip_suffix(" kB"));
+    let kib: u64 = kib
+        .with_context(|| format!("no {line} of {pid}"))?
+        .parse()?;
     Ok(kib * 1024)
 }
 

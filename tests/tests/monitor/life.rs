@@ -152,6 +152,27 @@ pub(crate) fn restarted_dockerd(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
+/// Its event stream stays open all the while: it is asked.
+pub(crate) fn hung_dockerd(lab: &mut Lab) -> Result<()> {
+    let monitor = Monitor::start(lab, &[])?;
+    is_up(&monitor, 1.0)?;
+    lab.signal_dockerd(Signal::SIGSTOP)?;
+    // 30 s of silence, and two questions that are not answered.
+    let noticed = monitor.wait(
+        "the silence is noticed",
+        Duration::from_secs(75),
+        |samples| sum(samples, "dockernet_docker_up", "") == 0.0,
+    );
+    let ready = monitor.get("/readyz");
+    lab.signal_dockerd(Signal::SIGCONT)?;
+    noticed?;
+    ensure!(ready?.status == 503);
+    is_up(&monitor, 1.0)?;
+    web_is_counted(lab, &monitor)?;
+    monitor.stop()?;
+    Ok(())
+}
+
 pub(crate) fn late_dockerd(lab: &mut Lab) -> Result<()> {
     lab.stop_dockerd();
     let monitor = Monitor::start(lab, &[])?;

@@ -58,6 +58,7 @@ fn a_service_for_months() -> Result<()> {
             ("a configuration is checked", life::check_config),
             ("a restart loses no count", restart::restart),
             ("a restarted dockerd", life::restarted_dockerd),
+            ("a dockerd that hangs", life::hung_dockerd),
             ("a dockerd that comes later", life::late_dockerd),
             ("a stuck loop is told to systemd", service::notify),
             ("journald gets fields", service::journal),

@@ -44,7 +44,7 @@ families! {
     DROP_BYTES: Counter "dockernet_drop_bytes_total" ["cause", "container", "network"]
         "Bytes of these packets; where packets were only counted, the mean of their kind.";
     REMOVED: Counter "dockernet_drops_removed_series_total" []
-        "What series of dockernet_drops_total held that went with their container: with it the sum never shrinks.";
+        "What series of dockernet_drops_total held that went with their container or network: with it the sum never shrinks.";
     ACTIVE: Gauge "dockernet_diagnosis_active" ["cause", "container"]
         "1 while packets die of this cause or its failures are seen, 0 once none was for a while; alerts are made of this.";
     DIAGNOSES: Counter "dockernet_diagnoses_total" ["cause"]
