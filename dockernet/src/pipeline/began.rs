@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     cause::changed,
-    host::changes::{Changes, Subject},
+    host::changes::{Change, Changes, Subject},
     inventory::EngineStatus,
     model::Drop,
 };
@@ -79,7 +79,8 @@ impl Began {
         });
         // A clock that was set back puts the last one into the future.
         let is_behind = episode.last.duration_since(drop.time) >= QUIET;
-        if is_behind || drop.time.duration_since(episode.last) >= QUIET {
+        let was_mended = was_mended(&self.changes, episode.last, drop);
+        if is_behind || was_mended || drop.time.duration_since(episode.last) >= QUIET {
             (episode.first, episode.last) = (drop.time, drop.time);
             episode.fact = None;
         }
@@ -101,6 +102,22 @@ impl Began {
         }
         episode.fact.clone()
     }
+}
+
+/// Whether a setting was put right after the last packet, and then wrong once more.
+fn was_mended(changes: &Changes, last: Timestamp, drop: &Drop) -> bool {
+    let is_setting = |change: &Change| matches!(change.subject, Subject::Setting(_));
+    let value = |change: &Change| change.what.rsplit(' ').next().map(str::to_owned);
+    let from = last + LATE;
+    let broken = changes.latest(from, drop.time + LATE, |change| {
+        is_setting(change) && changed::concerns(change, drop)
+    });
+    let Some(broken) = broken else { return false };
+    changes
+        .latest(from, broken.at, |change| {
+            is_setting(change) && value(change) != value(&broken)
+        })
+        .is_some()
 }
 
 #[cfg(test)]
@@ -137,6 +154,21 @@ mod tests {
         assert_eq!(began.fact(&drop(after(30))), first);
         // Quiet for a while: that began long after.
         assert_eq!(began.fact(&drop(after(120))), None);
+    }
+
+    #[test]
+    fn a_setting_that_was_mended_and_is_wrong_again_is_another_beginning() {
+        let changes = Changes::default();
+        let mut began = Began::new(changes.clone());
+        let start = Timestamp::now() - SignedDuration::from_secs(5);
+        assert_eq!(began.fact(&drop(start)), None);
+        changes.push(Subject::Setting(KEY.into()), format!("{KEY} became 1"));
+        let at = set_to_zero(&changes, KEY);
+        let told = began.fact(&drop(at + SignedDuration::from_secs(1)));
+        let wanted = "began 1.0 s after net/ipv4/conf/eth0/forwarding became 0";
+        assert_eq!(told.as_deref(), Some(wanted));
+        let told = began.fact(&drop(at + SignedDuration::from_secs(3)));
+        assert_eq!(told.as_deref(), Some(wanted));
     }
 
     #[test]
