@@ -7,6 +7,9 @@ use std::{
 
 use anyhow::{Context, Result};
 
+/// How often each `REASON@function` came up.
+pub(crate) type Counts = BTreeMap<String, u64>;
+
 /// How much the tracepoint's text tells, which kernels differ in: all before 5.17 give no reason, and those before 6.2
 /// or so a hashed address instead of a function's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +62,7 @@ impl Evidence {
 
     /// Whether `counts` hold one of `wanted` (`REASON@function`), as far as this kernel's text tells.
     #[must_use]
-    pub fn shows(&self, counts: &BTreeMap<String, u64>, wanted: &[String]) -> bool {
+    pub fn shows(&self, counts: &Counts, wanted: &[String]) -> bool {
         let reason = |key: &str| key.split('@').next().map(str::to_owned);
         wanted.is_empty()
             || match self.telling {
@@ -73,15 +76,10 @@ impl Evidence {
 
     /// Whether something of `wanted` (of everything, if it is empty) is in `counts` and not in `in_sight`.
     #[must_use]
-    pub fn hides(
-        &self,
-        counts: &BTreeMap<String, u64>,
-        in_sight: &BTreeMap<String, u64>,
-        wanted: &[String],
-    ) -> bool {
-        let hidden: BTreeMap<String, u64> = counts
+    pub fn hides(&self, counts: &Counts, in_sight: &Counts, wanted: &[String]) -> bool {
+        let hidden: Counts = counts
             .iter()
-            .filter(|(key, count)| in_sight.get(*key) != Some(count))
+            .filter(|(key, count)| in_sight.get(*key).is_none_or(|seen| seen < count))
             .map(|(key, count)| (key.clone(), *count))
             .collect();
         !hidden.is_empty() && self.shows(&hidden, wanted)
@@ -93,43 +91,38 @@ impl Evidence {
         self.telling != Telling::Nothing
     }
 
-    /// `REASON@function` → how often, since the start.
+    /// `REASON@function` → how often, since the start: all of them, and those that did not come up while a CPU was running process 1: a
+    /// timer or a softirq that interrupts some task is seen as that task's. There are machines (micro VMs whose init is an agent) whose
+    /// kernel runs no BPF program then, and counts none as missed: of 37,862 drops the 89 in that task's context, and no other, went
+    /// unseen.
     ///
     /// # Errors
-    /// The trace cannot be read.
-    pub fn read(&self) -> Result<BTreeMap<String, u64>> {
-        self.counts(|_| true)
-    }
-
-    /// The same without those that came up while a CPU was running process 1: a timer or a softirq that interrupts some task
-    /// is seen as that task's. There are machines (micro VMs whose init is an agent) whose kernel runs no BPF program then,
-    /// and counts none as missed: of 37,862 drops the 89 in that task's context, and no other, went unseen.
-    ///
-    /// # Errors
-    /// The trace, or the list of its threads, cannot be read.
-    pub fn read_outside_init(&self) -> Result<BTreeMap<String, u64>> {
+    /// The trace, or the list of process 1's threads, cannot be read.
+    pub fn read(&self) -> Result<(Counts, Counts)> {
         let threads = std::fs::read_dir("/proc/1/task").context("reading /proc/1/task")?;
         let threads: Vec<String> = threads
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
             .collect::<std::io::Result<_>>()
             .context("reading /proc/1/task")?;
-        self.counts(|line| task(line).is_some_and(|task| !threads.iter().any(|own| own == task)))
-    }
-
-    fn counts(&self, is_wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, u64>> {
         let file = self.instance.join("trace");
         let text = std::fs::read_to_string(&file)
             .with_context(|| format!("reading {}", file.display()))?;
-        let mut counts = BTreeMap::new();
-        for key in text
-            .lines()
-            .filter(|line| is_wanted(line))
-            .filter_map(parse)
-        {
-            *counts.entry(key).or_default() += 1;
-        }
-        Ok(counts)
+        let is_outside =
+            |line: &str| task(line).is_some_and(|task| !threads.iter().any(|own| own == task));
+        Ok((counts(&text, |_| true), counts(&text, is_outside)))
     }
+}
+
+fn counts(text: &str, is_wanted: impl Fn(&str) -> bool) -> Counts {
+    let mut counts = Counts::new();
+    for key in text
+        .lines()
+        .filter(|line| is_wanted(line))
+        .filter_map(parse)
+    {
+        *counts.entry(key).or_default() += 1;
+    }
+    counts
 }
 
 impl Drop for Evidence {
@@ -157,9 +150,9 @@ fn task(line: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, path::PathBuf};
+    use std::path::PathBuf;
 
-    use super::{Evidence, Telling, parse, task};
+    use super::{Counts, Evidence, Telling, parse, task};
 
     #[test]
     fn what_was_hidden_is_only_what_was_wanted() {
@@ -167,7 +160,7 @@ mod tests {
             instance: PathBuf::new(),
             telling: Telling::ReasonAndFunction,
         };
-        let counts = |pairs: &[(&str, u64)]| -> BTreeMap<String, u64> {
+        let counts = |pairs: &[(&str, u64)]| -> Counts {
             pairs.iter().map(|(k, n)| ((*k).to_owned(), *n)).collect()
         };
         let all = counts(&[("A@a", 3), ("B@b", 1)]);

@@ -211,6 +211,9 @@ impl<A: EngineApi> Session<'_, A> {
                         let event = event?;
                         heard = Instant::now();
                         *self.since = Some(event.time.clone());
+                        if let Some(id) = &event.container {
+                            self.told.event(id);
+                        }
                         networks_changed |= event.action == Action::Networks;
                         // An answer from before its end must not raise the dead.
                         if event.action == Action::Die

@@ -26,6 +26,8 @@ pub(super) struct Governor {
     samples: VecDeque<(Instant, f64)>,
     /// Since when packets are only counted, and how long at least.
     reduced: Option<(Instant, Duration)>,
+    /// The one that the above is about.
+    budget: Option<Budget>,
     /// When they were looked at again, and how long they had only been counted at least.
     recovered: Option<(Instant, Duration)>,
 }
@@ -61,6 +63,12 @@ impl Governor {
             self.samples.pop_front();
         }
         let cpu = self.cpu()?;
+        if self.budget.as_ref().is_some_and(|known| known != budget) {
+            // Another one is tried as if it were the first.
+            self.recovered = None;
+            self.reduced = self.reduced.map(|(since, _)| (since, WINDOW));
+        }
+        self.budget = Some(budget.clone());
         #[expect(clippy::cast_precision_loss, reason = "a share")]
         let share = (cpu / budget.cpu).max(used.memory as f64 / budget.memory as f64);
         match self.reduced {
@@ -160,6 +168,32 @@ mod tests {
         );
         assert!(pauses.first() < Some(&300) && pauses.last() > Some(&3600));
         assert!(recovered.len() < 10, "{recovered:?}");
+    }
+
+    /// Who is told to give it more room does not wait for an hour.
+    #[test]
+    fn another_budget_is_tried_soon() {
+        let start = Instant::now();
+        let mut governor = Governor::default();
+        let mut cpu_seconds = 0.0;
+        let mut recovered = 0;
+        for second in (0_u64..9000).step_by(10) {
+            let mut budget = BUDGET;
+            if second >= 8000 {
+                budget.cpu = 0.9;
+            }
+            let used = Use {
+                cpu_seconds,
+                memory: 0,
+            };
+            let change = governor.sample(start + Duration::from_secs(second), used, &budget);
+            if change == Some(Change::Recover) {
+                recovered = second;
+            }
+            cpu_seconds += if governor.is_reduced() { 0.02 } else { 0.3 };
+        }
+        assert!(!governor.is_reduced());
+        assert!((8000..8100).contains(&recovered), "{recovered}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What goes on beside the pipeline: the textfile, the service's own cost, and reading the configuration again.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
@@ -45,16 +45,8 @@ pub(super) async fn textfile(shared: Arc<Shared>, lines: Arc<Lines>) {
     loop {
         sleep(shared.config().textfile_every).await;
         let path = shared.config().textfile.clone();
-        if let Some(old) = last.take_if(|old| Some(&*old) != path.as_ref()) {
-            // The configuration names another one: nobody would mend what this one says for ever.
-            if let Err(error) = std::fs::remove_file(&old) {
-                log::warn!(
-                    "removing {}, which is not written any more: {error}",
-                    old.display()
-                );
-            }
-        }
         let Some(path) = path else {
+            last.take().as_deref().map(remove);
             continue;
         };
         let page = shared.file();
@@ -64,7 +56,10 @@ pub(super) async fn textfile(shared: Arc<Shared>, lines: Arc<Lines>) {
         match written {
             Ok(Ok(())) => {
                 is_failing = false;
-                last = Some(path);
+                // Only now: one that grows old is noticed, one that is not there is not.
+                if let Some(old) = last.replace(path.clone()).filter(|old| *old != path) {
+                    remove(&old);
+                }
             }
             Ok(Err(error)) => {
                 // Once, not every time.
@@ -75,6 +70,17 @@ pub(super) async fn textfile(shared: Arc<Shared>, lines: Arc<Lines>) {
             }
             Err(error) => log::warn!("writing {}: {error}", path.display()),
         }
+    }
+}
+
+/// Removes a file that the configuration names no more: nobody would mend what it says for ever.
+fn remove(old: &Path) {
+    match std::fs::remove_file(old) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => log::warn!(
+            "removing {}, which is not written any more: {error}",
+            old.display()
+        ),
+        _ => {}
     }
 }
 

@@ -108,13 +108,12 @@ impl Began {
 fn was_mended(changes: &Changes, last: Timestamp, drop: &Drop) -> bool {
     let is_setting = |change: &Change| matches!(change.subject, Subject::Setting(_));
     let value = |change: &Change| change.what.rsplit(' ').next().map(str::to_owned);
-    let from = last + LATE;
-    let broken = changes.latest(from, drop.time + LATE, |change| {
+    let broken = changes.latest(last + LATE, drop.time + LATE, |change| {
         is_setting(change) && changed::concerns(change, drop)
     });
     let Some(broken) = broken else { return false };
     changes
-        .latest(from, broken.at, |change| {
+        .latest(last, broken.at, |change| {
             is_setting(change) && value(change) != value(&broken)
         })
         .is_some()
@@ -162,7 +161,10 @@ mod tests {
         let mut began = Began::new(changes.clone());
         let start = Timestamp::now() - SignedDuration::from_secs(5);
         assert_eq!(began.fact(&drop(start)), None);
+        // A packet died right before it was put right.
+        assert_eq!(began.fact(&drop(Timestamp::now())), None);
         changes.push(Subject::Setting(KEY.into()), format!("{KEY} became 1"));
+        std::thread::sleep(std::time::Duration::from_millis(250));
         let at = set_to_zero(&changes, KEY);
         let told = began.fact(&drop(at + SignedDuration::from_secs(1)));
         let wanted = "began 1.0 s after net/ipv4/conf/eth0/forwarding became 0";

@@ -79,6 +79,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 const INTERIM: Duration = Duration::from_secs(30);
 /// One drop's cause is looked for that long at most.
 const STUCK: Duration = Duration::from_secs(120);
+/// And at so many looks in a row it is still not found.
+const STUCK_LOOKS: u32 = 15;
 /// After a program or a map was taken out of use, nothing is at work on it any more.
 const GRACE: Duration = Duration::from_millis(20);
 
@@ -388,8 +390,8 @@ impl Pipeline {
         } else {
             0
         };
-        // Once, and not at the first look: after a pause of the whole process or machine the thread has had no chance yet.
-        if state.stuck != 2 {
+        // Once, and not at the first look: after a pause of the whole process or machine the thread has to have had its chance.
+        if state.stuck != STUCK_LOOKS {
             return None;
         }
         let now = format!(

@@ -284,6 +284,7 @@ impl<'a> Replay<'a> {
     fn begin(&mut self, name: &str) {
         name.clone_into(&mut self.name);
         self.is_ended = false;
+        self.since = None;
         (self.in_file, self.nat_in_file) = (0, 0);
     }
 
@@ -325,6 +326,8 @@ impl<'a> Replay<'a> {
         for problem in problems {
             self.report()?.warning(&problem);
         }
+        self.seconds_so_far();
+        self.since = None;
         self.sums.next_file();
         Ok(())
     }
@@ -473,10 +476,12 @@ impl<'a> Replay<'a> {
             self.report()?.warning(&problem);
         }
         self.part = header.part;
-        self.since = self
-            .clock
-            .filter(|_| header.part > 1)
-            .or(Some(header.started));
+        // A later part goes on where the one before ended, or, alone, with its first line.
+        self.since = if header.part > 1 {
+            self.clock
+        } else {
+            Some(header.started)
+        };
         if self.header.is_some() {
             return Ok(());
         }
@@ -515,6 +520,7 @@ impl<'a> Replay<'a> {
         }
         self.advance(time)?;
         self.clock = self.clock.max(Some(time));
+        self.since = self.since.or(Some(time));
         Ok(false)
     }
 

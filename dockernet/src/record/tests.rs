@@ -329,6 +329,27 @@ fn a_duration_counts_from_the_recordings_start() {
     assert_eq!((told("1s"), told("2s")), ((0, 1.0), (1, 2.0)));
 }
 
+/// Its own ledgers end before it does: the time up to its last line is counted, once.
+#[test]
+fn a_recording_without_an_end_knows_its_time() {
+    let header = |part| {
+        format!(
+            r#"{{"type":"recording","format":1,"version":"0","started":"2026-11-20T04:01:02Z","ready_after":0,"part":{part},"catalogue":"","drops":true,"nat":false}}"#
+        )
+    };
+    let mut drop = serde_json::to_value(incident()).unwrap();
+    drop["type"] = "drop".into();
+    let first = drop.to_string();
+    drop["time"] = "2026-11-20T04:01:12.123Z".into();
+    let interim = r#"{"type":"ledger","final":false,"seconds":5.0,"observed":1,"shown":1,"filtered":0,"out_of_scope":0,"benign":0,"expected":0,"lost":0,"missed":null,"nat":null}"#;
+    for (part, wanted) in [(1, 10.123), (7, 9.0)] {
+        let bytes = lines_to_frame(&[&header(part), &first, interim, &drop.to_string()]);
+        let (out, ..) = shown(&bytes, &["--output", "json"]);
+        let ledger: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+        assert_eq!(ledger["seconds"].as_f64(), Some(wanted), "part {part}");
+    }
+}
+
 #[test]
 fn what_is_not_there_is_said() {
     let folder = tempfile::tempdir().unwrap();

@@ -191,7 +191,7 @@ fn faulty_phase(
     phase::traffic(lab, scenario, Only::Faulty)?;
     // NEIGH_FAILED and reassembly come late; 100 ms is the tool's longest drain interval.
     std::thread::sleep(Duration::from_millis(200));
-    let (kernel, in_sight) = (evidence.read()?, evidence.read_outside_init()?);
+    let (kernel, in_sight) = evidence.read()?;
     let expects = || std::iter::once(&scenario.expect).chain(&scenario.beside);
     for expect in expects() {
         let wanted = expect.kernel_of(lab.engine());
@@ -230,7 +230,7 @@ fn faulty_phase(
 }
 
 /// Of what was expected the kernel dropped something where it runs no BPF program
-/// ([`Evidence::read_outside_init`]): nothing can be said, and the scenario is to be run again.
+/// ([`Evidence::read`]): nothing can be said, and the scenario is to be run again.
 #[derive(Clone, Copy, Debug)]
 pub struct OutOfSight;
 

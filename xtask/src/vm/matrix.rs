@@ -263,6 +263,7 @@ fn quick(engines: &[Engine]) -> String {
     steps(&[
         step("doctor", &format!("{TRACER} doctor")),
         step("features", &features()),
+        step("starts", &starts()),
         step("faults", &faults(&QUICK, engines)),
         step(
             "tracepoint",

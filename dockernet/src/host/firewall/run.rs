@@ -16,7 +16,7 @@ use crate::host::{helper, inside, netns::NetnsHandle};
 /// How long a listing may take.
 const LIMIT: Duration = Duration::from_secs(5);
 /// How much of a listing is read, in bytes: 100,000 elements of a set are some 5 MiB, and taking them apart takes several times that.
-const LENGTH: usize = 16 << 20;
+const LENGTH: usize = 8 << 20;
 
 /// Runs a program in the network namespace that the calling thread works in and returns what it printed, or a sentence on why
 /// not. A program that is not installed is `Ok(None)`. Where there is a helper, it runs the program, and only such as list rules.

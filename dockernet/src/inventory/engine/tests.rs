@@ -72,7 +72,7 @@ impl EngineApi for std::sync::Arc<Canned> {
     }
 }
 
-fn container(id: &str, running: bool) -> Container {
+pub(super) fn container(id: &str, running: bool) -> Container {
     Inspect {
         id: id.to_owned(),
         name: Some(format!("/{id}")),

@@ -51,6 +51,13 @@ impl Told {
         entry.is_open = false;
     }
 
+    /// Something happened to one: what its line of the last list was says nothing of what it is now, should the next event be lost.
+    pub(super) fn event(&mut self, id: &str) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.listed = None;
+        }
+    }
+
     /// No answer about one.
     pub(super) fn unanswered(&mut self, id: &str) {
         self.entries.entry(id.to_owned()).or_default().is_open = true;
@@ -88,5 +95,25 @@ impl Told {
                 || (container.state != State::Stopped
                     && entry.pid.is_some_and(|pid| !scan::lives(pid)))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::engine::tests::container;
+
+    /// Its start was told, its end was not: its line is the one of the list before, and yet it is asked about.
+    #[test]
+    fn what_had_an_event_is_asked_about_with_the_next_list() {
+        let list = [container("job", false), container("idle", false)];
+        let mut told = Told::default();
+        told.listed(&list, &[], &Details::default());
+        assert!(told.outdated(&list).is_empty());
+        told.event("job");
+        told.answered(&container("job", true));
+        assert_eq!(told.outdated(&list), ["job"]);
+        told.listed(&list, &[], &Details::default());
+        assert!(told.outdated(&list).is_empty());
     }
 }

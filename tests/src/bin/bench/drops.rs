@@ -123,6 +123,8 @@ pub(crate) fn run() -> Result<String> {
         let ratios = Pairs::measure(
             PAIRS,
             || {
+                // The last run's: `record` writes over nobody's file.
+                let _gone = std::fs::remove_file(&*file);
                 let tracer = Tracer::start(&lab, args)?;
                 thread::sleep(SETTLED);
                 let before = storm.rule.packets(&lab)?;
