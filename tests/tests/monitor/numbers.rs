@@ -1,6 +1,6 @@
 //! Its numbers against nft's.
 
-use std::{path::Path, thread, time::Duration};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Result, ensure};
 use dockernet_tests::{
@@ -171,10 +171,14 @@ pub(crate) fn finding(lab: &mut Lab) -> Result<()> {
     let till = Place::Container("till".into());
     let output = lab.shell(&till, "ip route del default")?;
     ensure!(output.success(), "{output:?}");
-    // The first reading of its counters is what later ones are compared with.
-    thread::sleep(Duration::from_millis(2500));
+    let probe = || Probe::tcp(format!("{INTERNET_IP}:80").parse()?).send(&lab.netns(&till)?);
+    // The first reading of its counters is what later ones are compared with: when that was shows by what is counted.
+    monitor.wait("one is counted", Duration::from_secs(15), |samples| {
+        probe().is_ok() && sum(samples, "dockernet_findings_total", "container=\"till\"") >= 1.0
+    })?;
+    let before = monitor.sum("dockernet_findings_total", "container=\"till\"")?;
     for _ in 0..3 {
-        Probe::tcp(format!("{INTERNET_IP}:80").parse()?).send(&lab.netns(&till)?)?;
+        probe()?;
     }
     let began = monitor.diagnosis("began", CAUSE, Duration::from_secs(10));
     ensure!(
@@ -185,7 +189,7 @@ pub(crate) fn finding(lab: &mut Lab) -> Result<()> {
     monitor.wait(
         "its events are counted",
         Duration::from_secs(5),
-        |samples| sum(samples, "dockernet_findings_total", "container=\"till\"") >= 3.0,
+        |samples| sum(samples, "dockernet_findings_total", "container=\"till\"") >= before + 3.0,
     )?;
     ensure!(
         monitor.sum("dockernet_drops_total", CAUSE)? == 0.0,
