@@ -157,6 +157,7 @@ fn findings_are_lines_for_count_and_no_drops_for_expect_no_drops() -> Result<()>
         .arg("-H")
         .arg(lab.docker_host())
         .args(["--duration", "4s"])
+        .env("LC_ALL", "C.UTF-8")
         .in_netns(lab.host().path());
     let text = thread::spawn(move || text.output());
     thread::sleep(Duration::from_millis(1500));
