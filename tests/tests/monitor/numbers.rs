@@ -172,8 +172,8 @@ pub(crate) fn finding(lab: &mut Lab) -> Result<()> {
     let output = lab.shell(&till, "ip route del default")?;
     ensure!(output.success(), "{output:?}");
     let probe = || Probe::tcp(format!("{INTERNET_IP}:80").parse()?).send(&lab.netns(&till)?);
-    // The first reading of its counters is what later ones are compared with: when that was shows by what is counted. Where a reading takes
-    // long the next is as much as 10 s later.
+    // The first reading of its counters is what later ones are compared with: when that was shows by what is counted. The next line, which
+    // stands for all that has happened since, comes 30 s later, and as much as 10 s more where a reading takes long.
     monitor.wait("one is counted", Duration::from_secs(15), |samples| {
         probe().is_ok() && sum(samples, "dockernet_findings_total", "container=\"till\"") >= 1.0
     })?;
@@ -189,7 +189,7 @@ pub(crate) fn finding(lab: &mut Lab) -> Result<()> {
     );
     monitor.wait(
         "its events are counted",
-        Duration::from_secs(15),
+        Duration::from_secs(50),
         |samples| sum(samples, "dockernet_findings_total", "container=\"till\"") >= before + 3.0,
     )?;
     ensure!(
