@@ -69,6 +69,7 @@ pub fn evidence(record: &DropRecord, names: &Names<'_>) -> Evidence {
         noise: None,
         expected: false,
         count: 1,
+        veth_of: veth_of(record, netns, names.inventory),
         reach: Reach::default(),
         capture: super::capture::capture(record, &parsed).map(Box::new),
         sample: None,
@@ -82,6 +83,16 @@ pub fn evidence(record: &DropRecord, names: &Names<'_>) -> Evidence {
         hook,
         out_device: device_name(&record.out_device),
     }
+}
+
+/// Whose the veth is that the packet was at.
+fn veth_of(record: &DropRecord, netns: NetnsKey, inventory: &Inventory) -> Option<String> {
+    let index = match record.key.ifindex {
+        0 => record.iif,
+        index => index,
+    };
+    let container = inventory.container_behind(index)?;
+    (netns == inventory.host_key()).then(|| container.name.clone())
 }
 
 pub(super) fn hook_point(

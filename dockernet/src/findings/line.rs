@@ -49,6 +49,7 @@ pub(super) fn finding(
             noise: None,
             expected: false,
             count: events.max(1),
+            veth_of: None,
             reach: if is_hosts_own {
                 Reach::Host
             } else {

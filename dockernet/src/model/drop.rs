@@ -108,6 +108,9 @@ pub struct Drop {
     pub expected: bool,
     /// How many packets this line stands for.
     pub count: u64,
+    /// The container at the other end of its device, where that is a veth of the host's. No part of the line.
+    #[serde(skip)]
+    pub veth_of: Option<String>,
     /// The narrowest `--scope` that it is inside. No part of the line.
     #[serde(skip)]
     pub reach: Reach,

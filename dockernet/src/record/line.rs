@@ -55,6 +55,9 @@ struct Beside<'a> {
     scope: Reach,
     /// The packet's first bytes.
     packet: Option<Cow<'a, Capture>>,
+    /// Whose the host's veth is that the packet was at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    veth_of: Option<&'a str>,
     /// A flow that was only found in the table.
     listed: bool,
     /// What causes look at beside the line.
@@ -71,6 +74,7 @@ struct Beside<'a> {
 struct Found<'a> {
     scope: Reach,
     packet: Option<Capture>,
+    veth_of: Option<String>,
     listed: bool,
     #[serde(borrow)]
     sample: Option<&'a RawValue>,
@@ -108,6 +112,7 @@ pub(super) fn with_drop(line: &Drop) -> With<'_, Drop> {
         recorded: Beside {
             scope: line.reach,
             packet: line.capture.as_deref().map(Cow::Borrowed),
+            veth_of: line.veth_of.as_deref(),
             sample: line.sample.as_deref().map(Cow::Borrowed),
             ..Beside::default()
         },
@@ -191,6 +196,7 @@ pub fn read(text: &[u8], unknown: &mut u64, again: bool) -> serde_json::Result<L
             let mut drop: Box<Drop> = Box::new(rest(text, unknown)?);
             drop.reach = beside.scope;
             drop.capture = beside.packet.map(Box::new);
+            drop.veth_of = beside.veth_of;
             drop.sample = detail(beside.sample, again);
             match kind {
                 "drop" => Line::Drop(drop),

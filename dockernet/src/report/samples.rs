@@ -116,6 +116,7 @@ pub(crate) fn incident() -> Drop {
         noise: None,
         expected: false,
         count: 1,
+        veth_of: None,
         reach: Reach::Containers,
         capture: None,
         sample: None,

@@ -67,6 +67,7 @@ fn as_drop(transition: &Transition) -> Drop {
         noise: None,
         expected: false,
         count: 1,
+        veth_of: None,
         reach: Reach::Containers,
         capture: None,
         sample: None,

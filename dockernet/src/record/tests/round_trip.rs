@@ -13,6 +13,7 @@ use super::{
 use crate::{
     cli::{Exit, options::RecordArgs},
     model::{Drop, Transition},
+    record::line,
     report::{
         Json, Report,
         samples::{denied, incident, ledger, mystery, ready},
@@ -145,6 +146,21 @@ fn a_recording_of_an_earlier_version_is_read() {
         }
         assert!(holds(new, old), "{new}\nwas\n{old}");
     }
+}
+
+#[test]
+fn what_stands_beside_a_line_is_read_again() {
+    let drop = Drop {
+        veth_of: Some("web".into()),
+        ..captured(incident())
+    };
+    let text = serde_json::to_vec(&line::Written::Drop(line::with_drop(&drop))).unwrap();
+    let mut unknown = 0;
+    let line::Line::Drop(read) = line::read(&text, &mut unknown, false).unwrap() else {
+        unreachable!("{}", String::from_utf8_lossy(&text))
+    };
+    assert_eq!((read.veth_of, read.capture), (drop.veth_of, drop.capture));
+    assert_eq!(unknown, 0);
 }
 
 proptest! {

@@ -126,11 +126,14 @@ fn names(drop: &Drop) -> Vec<(IpAddr, String)> {
         .collect()
 }
 
-/// Whose device it is: `container web`, `host`.
+/// Whose device it is: `container web`, `host`, `host, veth of container web`.
 fn description(drop: &Drop) -> String {
     let text = match (&drop.netns.container, drop.netns.owner, &drop.netns.name) {
         (Some(container), ..) => format!("container {}", container.name),
-        (None, NetnsOwner::Host, _) => "host".to_owned(),
+        (None, NetnsOwner::Host, _) => match &drop.veth_of {
+            Some(container) => format!("host, veth of container {container}"),
+            None => "host".to_owned(),
+        },
         (None, _, Some(name)) => format!("namespace {name}"),
         (None, _, None) => format!("namespace {}", drop.netns.inum),
     };

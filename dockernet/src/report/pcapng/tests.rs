@@ -81,6 +81,23 @@ fn blocks_in_their_order() {
     assert!(description.contains("container web"), "{description}");
 }
 
+#[test]
+fn a_veth_on_the_hosts_side_is_its_containers() {
+    let capture = crate::model::Capture {
+        link: LinkType::Ip,
+        length: 60,
+        bytes: vec![0x45],
+    };
+    let mut drop = Drop {
+        capture: Some(Box::new(capture)),
+        ..incident()
+    };
+    let told = |drop: &Drop| Frame::of(drop).unwrap().interface.description;
+    assert_eq!(told(&drop), "host");
+    drop.veth_of = Some("web".into());
+    assert_eq!(told(&drop), "host, veth of container web");
+}
+
 /// A section has so many names and no more; those of a packet are in its own.
 #[test]
 fn names_beyond_a_sections_room_begin_another() {
