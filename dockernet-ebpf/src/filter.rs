@@ -69,7 +69,7 @@ fn an_end_matches<M: Mem>(tests: u32, skb: &Skb<M>, flow: &FlowKey) -> bool {
     if undecided(flow) || is_icmp(flow) {
         return true;
     }
-    if ends_match(tests, &flow.src, flow.src_port) || ends_match(tests, &flow.dst, flow.dst_port) {
+    if misses(tests, &flow.src, flow.src_port) * misses(tests, &flow.dst, flow.dst_port) == 0 {
         return true;
     }
     let conntrack = skb.conntrack();
@@ -149,15 +149,15 @@ fn words(name: [u8; 16]) -> [u64; 2] {
 fn tuple_matches(tests: u32, conntrack: *const u8, offset: u32) -> bool {
     let tuple: RawTuple = Probe::load(conntrack, offset);
     let v4 = tuple.family == AF_INET;
-    ends_match(
+    misses(
         tests,
         &mapped(v4, tuple.src),
         u16::from_be_bytes(tuple.src_port),
-    ) || ends_match(
+    ) * misses(
         tests,
         &mapped(v4, tuple.dst),
         u16::from_be_bytes(tuple.dst_port),
-    )
+    ) == 0
 }
 
 /// An address of a tuple as keys hold it.
@@ -170,45 +170,64 @@ pub(crate) fn mapped(v4: bool, address: [u8; 16]) -> [u8; 16] {
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
 }
 
-/// One end has the port and the address, as far as they are asked for.
+/// How an end misses the port and the address, as far as they are asked for: 0 if it has both, else something of 16 bits.
+///
+/// By arithmetic: a comparison would be a branch, behind which the verifier knows what the port is, and checks all that follows once for
+/// each of them, which is too much for it (5.10).
 #[inline(always)]
-fn ends_match(tests: u32, address: &[u8; 16], port: u16) -> bool {
-    (tests & test::PORT == 0 || any_port(port))
-        && (tests & test::ADDRESS == 0 || any_address(address))
+fn misses(tests: u32, address: &[u8; 16], port: u16) -> u64 {
+    let mut missed = 0;
+    if tests & test::PORT != 0 {
+        missed |= misses_ports(port);
+    }
+    if tests & test::ADDRESS != 0 {
+        missed |= misses_addresses(address);
+    }
+    missed
 }
 
-/// As many rounds as there are ports: how many is a constant to the verifier, and the rest is no code to it.
+/// A product of differences is zero if one of them is, and four of 16 bits fit. How many there are is a constant to the verifier, and the
+/// rest is no code.
 #[inline(always)]
-fn any_port(port: u16) -> bool {
+fn misses_ports(port: u16) -> u64 {
+    const HALF: usize = MAX_PORTS / 2;
+    let mut products = [1_u64; 2];
     let mut index = 0;
     while index < MAX_PORTS {
-        if index >= usize::from(filter!(port_count)) {
-            return false;
-        }
-        if port == filter!(ports[index]) {
-            return true;
+        if index < usize::from(filter!(port_count)) {
+            products[index / HALF] *= u64::from(port ^ filter!(ports[index]));
         }
         index += 1;
     }
-    false
+    folded(folded(products[0]) * folded(products[1]))
 }
 
 #[inline(always)]
-fn any_address(address: &[u8; 16]) -> bool {
+fn misses_addresses(address: &[u8; 16]) -> u64 {
     let address = words(*address);
+    let mut product = 1_u64;
     let mut index = 0;
     while index < MAX_ADDRESSES {
-        if index >= usize::from(filter!(address_count)) {
-            return false;
-        }
-        let wanted = words(filter!(addresses[index]));
-        let mask = words(filter!(masks[index]));
-        if (address[0] ^ wanted[0]) & mask[0] == 0 && (address[1] ^ wanted[1]) & mask[1] == 0 {
-            return true;
+        if index < usize::from(filter!(address_count)) {
+            let wanted = words(filter!(addresses[index]));
+            let mask = words(filter!(masks[index]));
+            product *=
+                folded((address[0] ^ wanted[0]) & mask[0] | (address[1] ^ wanted[1]) & mask[1]);
         }
         index += 1;
     }
-    false
+    folded(product)
 }
 
+/// 16 bits that are zero if all are.
+#[inline(always)]
+fn folded(value: u64) -> u64 {
+    let half = value >> 32 | value & 0xffff_ffff;
+    half >> 16 | half & 0xffff
+}
+
+const _: () = assert!(
+    MAX_PORTS == 8 && MAX_ADDRESSES <= 4,
+    "four factors of 16 bits"
+);
 const _: () = assert!(size_of::<Filter>().is_multiple_of(8));

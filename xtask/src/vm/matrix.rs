@@ -232,14 +232,13 @@ fn features() -> String {
 /// Every program of the kernel half is taken by this kernel's verifier: those of `path`, which `features` does not load, and as large a filter
 /// as there can be, all at both attach points. `path` says by its status 4 that nothing came by.
 fn starts() -> String {
-    let filter: String = (1..=8)
-        .map(|port| format!(" --port {port}"))
-        .chain((1..=4).map(|last| format!(" --addr 192.0.2.{last}")))
-        .collect();
+    let ports: String = (1..=8).map(|port| format!(" --port {port}")).collect();
     let commands = ["tp_btf", "tracepoint"].map(|tier| {
+        let tracer = format!("env DOCKERNET_TIER={tier} {TRACER}");
         format!(
-            "{{ env DOCKERNET_TIER={tier} {TRACER} path --to :10001 --duration 1s; [ $? -eq 4 ]; }} && \
-             env DOCKERNET_TIER={tier} {TRACER} --drops --nat{filter} --filter 'tcp or udp' --duration 1s"
+            "{{ {tracer} path --to :10001 --duration 1s; [ $? -eq 4 ]; }} && \
+             {tracer} --drops --nat{ports} --filter 'tcp or udp' --duration 1s && \
+             {tracer} --drops --port 1 --addr 192.0.2.1 --filter 'tcp or udp' --duration 1s"
         )
     });
     commands.join(" && ")
