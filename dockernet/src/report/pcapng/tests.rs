@@ -83,7 +83,7 @@ fn blocks_in_their_order() {
 
 #[test]
 fn a_veth_on_the_hosts_side_is_its_containers() {
-    let capture = crate::model::Capture {
+    let capture = Capture {
         link: LinkType::Ip,
         length: 60,
         bytes: vec![0x45],
