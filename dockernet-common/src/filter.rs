@@ -6,8 +6,6 @@ pub const MAX_REASONS: usize = 8;
 pub const MAX_DEVICES: usize = 4;
 /// How many ports a filter can name.
 pub const MAX_PORTS: usize = 8;
-/// How many addresses and networks a filter can name: with more of them, beside an expression, the verifier of 5.10 has too much to do.
-pub const MAX_ADDRESSES: usize = 1;
 
 /// Which of the tests are on.
 pub mod test {
@@ -15,7 +13,7 @@ pub mod test {
     pub const PROTOCOL: u32 = 1;
     /// One of `ports`, source or destination, before or after NAT
     pub const PORT: u32 = 2;
-    /// One of `addresses`/`masks`, source or destination, before or after NAT
+    /// `address`/`mask`, source or destination, before or after NAT
     pub const ADDRESS: u32 = 4;
     /// `reasons`
     pub const REASON: u32 = 8;
@@ -35,15 +33,13 @@ pub struct Filter {
     /// IP protocol number.
     pub protocol: u16,
     /// How many of `ports` are used.
-    pub port_count: u8,
-    /// How many of `addresses` are used.
-    pub address_count: u8,
+    pub port_count: u16,
     /// Ports, host byte order.
     pub ports: [u16; MAX_PORTS],
-    /// Addresses, IPv4 as `::ffff:a.b.c.d`.
-    pub addresses: [[u8; 16]; MAX_ADDRESSES],
-    /// Which of their bits count.
-    pub masks: [[u8; 16]; MAX_ADDRESSES],
+    /// Address, IPv4 as `::ffff:a.b.c.d`: with more of them, beside an expression, the verifier of 5.10 has too much to do.
+    pub address: [u8; 16],
+    /// Which of its bits count.
+    pub mask: [u8; 16],
     /// Reason numbers, the unused ones repeat the first.
     pub reasons: [u32; MAX_REASONS],
     /// `skb->skb_iif` of the same interfaces, in whatever namespace: user space looks again. Unused ones repeat the first.
@@ -61,10 +57,9 @@ impl Filter {
         tests: 0,
         protocol: 0,
         port_count: 0,
-        address_count: 0,
         ports: [0; MAX_PORTS],
-        addresses: [[0; 16]; MAX_ADDRESSES],
-        masks: [[0; 16]; MAX_ADDRESSES],
+        address: [0; 16],
+        mask: [0; 16],
         reasons: [0; MAX_REASONS],
         ingress: [0; MAX_DEVICES],
         devices: [[0; 16]; MAX_DEVICES],

@@ -2,7 +2,7 @@
 
 use dockernet_common::{
     conntrack::{AF_INET, RawTuple},
-    filter::{Filter, MAX_ADDRESSES, MAX_DEVICES, MAX_PORTS, MAX_REASONS, test},
+    filter::{Filter, MAX_DEVICES, MAX_PORTS, MAX_REASONS, test},
     packet::FlowKey,
 };
 
@@ -69,7 +69,7 @@ fn an_end_matches<M: Mem>(tests: u32, skb: &Skb<M>, flow: &FlowKey) -> bool {
     if undecided(flow) || is_icmp(flow) {
         return true;
     }
-    if misses(tests, &flow.src, flow.src_port) * misses(tests, &flow.dst, flow.dst_port) == 0 {
+    if ends_match(tests, &flow.src, flow.src_port) || ends_match(tests, &flow.dst, flow.dst_port) {
         return true;
     }
     let conntrack = skb.conntrack();
@@ -149,15 +149,15 @@ fn words(name: [u8; 16]) -> [u64; 2] {
 fn tuple_matches(tests: u32, conntrack: *const u8, offset: u32) -> bool {
     let tuple: RawTuple = Probe::load(conntrack, offset);
     let v4 = tuple.family == AF_INET;
-    misses(
+    ends_match(
         tests,
         &mapped(v4, tuple.src),
         u16::from_be_bytes(tuple.src_port),
-    ) * misses(
+    ) || ends_match(
         tests,
         &mapped(v4, tuple.dst),
         u16::from_be_bytes(tuple.dst_port),
-    ) == 0
+    )
 }
 
 /// An address of a tuple as keys hold it.
@@ -170,26 +170,28 @@ pub(crate) fn mapped(v4: bool, address: [u8; 16]) -> [u8; 16] {
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
 }
 
-/// How an end misses the port and the address, as far as they are asked for: 0 if it has both, else something of 16 bits.
-///
-/// By arithmetic: a comparison would be a branch, behind which the verifier knows what the port is, and checks all that follows once for
-/// each of them, which is too much for it (5.10).
+/// One end has the port and the address, as far as they are asked for.
 #[inline(always)]
-fn misses(tests: u32, address: &[u8; 16], port: u16) -> u64 {
-    let mut missed = 0;
-    if tests & test::PORT != 0 {
-        missed |= misses_ports(port);
+fn ends_match(tests: u32, address: &[u8; 16], port: u16) -> bool {
+    if tests & test::PORT != 0 && !any_port(port) {
+        return false;
     }
-    if tests & test::ADDRESS != 0 {
-        missed |= misses_addresses(address);
+    if tests & test::ADDRESS == 0 {
+        return true;
     }
-    missed
+    let wanted = words(filter!(address));
+    let mask = words(filter!(mask));
+    let address = words(*address);
+    (address[0] ^ wanted[0]) & mask[0] == 0 && (address[1] ^ wanted[1]) & mask[1] == 0
 }
 
+/// By arithmetic: a comparison each would be a branch each, behind which the verifier knows what the port is, and checks all that follows
+/// once for each of them, which is too much for it (5.10).
+///
 /// A product of differences is zero if one of them is, and four of 16 bits fit. How many there are is a constant to the verifier, and the
 /// rest is no code.
 #[inline(always)]
-fn misses_ports(port: u16) -> u64 {
+fn any_port(port: u16) -> bool {
     const HALF: usize = MAX_PORTS / 2;
     let mut products = [1_u64; 2];
     let mut index = 0;
@@ -199,24 +201,7 @@ fn misses_ports(port: u16) -> u64 {
         }
         index += 1;
     }
-    folded(folded(products[0]) * folded(products[1]))
-}
-
-#[inline(always)]
-fn misses_addresses(address: &[u8; 16]) -> u64 {
-    let address = words(*address);
-    let mut product = 1_u64;
-    let mut index = 0;
-    while index < MAX_ADDRESSES {
-        if index < usize::from(filter!(address_count)) {
-            let wanted = words(filter!(addresses[index]));
-            let mask = words(filter!(masks[index]));
-            product *=
-                folded((address[0] ^ wanted[0]) & mask[0] | (address[1] ^ wanted[1]) & mask[1]);
-        }
-        index += 1;
-    }
-    folded(product)
+    folded(products[0]) * folded(products[1]) == 0
 }
 
 /// 16 bits that are zero if all are.
@@ -226,8 +211,5 @@ fn folded(value: u64) -> u64 {
     half >> 16 | half & 0xffff
 }
 
-const _: () = assert!(
-    MAX_PORTS == 8 && MAX_ADDRESSES <= 4,
-    "four factors of 16 bits"
-);
+const _: () = assert!(MAX_PORTS == 8, "two products of four factors");
 const _: () = assert!(size_of::<Filter>().is_multiple_of(8));

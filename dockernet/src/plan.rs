@@ -3,9 +3,7 @@
 use std::{net::IpAddr, thread};
 
 use anyhow::{Context as _, Result, bail};
-use dockernet_common::filter::{
-    Filter as KernelFilter, MAX_ADDRESSES, MAX_DEVICES, MAX_PORTS, MAX_REASONS, test,
-};
+use dockernet_common::filter::{Filter as KernelFilter, MAX_DEVICES, MAX_PORTS, MAX_REASONS, test};
 use ipnet::IpNet;
 
 use crate::{
@@ -84,20 +82,17 @@ fn kernel_filter(filter: &Filter, kernel: &Kernel, host: &NetnsHandle) -> Kernel
         wanted.protocol = (*number).into();
     }
     let ports = filter.ports.as_slice();
-    if let Some(count) = room(ports.len(), MAX_PORTS) {
+    if let 1..=MAX_PORTS = ports.len()
+        && let Ok(count) = ports.len().try_into()
+    {
         wanted.tests |= test::PORT;
         wanted.ports[..ports.len()].copy_from_slice(ports);
         wanted.port_count = count;
     }
-    let networks = filter.addresses.as_slice();
     // Beside several ports an address is more than the verifier of 5.10 takes: user space looks for it then.
-    let is_too_much = ports.len() > 1;
-    if let Some(count) = room(networks.len(), MAX_ADDRESSES).filter(|_| !is_too_much) {
+    if let ([net], [] | [_]) = (filter.addresses.as_slice(), ports) {
         wanted.tests |= test::ADDRESS;
-        for (place, net) in networks.iter().enumerate() {
-            (wanted.addresses[place], wanted.masks[place]) = prefix(net);
-        }
-        wanted.address_count = count;
+        (wanted.address, wanted.mask) = prefix(net);
     }
     let reasons: Option<Vec<u32>> = filter
         .reasons
@@ -125,13 +120,6 @@ fn kernel_filter(filter: &Filter, kernel: &Kernel, host: &NetnsHandle) -> Kernel
         }
     }
     wanted
-}
-
-/// How many there are, if there are any and the kernel half has room for them.
-fn room(count: usize, most: usize) -> Option<u8> {
-    u8::try_from(count)
-        .ok()
-        .filter(|_| (1..=most).contains(&count))
 }
 
 /// Names and indexes, if all are plain names of interfaces that are there now: the index of one that comes later
