@@ -46,6 +46,16 @@ pub fn children_of(pid: u32) -> Result<Vec<u32>> {
     Ok(children)
 }
 
+/// A process and those that it has made: `monitor` has a helper.
+///
+/// # Errors
+/// As [`children_of`].
+pub fn family(pid: u32) -> Result<Vec<u32>> {
+    let mut all = children_of(pid)?;
+    all.push(pid);
+    Ok(all)
+}
+
 /// A command with a time limit (20 s unless told otherwise).
 #[derive(Clone, Debug)]
 pub struct Cmd {

@@ -41,7 +41,7 @@ pub use counted_drop::CountedDrop;
 pub use daemon::DaemonOptions;
 pub use engine::{Engine, engines};
 pub use evidence::Evidence;
-pub use exec::{Cmd, Output, children_of, patient, wait_until};
+pub use exec::{Cmd, Output, children_of, family, patient, wait_until};
 pub use knock::knock;
 pub use lab::{Lab, LabOptions};
 pub use netns::{Netns, Place};

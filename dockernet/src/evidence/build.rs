@@ -91,8 +91,10 @@ fn veth_of(record: &DropRecord, netns: NetnsKey, inventory: &Inventory) -> Optio
         0 => record.iif,
         index => index,
     };
-    let container = inventory.container_behind(index)?;
-    (netns == inventory.host_key()).then(|| container.name.clone())
+    let container = (netns == inventory.host_key())
+        .then(|| inventory.container_behind(index))
+        .flatten()?;
+    Some(container.name.clone())
 }
 
 pub(super) fn hook_point(

@@ -13,9 +13,12 @@ use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{LinkAttribute, LinkExtentMask, LinkMessage},
 };
-use nix::sys::{
-    socket::{MsgFlags, recv, send, setsockopt, sockopt::ReceiveTimeout},
-    time::TimeVal,
+use nix::{
+    poll::PollTimeout,
+    sys::{
+        socket::{MsgFlags, recv, send, setsockopt, sockopt::ReceiveTimeout},
+        time::TimeVal,
+    },
 };
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NetlinkPayload,
@@ -105,6 +108,13 @@ pub(crate) fn links<T>(
 pub(crate) fn change(message: RouteNetlinkMessage, flags: libc::c_int) -> Result<(), NetlinkError> {
     let flags = u16::try_from(flags).unwrap_or(0) | NLM_F_ACK;
     ask(message, flags, &mut |_| {}).map(drop)
+}
+
+/// For poll(2), until something is due; none: for ever. Longer than it has to be, never shorter.
+pub(crate) fn poll_timeout(rest: Option<Duration>) -> PollTimeout {
+    rest.map_or(PollTimeout::NONE, |rest| {
+        PollTimeout::try_from(rest.as_millis() + 1).unwrap_or(PollTimeout::MAX)
+    })
 }
 
 /// How an answer ended.

@@ -85,23 +85,7 @@ impl InventoryService {
         };
         let (sender, receiver) = watch::channel(Arc::new(state.snapshot()));
         let rescan = Arc::new(Notify::new());
-        let keeper = Keeper {
-            host,
-            state,
-            sender,
-            updates,
-            rescan: Arc::clone(&rescan),
-            pids: Vec::new(),
-            wanted: Need::Nothing,
-            due: None,
-            last: Instant::now(),
-            gap: SHORTEST_GAP,
-            asked: false,
-            looking_for: Need::Nothing,
-            pause: FIRST_PAUSE,
-            is_failing: false,
-            replay: Vec::new(),
-        };
+        let keeper = Keeper::new(host, state, sender, updates, Arc::clone(&rescan));
         Ok(Self {
             receiver,
             rescan,
@@ -209,6 +193,32 @@ struct Keeper {
 type Look = JoinHandle<Result<Observation>>;
 
 impl Keeper {
+    fn new(
+        host: NetnsHandle,
+        state: State,
+        sender: watch::Sender<Snapshot>,
+        updates: mpsc::Receiver<Update>,
+        rescan: Arc<Notify>,
+    ) -> Self {
+        Self {
+            host,
+            state,
+            sender,
+            updates,
+            rescan,
+            pids: Vec::new(),
+            wanted: Need::Nothing,
+            due: None,
+            last: Instant::now(),
+            gap: SHORTEST_GAP,
+            asked: false,
+            looking_for: Need::Nothing,
+            pause: FIRST_PAUSE,
+            is_failing: false,
+            replay: Vec::new(),
+        }
+    }
+
     async fn run(mut self, watch: LinkWatch) {
         let mut watch = Some(watch);
         let mut look: Option<Look> = None;

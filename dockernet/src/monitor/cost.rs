@@ -41,8 +41,8 @@ impl Process {
     /// Reads it; what cannot be read is as it was, or 0.
     #[must_use]
     pub fn read() -> Self {
-        static OWN: Mutex<Used> = Mutex::new(Used::NONE);
-        static HELPER: Mutex<Used> = Mutex::new(Used::NONE);
+        static OWN: Mutex<Option<Used>> = Mutex::new(None);
+        static HELPER: Mutex<Option<Used>> = Mutex::new(None);
         let own = used("self", &OWN);
         let helper = helper::pid().map(|pid| used(&pid.to_string(), &HELPER));
         let of_helper = helper.unwrap_or_default();
@@ -70,13 +70,6 @@ struct Used {
 }
 
 impl Used {
-    const NONE: Self = Self {
-        cpu_seconds: 0.0,
-        resident: 0,
-        shared: 0,
-        since_boot: 0.0,
-    };
-
     fn read(process: &str) -> Option<Self> {
         let folder = Path::new("/proc").join(process);
         let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
@@ -94,12 +87,10 @@ impl Used {
 }
 
 /// Without a descriptor left it cannot be read: a counter does not go back to 0 for that.
-fn used(process: &str, last: &Mutex<Used>) -> Used {
+fn used(process: &str, last: &Mutex<Option<Used>>) -> Used {
     let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(used) = Used::read(process) {
-        *last = used;
-    }
-    *last
+    *last = Used::read(process).or(*last);
+    last.unwrap_or_default()
 }
 
 /// CPU time (utime, stime; cutime and cstime of children that have ended), and start since boot (starttime), seconds; the fields after

@@ -72,17 +72,13 @@ pub fn run(options: &Options, files: &[PathBuf]) -> Result<Exit> {
 pub(super) fn in_order(files: &[PathBuf]) -> Result<Vec<Source<'static>>> {
     let sources = files.iter().map(|path| open(path));
     let sources: Vec<Source<'_>> = sources.collect::<Result<_>>()?;
-    let mut places: Vec<Option<(Timestamp, u32)>> = files.iter().map(|path| place(path)).collect();
+    let told: Vec<Option<(Timestamp, u32)>> = files.iter().map(|path| place(path)).collect();
     // A part whose beginning is damaged is where its name puts it.
-    for (index, path) in files.iter().enumerate() {
-        if places.get(index).is_some_and(Option::is_none) {
-            let place = beside(path, files.iter().zip(&places));
-            if let Some(known) = places.get_mut(index) {
-                *known = place;
-            }
-        }
-    }
-    let places: Option<Vec<(Timestamp, u32)>> = places.into_iter().collect();
+    let places: Option<Vec<(Timestamp, u32)>> = files
+        .iter()
+        .zip(&told)
+        .map(|(path, place)| place.or_else(|| beside(path, files.iter().zip(&told))))
+        .collect();
     let Some(places) = places else {
         return Ok(sources);
     };
@@ -284,7 +280,6 @@ impl<'a> Replay<'a> {
     fn begin(&mut self, name: &str) {
         name.clone_into(&mut self.name);
         self.is_ended = false;
-        self.since = None;
         (self.in_file, self.nat_in_file) = (0, 0);
     }
 

@@ -421,18 +421,21 @@ fn rotated_files_stand_alone_and_together() {
     assert_eq!(all, 2, "the first went with its file");
     // In the order of names the newest comes first.
     let names = ["x.rec", "x.rec.1", "x.rec.2"].map(|name| folder.path().join(name));
-    let sorted = replay::in_order(&names).unwrap();
-    let sorted: Vec<&str> = sorted.iter().map(|source| source.name.as_str()).collect();
-    let wanted = names.iter().rev().map(|path| path.to_str().unwrap());
-    assert_eq!(sorted, wanted.collect::<Vec<_>>());
+    let oldest_first: Vec<_> = names
+        .iter()
+        .rev()
+        .map(|path| path.to_str().unwrap())
+        .collect();
+    let sorted = || -> Vec<String> {
+        let sorted = replay::in_order(&names).unwrap();
+        sorted.into_iter().map(|source| source.name).collect()
+    };
+    assert_eq!(sorted(), oldest_first);
     // One whose beginning is damaged is where its name puts it.
     let mut bytes = files[1].clone();
     bytes[..64].fill(0);
     std::fs::write(&names[1], &bytes).unwrap();
-    let sorted = replay::in_order(&names).unwrap();
-    let sorted: Vec<&str> = sorted.iter().map(|source| source.name.as_str()).collect();
-    let wanted = names.iter().rev().map(|path| path.to_str().unwrap());
-    assert_eq!(sorted, wanted.collect::<Vec<_>>());
+    assert_eq!(sorted(), oldest_first);
     for wrong in [[&files[1][..], &files[0]], [&files[0], &files[2]]] {
         let (_, err, exit) = shown(&wrong.concat(), &["--output", "json"]);
         let is_told = err.contains("what is between them is missing");

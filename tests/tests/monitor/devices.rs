@@ -4,12 +4,13 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use dockernet_tests::{
-    Lab, Place, children_of, knock,
-    monitor::{Monitor, configuration, sum},
+    Lab, Place, family, knock,
+    long_recording::memory,
+    monitor::{Monitor, configuration},
     progress,
 };
 
-use super::{CAUSE, HASTY, with_fault};
+use super::{CAUSE, HASTY, life::web_is_counted, with_fault};
 
 /// Pairs that come and go.
 const PAIRS: u32 = 2000;
@@ -89,15 +90,12 @@ pub(crate) fn thousands(lab: &mut Lab) -> Result<()> {
     )?;
     let after = Held::by(&monitor)?;
     progress(&format!(
-        "{PAIRS} pairs: {} open files, then {}; {} KiB resident, then {}",
-        before.files,
-        after.files,
-        before.resident / 1024,
-        after.resident / 1024
+        "{PAIRS} pairs: {} open files, then {}; {:.1} MiB resident, then {:.1}",
+        before.files, after.files, before.resident, after.resident
     ));
     ensure!(
-        after.resident < before.resident + (4 << 20),
-        "{} bytes resident became {}",
+        after.resident < before.resident + 4.0,
+        "{} MiB resident became {}",
         before.resident,
         after.resident
     );
@@ -118,31 +116,20 @@ fn come_and_go(lab: &Lab, pairs: std::ops::Range<u32>) -> Result<()> {
     Ok(())
 }
 
-fn web_is_counted(lab: &mut Lab, monitor: &Monitor) -> Result<()> {
-    let before = monitor.sum("dockernet_drops_total", "container=\"web\"")?;
-    with_fault(lab, knock)?;
-    monitor.wait(
-        "web's drop is counted",
-        Duration::from_secs(10),
-        |samples| sum(samples, "dockernet_drops_total", "container=\"web\"") > before,
-    )
-}
-
 /// What a service and its helper hold.
 struct Held {
     files: usize,
-    /// Bytes.
-    resident: u64,
+    /// MiB.
+    resident: f64,
 }
 
 impl Held {
     fn by(monitor: &Monitor) -> Result<Self> {
-        let pid = monitor.tracer.pid();
         let mut files = 0;
-        let mut resident = 0;
-        for process in std::iter::once(pid).chain(children_of(pid)?) {
+        let mut resident = 0.0;
+        for process in family(monitor.tracer.pid())? {
             files += fs::read_dir(format!("/proc/{process}/fd"))?.count();
-            resident += super::itself::resident(process)?;
+            resident += memory(process, "VmRSS")?;
         }
         Ok(Self { files, resident })
     }

@@ -3,7 +3,12 @@
 use std::{collections::BTreeMap, fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use dockernet_tests::{CountedDrop, Lab, children_of, monitor::Monitor, monitor::sum, progress};
+use dockernet_tests::{
+    CountedDrop, Lab, children_of, family,
+    long_recording::memory,
+    monitor::{Monitor, sum},
+    progress,
+};
 
 use super::numbers::send;
 
@@ -52,25 +57,19 @@ pub(crate) fn cost(lab: &mut Lab) -> Result<()> {
         maps > 1 << 20 && told == to_f64(maps)?,
         "the kernel says {maps} bytes of maps, the page {told}"
     );
-    let processes = std::iter::once(pid)
-        .chain(children_of(pid)?)
-        .collect::<Vec<_>>();
     // The helper is the same program: what is the file's is counted once.
-    let helper: u64 = children_of(pid)?
-        .into_iter()
-        .map(|helper| bytes_of(helper, "RssAnon:"))
+    let helpers = children_of(pid)?.into_iter();
+    let helper: f64 = helpers
+        .map(|pid| memory(pid, "RssAnon"))
         .sum::<Result<_>>()?;
-    let rss = resident(pid)? + helper;
+    let rss = (memory(pid, "VmRSS")? + helper) * 1024.0 * 1024.0;
     let told = of("process_resident_memory_bytes");
     ensure!(
-        (told / to_f64(rss)? - 1.0).abs() < 0.25,
+        (told / rss - 1.0).abs() < 0.25,
         "/proc says {rss} bytes resident, the page {told}"
     );
-    let seconds = processes
-        .iter()
-        .copied()
-        .map(cpu_seconds)
-        .sum::<Result<f64>>()?;
+    let processes = family(pid)?.into_iter();
+    let seconds = processes.map(cpu_seconds).sum::<Result<f64>>()?;
     let told = of("process_cpu_seconds_total");
     ensure!(
         told > 0.0 && told <= seconds + 0.02 && seconds - told < 2.0,
@@ -110,22 +109,6 @@ fn number(fdinfo: &str, key: &str) -> Option<u64> {
     })
 }
 
-/// Resident memory of a process, bytes.
-pub(crate) fn resident(pid: u32) -> Result<u64> {
-    bytes_of(pid, "VmRSS:")
-}
-
-/// A line of a process' status (proc(5)), bytes.
-fn bytes_of(pid: u32, line: &str) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let found = status.lines().find_map(|text| text.strip_prefix(line));
-    let kib = found.and_then(|rest| rest.trim().strip_suffix(" kB"));
-    let kib: u64 = kib
-        .with_context(|| format!("no {line} of {pid}"))?
-        .parse()?;
-    Ok(kib * 1024)
-}
-
 /// User and system time, its waited-for children's included (proc(5), stat; a tick is 10 ms on every Linux that Docker runs on).
 fn cpu_seconds(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
@@ -146,7 +129,7 @@ pub(crate) fn sockets(lab: &mut Lab) -> Result<()> {
     // A lookup or two are made at the start.
     thread::sleep(Duration::from_millis(500));
     let mut open = Vec::new();
-    for process in std::iter::once(pid).chain(children_of(pid)?) {
+    for process in family(pid)? {
         open.append(&mut of_network(process)?);
     }
     let port = monitor.address.port();

@@ -118,7 +118,7 @@ fn is_up(monitor: &Monitor, up: f64) -> Result<()> {
 }
 
 /// One drop more of `web`, by its name.
-fn web_is_counted(lab: &mut Lab, monitor: &Monitor) -> Result<()> {
+pub(crate) fn web_is_counted(lab: &mut Lab, monitor: &Monitor) -> Result<()> {
     let before = monitor.sum("dockernet_drops_total", "container=\"web\"")?;
     with_fault(lab, knock)?;
     monitor.wait("web's drop is counted", Duration::from_secs(5), |samples| {

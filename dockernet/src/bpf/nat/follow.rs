@@ -11,12 +11,12 @@ use std::{
         mpsc,
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::Ebpf;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 
 use super::{
     attach::{Attacher, Hook},
@@ -27,7 +27,7 @@ use crate::{
     host::{
         inside,
         link::{self, Change, LinkListener},
-        netlink::interface_name,
+        netlink::{interface_name, poll_timeout},
         netns::NetnsHandle,
         privileges,
     },
@@ -172,7 +172,7 @@ fn follow(
                 .as_ref()
                 .map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN)),
         );
-        match poll(&mut fds, timeout(debt.rest(Instant::now()))) {
+        match poll(&mut fds, poll_timeout(debt.rest(Instant::now()))) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error).context("waiting for link notices"),
         }
@@ -208,13 +208,6 @@ fn follow(
         }
         clsact.store(attacher.hook() == Hook::Clsact, Ordering::Relaxed);
     }
-}
-
-/// Longer than it has to be, never shorter.
-fn timeout(rest: Option<Duration>) -> PollTimeout {
-    rest.map_or(PollTimeout::NONE, |rest| {
-        PollTimeout::try_from(rest.as_millis() + 1).unwrap_or(PollTimeout::MAX)
-    })
 }
 
 fn look_again(

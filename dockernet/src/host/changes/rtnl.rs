@@ -113,10 +113,10 @@ impl Known {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn link(name: &str) -> Link {
+    pub(in crate::host::changes) fn link(name: &str) -> Link {
         Link {
             ifindex: 7,
             name: name.into(),

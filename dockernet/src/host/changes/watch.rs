@@ -21,6 +21,7 @@ use crate::{
     host::{
         inside::{self, Kind},
         link,
+        netlink::poll_timeout,
         netns::NetnsHandle,
     },
     model::Link,
@@ -116,10 +117,7 @@ impl Links {
 
     /// Until the list that is due.
     fn timeout(&self, now: Instant) -> PollTimeout {
-        self.due.map_or(PollTimeout::NONE, |due| {
-            let rest = due.saturating_duration_since(now).as_millis();
-            PollTimeout::try_from(rest + 1).unwrap_or(PollTimeout::MAX)
-        })
+        poll_timeout(self.due.map(|due| due.saturating_duration_since(now)))
     }
 
     /// Lists them if it is time. What was changed in between is not told: when it happened is not known.
@@ -240,23 +238,13 @@ fn take(kind: u16, message: &[u8], known: &mut Known, changes: &Changes) {
 mod tests {
     #![expect(clippy::panic, reason = "tests")]
 
-    use super::*;
-    use crate::model::LinkKind;
+    use super::{super::rtnl, *};
 
     #[test]
     fn after_lost_notices_the_links_are_those_of_a_new_list() {
         let link = |ifindex: u32, name: &str| Link {
             ifindex,
-            name: name.into(),
-            kind: LinkKind::Veth,
-            master: None,
-            peer_ifindex: None,
-            peer_netnsid: None,
-            mac: None,
-            mtu: 1500,
-            up: true,
-            carrier: true,
-            addresses: Vec::new(),
+            ..rtnl::tests::link(name)
         };
         let mut links = Links {
             known: Known::new(vec![link(7, "veth7"), link(8, "veth8")]),

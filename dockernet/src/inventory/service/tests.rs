@@ -6,23 +6,9 @@ use crate::host::link::Change;
 fn keeper() -> Keeper {
     let host = NetnsHandle::current().unwrap();
     let mut state = State::new(host.key().unwrap(), host.inum());
-    Keeper {
-        sender: watch::channel(Arc::new(state.snapshot())).0,
-        state,
-        host,
-        updates: mpsc::channel(1).1,
-        rescan: Arc::new(Notify::new()),
-        pids: Vec::new(),
-        wanted: Need::Nothing,
-        due: None,
-        last: Instant::now(),
-        gap: SHORTEST_GAP,
-        asked: false,
-        looking_for: Need::Nothing,
-        pause: FIRST_PAUSE,
-        is_failing: false,
-        replay: Vec::new(),
-    }
+    let sender = watch::channel(Arc::new(state.snapshot())).0;
+    let updates = mpsc::channel(1).1;
+    Keeper::new(host, state, sender, updates, Arc::new(Notify::new()))
 }
 
 fn notice(change: Change) -> Notice {

@@ -4,8 +4,7 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use dockernet_tests::{
-    Engine, Finished, Lab, LabOptions, Place, Run, Tracer, children_of, long_recording::memory,
-    traffic,
+    Engine, Finished, Lab, LabOptions, Place, Run, Tracer, family, long_recording::memory, traffic,
 };
 
 use crate::section::{machine, median};
@@ -105,13 +104,6 @@ fn row(lab: &Lab, args: &[&str]) -> Result<String> {
 fn end(tracer: Tracer) -> Result<Finished> {
     tracer.signal(nix::sys::signal::Signal::SIGINT)?;
     tracer.wait(Duration::from_secs(20))
-}
-
-/// A process and those that it has made: `monitor` has a helper.
-fn family(pid: u32) -> Result<Vec<u32>> {
-    let mut all = children_of(pid)?;
-    all.push(pid);
-    Ok(all)
 }
 
 /// MiB of all of them.
