@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,8 +11,9 @@ use anyhow::{Context, Result, bail, ensure};
 use super::model::{Only, Scenario, Step, TrafficStep};
 use crate::{
     container::Run,
+    exec::patient,
     lab::Lab,
-    netns::Place,
+    netns::{Netns, Place},
     server::Server,
     traffic::{Outcome, Probe, Proto},
 };
@@ -63,6 +64,42 @@ pub(super) fn steps(lab: &mut Lab, steps: &[Step]) -> Result<()> {
         take(lab, step).with_context(|| format!("in step {step:?}"))?;
     }
     Ok(())
+}
+
+/// Waits until no packet of before is queued for a neighbour that does not answer: the kernel drops it 3 s after it was
+/// sent, into a phase that it is not of. Where something keeps sending to nobody, what the tool says of it is judged.
+pub(super) fn settled(lab: &Lab, scenario: &Scenario) -> Result<()> {
+    let containers = scenario.container.iter().filter_map(|container| {
+        // Some are gone by what breaks or mends, or have no namespace of their own.
+        lab.netns(&Place::Container(container.name.clone())).ok()
+    });
+    let all: Vec<Netns> = [lab.host().clone(), lab.outside().clone()]
+        .into_iter()
+        .chain(containers)
+        .collect();
+    let end = Instant::now() + patient(NEIGHBOUR_LIMIT);
+    while Instant::now() < end && is_any_resolving(&all)? {
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// Longer than three solicitations, a second apart, of a neighbour that was asked for just now.
+const NEIGHBOUR_LIMIT: Duration = Duration::from_secs(4);
+
+fn is_any_resolving(all: &[Netns]) -> Result<bool> {
+    for netns in all {
+        for family in ["-4", "-6"] {
+            let listed = netns
+                .command("ip")
+                .args([family, "neigh", "show", "nud", "incomplete"])
+                .run()?;
+            if !listed.trim().is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 fn take(lab: &mut Lab, step: &Step) -> Result<()> {

@@ -162,6 +162,9 @@ fn phases(lab: &mut Lab, scenario: &Scenario, with_tool: bool) -> Result<Report>
             "healed".to_owned()
         }
     };
+    if with_tool {
+        phase::settled(lab, scenario)?;
+    }
     let _healthy = phase::servers(lab, scenario, Some(Only::Healthy))?;
     silent_phase(lab, scenario, with_tool).context(how)?;
     Ok(report)
