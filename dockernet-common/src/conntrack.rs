@@ -2,6 +2,8 @@
 //!
 //! include/net/netfilter/nf_conntrack_tuple.h; unchanged from 2.6.25 to 6.18.
 
+use crate::packet::mapped;
+
 /// One direction of a conntrack entry, raw.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -25,6 +27,28 @@ pub struct RawTuple {
     pub protocol: u8,
     /// 0 original, 1 reply.
     pub direction: u8,
+}
+
+impl RawTuple {
+    /// Source address as keys have it: IPv4 as `::ffff:a.b.c.d`.
+    #[inline(always)]
+    pub fn source(&self) -> [u8; 16] {
+        self.key(&self.src)
+    }
+
+    /// Destination address as keys have it.
+    #[inline(always)]
+    pub fn destination(&self) -> [u8; 16] {
+        self.key(&self.dst)
+    }
+
+    #[inline(always)]
+    fn key(&self, address: &[u8; 16]) -> [u8; 16] {
+        match address.first_chunk() {
+            Some(v4) if self.family == AF_INET => mapped(*v4),
+            _ => *address,
+        }
+    }
 }
 
 /// Linux's address families, as [`RawTuple::family`] has them (include/linux/socket.h, stable ABI).

@@ -1,9 +1,11 @@
 //! The user's filter. Each test compiles to nothing where it is off: `FILTER` is a constant to the verifier.
 
+use core::arch::asm;
+
 use dockernet_common::{
-    conntrack::{AF_INET, RawTuple},
+    conntrack::RawTuple,
     filter::{Filter, MAX_DEVICES, MAX_PORTS, MAX_REASONS, test},
-    packet::FlowKey,
+    packet::{FlowKey, halves},
 };
 
 use crate::{
@@ -27,7 +29,7 @@ pub(crate) fn passes<M: Mem>(skb: &Skb<M>, place: &Place, flow: &FlowKey, reason
     }
     if tests & test::PROTOCOL != 0
         && !undecided(flow)
-        && u16::from(flow.protocol) != filter!(protocol)
+        && detached(flow.protocol) != u64::from(filter!(protocol))
     {
         return false;
     }
@@ -82,20 +84,25 @@ fn an_end_matches<M: Mem>(tests: u32, skb: &Skb<M>, flow: &FlowKey) -> bool {
 #[inline(always)]
 fn undecided(flow: &FlowKey) -> bool {
     flow.family == 0
-        || flow.family == 6 && matches!(flow.protocol, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140)
+        || flow.family == 6
+            && matches!(
+                detached(flow.protocol),
+                0 | 43 | 44 | 51 | 60 | 135 | 139 | 140
+            )
 }
 
 /// An error speaks of another packet, which may be the one asked for.
 #[inline(always)]
 fn is_icmp(flow: &FlowKey) -> bool {
-    matches!(flow.protocol, 1 | 58)
+    matches!(detached(flow.protocol), 1 | 58)
 }
 
 #[inline(always)]
 fn any_reason(reason: u32) -> bool {
+    let reason = detached(reason);
     let mut index = 0;
     while index < MAX_REASONS {
-        if reason == filter!(reasons[index]) {
+        if reason == u64::from(filter!(reasons[index])) {
             return true;
         }
         index += 1;
@@ -109,7 +116,7 @@ fn any_device<M: Mem>(skb: &Skb<M>, place: &Place) -> bool {
     let name: [u64; 2] = Probe::load(place.dev, offsets!(dev_name));
     let mut index = 0;
     while index < MAX_DEVICES {
-        let wanted: [u64; 2] = words(filter!(devices[index]));
+        let wanted = halves(&filter!(devices[index]));
         // What lies behind the terminating zero is not always zero: a renamed device keeps its old tail.
         if same_name(name, wanted) || iif != 0 && iif == filter!(ingress[index]) {
             return true;
@@ -140,34 +147,12 @@ fn name_mask(word: u64) -> u64 {
 }
 
 #[inline(always)]
-fn words(name: [u8; 16]) -> [u64; 2] {
-    // SAFETY: same size, any bytes are a value.
-    unsafe { core::mem::transmute(name) }
-}
-
-#[inline(always)]
 fn tuple_matches(tests: u32, conntrack: *const u8, offset: u32) -> bool {
     let tuple: RawTuple = Probe::load(conntrack, offset);
-    let v4 = tuple.family == AF_INET;
-    ends_match(
-        tests,
-        &mapped(v4, tuple.src),
-        u16::from_be_bytes(tuple.src_port),
-    ) || ends_match(
-        tests,
-        &mapped(v4, tuple.dst),
-        u16::from_be_bytes(tuple.dst_port),
-    )
-}
-
-/// An address of a tuple as keys hold it.
-#[inline(always)]
-pub(crate) fn mapped(v4: bool, address: [u8; 16]) -> [u8; 16] {
-    if !v4 {
-        return address;
-    }
-    let [a, b, c, d, ..] = address;
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+    let source_port = u16::from_be_bytes(tuple.src_port);
+    let destination_port = u16::from_be_bytes(tuple.dst_port);
+    ends_match(tests, &tuple.source(), source_port)
+        || ends_match(tests, &tuple.destination(), destination_port)
 }
 
 /// One end has the port and the address, as far as they are asked for.
@@ -179,37 +164,39 @@ fn ends_match(tests: u32, address: &[u8; 16], port: u16) -> bool {
     if tests & test::ADDRESS == 0 {
         return true;
     }
-    let wanted = words(filter!(address));
-    let mask = words(filter!(mask));
-    let address = words(*address);
+    let wanted = halves(&filter!(address));
+    let mask = halves(&filter!(mask));
+    let address = halves(address);
     (address[0] ^ wanted[0]) & mask[0] == 0 && (address[1] ^ wanted[1]) & mask[1] == 0
 }
 
-/// By arithmetic: a comparison each would be a branch each, behind which the verifier knows what the port is, and checks all that follows
-/// once for each of them, which is too much for it (5.10).
-///
-/// A product of differences is zero if one of them is, and four of 16 bits fit. How many there are is a constant to the verifier, and the
-/// rest is no code.
+/// As many rounds as there are ports: how many is a constant to the verifier, and the rest is no code to it.
 #[inline(always)]
 fn any_port(port: u16) -> bool {
-    const HALF: usize = MAX_PORTS / 2;
-    let mut products = [1_u64; 2];
+    let port = detached(port);
     let mut index = 0;
     while index < MAX_PORTS {
-        if index < usize::from(filter!(port_count)) {
-            products[index / HALF] *= u64::from(port ^ filter!(ports[index]));
+        if index >= usize::from(filter!(port_count)) {
+            return false;
+        }
+        if port == u64::from(filter!(ports[index])) {
+            return true;
         }
         index += 1;
     }
-    folded(products[0]) * folded(products[1]) == 0
+    false
 }
 
-/// 16 bits that are zero if all are.
+/// A copy for a comparison, of which the verifier does not know that it is one. Behind a branch it would know what the value itself is,
+/// and check all that follows once for each such knowledge: too much for it, up to 6.1 at least, which take every value for important
+/// in programs that have functions (kernel/bpf/verifier.c, `mark_all_scalars_precise`; the expression is one).
 #[inline(always)]
-fn folded(value: u64) -> u64 {
-    let half = value >> 32 | value & 0xffff_ffff;
-    half >> 16 | half & 0xffff
+fn detached(value: impl Into<u64>) -> u64 {
+    let mut copy: u64 = value.into();
+    // SAFETY: adds nothing to a register. Arithmetic ends the verifier's memory of where a value comes from (there,
+    // `adjust_reg_min_max_vals`).
+    unsafe { asm!("{0} += 0", inout(reg) copy, options(pure, nomem, nostack)) };
+    copy
 }
 
-const _: () = assert!(MAX_PORTS == 8, "two products of four factors");
 const _: () = assert!(size_of::<Filter>().is_multiple_of(8));

@@ -2,13 +2,12 @@
 
 use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_kernel};
 use dockernet_common::{
-    conntrack::{AF_INET, RawTuple, status},
+    conntrack::{RawTuple, status},
     hop::{EndKey, HOP_BYTES, HopRecord, end, kind},
     packet::{FlowKey, ethertype, flow_key},
 };
 
 use crate::{
-    filter::mapped,
     maps::{DOCKERNET_HOPS, DOCKERNET_HOPT, DOCKERNET_WANT, offsets},
     mem::{Bytes, Mem, Probe},
     skb::{Skb, cookie, load_ptr},
@@ -177,10 +176,7 @@ fn followed(flow: &FlowKey) -> bool {
 #[inline(always)]
 fn tuple_followed(entry: *const u8, offset: u32) -> bool {
     let tuple: RawTuple = Probe::load(entry, offset);
-    let from = EndKey::new(
-        mapped(tuple.family == AF_INET, tuple.src),
-        u16::from_be_bytes(tuple.src_port),
-    );
+    let from = EndKey::new(tuple.source(), u16::from_be_bytes(tuple.src_port));
     let to = to(&tuple);
     wanted(&to, false)
         || wanted(&from, false)
@@ -190,10 +186,7 @@ fn tuple_followed(entry: *const u8, offset: u32) -> bool {
 
 #[inline(always)]
 fn to(tuple: &RawTuple) -> EndKey {
-    EndKey::new(
-        mapped(tuple.family == AF_INET, tuple.dst),
-        u16::from_be_bytes(tuple.dst_port),
-    )
+    EndKey::new(tuple.destination(), u16::from_be_bytes(tuple.dst_port))
 }
 
 /// A function of its own: inlined it would fill the 512 bytes of stack with keys.

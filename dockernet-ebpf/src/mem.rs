@@ -49,6 +49,10 @@ impl Mem for Probe {
     }
 }
 
+/// What is read by words is to lie where words do: the processor of the kernel half has no other loads.
+#[repr(align(8))]
+struct Aligned<const N: usize>([u8; N]);
+
 /// Kernel memory as a byte source for the parser in `dockernet-common`.
 pub(crate) struct Bytes(pub(crate) *const u8);
 
@@ -56,7 +60,7 @@ impl ByteSource for Bytes {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         // Zeroing first would become a call of memset, on a stack slot that the verifier finds misaligned.
-        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        let mut bytes = MaybeUninit::<Aligned<N>>::uninit();
         // SAFETY: writes N bytes into `bytes`, zeroes on a fault.
         let status = unsafe {
             bpf_probe_read_kernel(
@@ -65,8 +69,8 @@ impl ByteSource for Bytes {
                 self.0.wrapping_add(offset).cast(),
             )
         };
-        // SAFETY: the helper has written all of it.
-        (status == 0).then(|| unsafe { bytes.assume_init() })
+        // SAFETY: the helper has written all of the bytes.
+        (status == 0).then(|| unsafe { bytes.assume_init() }.0)
     }
 
     /// Behind a packet's last byte lies its `skb_shared_info`, in the same allocation (include/linux/skbuff.h,

@@ -247,21 +247,21 @@ fn untranslated(packet: &Leaving) {
     let raw = raw(&original);
     let mut tgid = 0;
     // SAFETY: the values are not read, only their presence counts.
-    let what = if packet.info == info::NEW && unsafe { DOCKERNET_ADDR.get(mapped(&raw)) }.is_some()
-    {
-        tgid = current();
-        what::TO_CONTAINER
-    } else {
-        let key = PortKey {
-            protocol: u16::from(raw.protocol),
-            port: u16::from_be_bytes(raw.dst_port),
+    let what =
+        if packet.info == info::NEW && unsafe { DOCKERNET_ADDR.get(raw.destination()) }.is_some() {
+            tgid = current();
+            what::TO_CONTAINER
+        } else {
+            let key = PortKey {
+                protocol: u16::from(raw.protocol),
+                port: u16::from_be_bytes(raw.dst_port),
+            };
+            // SAFETY: as above.
+            if unsafe { DOCKERNET_PORT.get(key) }.is_none() {
+                return;
+            }
+            what::SERVED
         };
-        // SAFETY: as above.
-        if unsafe { DOCKERNET_PORT.get(key) }.is_none() {
-            return;
-        }
-        what::SERVED
-    };
     let reply = tuple(packet.entry, offsets!(ct_reply));
     let print = fingerprint(&original, &reply);
     if reported(packet, print) != 0 {
@@ -455,17 +455,4 @@ fn raw(words: &Words) -> RawTuple {
 fn words(tuple: &RawTuple) -> Words {
     // SAFETY: as above.
     unsafe { core::mem::transmute_copy(tuple) }
-}
-
-/// The destination as the address map has it: IPv4 as `::ffff:a.b.c.d`.
-#[inline(always)]
-fn mapped(tuple: &RawTuple) -> [u8; 16] {
-    let dst = &tuple.dst;
-    if tuple.family == AF_INET {
-        [
-            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, dst[0], dst[1], dst[2], dst[3],
-        ]
-    } else {
-        *dst
-    }
 }

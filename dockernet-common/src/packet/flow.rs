@@ -36,16 +36,8 @@ impl FlowKey {
     /// The same as numbers, which are compared at less cost. No two flows have the same.
     #[inline(always)]
     pub fn words(&self) -> [u64; 5] {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.src;
-        let source = [
-            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-        ];
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.dst;
-        let destination = [
-            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-        ];
+        let source = halves(&self.src);
+        let destination = halves(&self.dst);
         let rest = u64::from(self.src_port) << 32
             | u64::from(self.dst_port) << 16
             | u64::from(self.family) << 8
@@ -109,18 +101,8 @@ fn ipv4<S: ByteSource + ?Sized>(source: &S, at: usize) -> Option<FlowKey> {
             pair(source.read(at.wrapping_add(header_len)))
         };
     Some(FlowKey {
-        src: mapped(
-            header[SRC],
-            header[SRC + 1],
-            header[SRC + 2],
-            header[SRC + 3],
-        ),
-        dst: mapped(
-            header[DST],
-            header[DST + 1],
-            header[DST + 2],
-            header[DST + 3],
-        ),
+        src: mapped(*header[SRC..].first_chunk()?),
+        dst: mapped(*header[DST..].first_chunk()?),
         src_port,
         dst_port,
         family: 4,
@@ -160,9 +142,31 @@ fn pair(bytes: Option<[u8; 4]>) -> [u16; 2] {
     }
 }
 
+/// An IPv4 address as `::ffff:a.b.c.d`.
+///
+/// Made of words: byte by byte, the compiler of the kernel half keeps each byte in a register of its own, for which there is no room.
 #[inline(always)]
-const fn mapped(a: u8, b: u8, c: u8, d: u8) -> [u8; 16] {
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+pub(crate) fn mapped(address: [u8; 4]) -> [u8; 16] {
+    const PREFIX: [u8; 4] = [0, 0, 0xff, 0xff];
+    let (prefix, address) = (
+        u64::from(u32::from_ne_bytes(PREFIX)),
+        u64::from(u32::from_ne_bytes(address)),
+    );
+    let low = if cfg!(target_endian = "little") {
+        address << 32 | prefix
+    } else {
+        prefix << 32 | address
+    };
+    let mut bytes = [0; 16];
+    bytes[8..].copy_from_slice(&low.to_ne_bytes());
+    bytes
+}
+
+/// An address as two words of memory.
+#[inline(always)]
+pub fn halves(address: &[u8; 16]) -> [u64; 2] {
+    let half = |chunk: Option<&[u8; 8]>| chunk.map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+    [half(address.first_chunk()), half(address.last_chunk())]
 }
 
 #[cfg(test)]

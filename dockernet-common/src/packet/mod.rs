@@ -17,7 +17,8 @@ mod tcp;
 mod transport;
 
 pub use arp::Arp;
-pub use flow::{FlowKey, flow_key};
+pub(crate) use flow::mapped;
+pub use flow::{FlowKey, flow_key, halves};
 pub use icmp::{Icmp, Original};
 pub use ip::{Fragment, Ip};
 pub use ipv4::Ipv4;

@@ -49,6 +49,10 @@ fn stub(object: &[u8]) -> Option<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use object::{Object as _, ObjectSection as _};
+
     use super::*;
 
     #[test]
@@ -58,6 +62,51 @@ mod tests {
         let whole = [&before[..], &body, &[9; 40]].concat();
         assert_eq!(stub(&whole), Some(24..24 + body.len()));
         assert_eq!(stub(&whole[..body.len() + 16]), None);
+    }
+
+    /// Before 6.7 the verifier rounds each function's stack up to 32 bytes, takes 32 for one that has none (the expression's), and allows 512
+    /// for all (kernel/bpf/verifier.c, `check_max_stack_depth`).
+    #[test]
+    fn the_stack_has_room_for_the_expressions_call() {
+        const MOST: i32 = 512 - 32;
+        let file = object::File::parse(super::super::load::object().unwrap()).unwrap();
+        let mut programs = 0;
+        for section in file.sections() {
+            let name = section.name().unwrap();
+            if !["tp_btf/", "tracepoint/", "classifier"]
+                .iter()
+                .any(|kind| name.starts_with(kind))
+            {
+                continue;
+            }
+            programs += 1;
+            let deepest = deepest(section.data().unwrap());
+            assert!((-MOST..0).contains(&deepest), "{name}: {deepest}");
+        }
+        assert_eq!(programs, 7);
+    }
+
+    /// The lowest place below r10 that code has to do with.
+    fn deepest(code: &[u8]) -> i32 {
+        const FRAME: u8 = 10;
+        let (load, store, store_register) = (1, 2, 3);
+        let (copy, add) = (0xbf, 0x07);
+        let mut frame_in = None;
+        let mut deepest = 0;
+        for slot in code.chunks_exact(8) {
+            let (class, to, from) = (slot[0] & 7, slot[1] & 15, slot[1] >> 4);
+            let offset = i32::from(i16::from_ne_bytes([slot[2], slot[3]]));
+            let immediate = i32::from_ne_bytes([slot[4], slot[5], slot[6], slot[7]]);
+            if class == load && from == FRAME
+                || (class == store || class == store_register) && to == FRAME
+            {
+                deepest = deepest.min(offset);
+            } else if slot[0] == add && frame_in == Some(to) {
+                deepest = deepest.min(immediate);
+            }
+            frame_in = (slot[0] == copy && from == FRAME).then_some(to);
+        }
+        deepest
     }
 
     #[test]
