@@ -102,7 +102,7 @@ impl Subject {
 /// A container, or one of its published ports, that a finding makes suffer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct Affected {
+pub(crate) struct Affected {
     /// The container's name.
     pub container: String,
     /// The published port: `0.0.0.0:10001->80/tcp`; none for the whole container.

@@ -10,7 +10,7 @@ use super::{
         self,
         tracking::{Flow, Host, stale_flow},
     },
-    finding::{Finding, Grade},
+    finding::{Affected, Finding, Grade},
     sight::{self, Sight},
     space::{Named, Space},
 };
@@ -34,11 +34,11 @@ use crate::{
 pub(crate) enum Question {
     /// Whether the container in this namespace has a way out, by IPv4.
     WayOut(NetnsKey),
-    /// Whether what containers send out is translated.
-    Masquerade,
+    /// Whether addresses are translated: of what containers send out, and of what comes to published ports.
+    Translation,
 }
 
-/// What is broken, by the check's own judgement, with the names of the containers that suffer.
+/// What is broken, by the check's own judgement, with the containers and published ports that suffer.
 ///
 /// # Errors
 /// A namespace cannot be entered or read.
@@ -46,7 +46,7 @@ pub(crate) fn ask(
     inventory: &Inventory,
     host: &NetnsHandle,
     question: Question,
-) -> Result<Vec<(Verdict, Vec<String>)>> {
+) -> Result<Vec<(Verdict, Vec<Affected>)>> {
     let state = LiveState;
     let info = inventory
         .host_netns()
@@ -68,10 +68,10 @@ pub(crate) fn ask(
             Space::without_firewall(&state, named),
             vec![container_space(inventory, &state, key)?],
         ),
-        Question::Masquerade => (Space::read(&state, named), Vec::new()),
+        Question::Translation => (Space::read(&state, named), Vec::new()),
     };
     // Rules that could not be read would be missing rules.
-    if question == Question::Masquerade
+    if question == Question::Translation
         && let Some(note) = host.firewall.notes.first()
     {
         bail!("the host's firewall rules: {note}");
@@ -97,7 +97,7 @@ pub(crate) fn ask(
                 families::gateway::of(&sight, container, sight.space_of(container)?, Family::V4)
             })
             .collect(),
-        Question::Masquerade => families::nat::find(&sight),
+        Question::Translation => families::nat::find(&sight),
     };
     Ok(found
         .into_iter()
@@ -109,9 +109,7 @@ pub(crate) fn ask(
                 rule,
                 ..
             } = finding;
-            let mut names: Vec<String> = affects.into_iter().map(|one| one.container).collect();
-            names.dedup();
-            (Verdict { cause, rule }, names)
+            (Verdict { cause, rule }, affects)
         })
         .collect())
 }

@@ -24,6 +24,8 @@ pub(super) struct Counters {
     pub udp_in: u64,
     /// `UdpOutDatagrams`: datagrams sent.
     pub udp_out: u64,
+    /// `TcpPassiveOpens`: connections that came in to a listener.
+    pub passive_opens: u64,
     /// `TcpExtListenOverflows`: connections that a full accept queue had no room for.
     pub listen_overflows: u64,
     /// `TcpExtTCPReqQFullDrop`: SYNs that found the queue of half-open connections full, and got no cookie.
@@ -62,7 +64,7 @@ impl Counters {
                 continue;
             };
             // Most of what these files hold is of no interest.
-            if !matches!(protocol, "Ip" | "Icmp" | "Udp" | "TcpExt") {
+            if !matches!(protocol, "Ip" | "Icmp" | "Udp" | "Tcp" | "TcpExt") {
                 continue;
             }
             let Some(values) = values
@@ -87,6 +89,7 @@ impl Counters {
             ("Icmp", "InEchoReps") => &mut self.echo_answers,
             ("Udp", "InDatagrams") => &mut self.udp_in,
             ("Udp", "OutDatagrams") => &mut self.udp_out,
+            ("Tcp", "PassiveOpens") => &mut self.passive_opens,
             ("TcpExt", "ListenOverflows") => &mut self.listen_overflows,
             ("TcpExt", "TCPReqQFullDrop") => &mut self.syn_queue_full,
             ("TcpExt", "TCPSynRetrans") => &mut self.syn_retransmits,
@@ -104,6 +107,7 @@ impl Counters {
             echo_answers: of(self.echo_answers, before.echo_answers),
             udp_in: of(self.udp_in, before.udp_in),
             udp_out: of(self.udp_out, before.udp_out),
+            passive_opens: of(self.passive_opens, before.passive_opens),
             listen_overflows: of(self.listen_overflows, before.listen_overflows),
             syn_queue_full: of(self.syn_queue_full, before.syn_queue_full),
             syn_retransmits: of(self.syn_retransmits, before.syn_retransmits),
@@ -162,6 +166,7 @@ IpExt: 99
             echo_answers: 2,
             udp_in: 4,
             udp_out: 9,
+            passive_opens: 11,
             listen_overflows: 12,
             syn_queue_full: 14,
             syn_retransmits: 15,

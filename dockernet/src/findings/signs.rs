@@ -13,6 +13,8 @@ const REPEAT: Duration = Duration::from_secs(30);
 /// After a look that found nothing the next one waits, twice as long each time.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The same where a busy host moves it all the time, and a look reads its whole connection table.
+const LONGEST_WAIT_OF_HOST: Duration = Duration::from_secs(600);
 /// Nothing moved for so long: what was waited for is over.
 const FORGET: Duration = Duration::from_secs(120);
 
@@ -29,12 +31,23 @@ pub(super) enum Sign {
     Unanswered,
     /// Packets came for programs that are paused.
     Frozen,
+    /// Connections came to programs of the host, and containers publish ports of TCP.
+    Served,
     /// Somebody's datagrams came to a program, of the host or of a container.
     Udp,
     /// A device of the host, by its index, had no room for what came.
     Missed(u32),
     /// An XDP program in the driver of such a device dropped.
     Xdp(u32),
+}
+
+impl Sign {
+    fn longest_wait(self) -> Duration {
+        match self {
+            Self::Served => LONGEST_WAIT_OF_HOST,
+            _ => LONGEST_WAIT,
+        }
+    }
 }
 
 /// The signs in what a container's namespace counted. `is_paused`: a container in it is.
@@ -50,9 +63,11 @@ pub(super) fn of_container(counted: Counters, is_paused: bool) -> Vec<(Sign, u64
     all.into_iter().filter(|(_, events)| *events > 0).collect()
 }
 
-/// The signs in what the host's namespace counted.
-pub(super) fn of_host(counted: Counters) -> Vec<(Sign, u64)> {
+/// The signs in what the host's namespace counted. `publishes`: a port of TCP is published.
+pub(super) fn of_host(counted: Counters, publishes: bool) -> Vec<(Sign, u64)> {
+    let served = if publishes { counted.passive_opens } else { 0 };
     let all = [
+        (Sign::Served, served),
         (Sign::AcceptQueue, counted.listen_overflows),
         (Sign::SynQueue, counted.syn_queue_full),
     ];
@@ -135,7 +150,7 @@ impl Matters {
             matter.wait = FIRST_WAIT;
         } else {
             matter.next = now + matter.wait;
-            matter.wait = (matter.wait * 2).min(LONGEST_WAIT);
+            matter.wait = (matter.wait * 2).min(sign.longest_wait());
         }
     }
 
@@ -194,12 +209,18 @@ mod tests {
     #[test]
     fn nothing_moved_nothing_is_a_sign() {
         assert!(of_container(Counters::default(), true).is_empty());
-        assert!(of_host(Counters::default()).is_empty());
+        assert!(of_host(Counters::default(), true).is_empty());
         let counted = Counters {
             in_delivers: 5,
             ..Counters::default()
         };
         assert!(of_container(counted, false).is_empty());
         assert_eq!(of_container(counted, true), [(Sign::Frozen, 5)]);
+        let counted = Counters {
+            passive_opens: 2,
+            ..Counters::default()
+        };
+        assert!(of_host(counted, false).is_empty());
+        assert_eq!(of_host(counted, true), [(Sign::Served, 2)]);
     }
 }

@@ -101,7 +101,7 @@ impl Watch<'_> {
         let host = inventory.host_key();
         if let Some(counted) = self.read(host, Path::new("/proc/thread-self")) {
             udp += counted.udp_in;
-            for (sign, events) in signs::of_host(counted) {
+            for (sign, events) in signs::of_host(counted, publishes(inventory, "tcp")) {
                 self.matters.note(host, sign, events, now);
             }
         }
@@ -117,7 +117,7 @@ impl Watch<'_> {
                 self.matters.note(info.key, sign, events, now);
             }
         }
-        if udp > 0 && publishes_udp(inventory) {
+        if udp > 0 && publishes(inventory, "udp") {
             self.matters.note(host, Sign::Udp, udp, now);
         }
         let is_there = |key| inventory.netns(key).is_some();
@@ -237,12 +237,12 @@ fn uplinks(inventory: &Inventory) -> impl Iterator<Item = &Link> {
         .take(UPLINKS)
 }
 
-fn publishes_udp(inventory: &Inventory) -> bool {
+fn publishes(inventory: &Inventory, protocol: &str) -> bool {
     inventory
         .containers()
         .filter(|container| container.runs())
         .flat_map(|container| &container.published)
-        .any(|published| published.protocol == "udp")
+        .any(|published| published.protocol == protocol)
 }
 
 /// CPU time of this thread.

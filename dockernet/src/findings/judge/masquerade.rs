@@ -47,11 +47,11 @@ pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
     let Some(example) = outward.first() else {
         return Ok(Vec::new());
     };
-    let found = live::ask(case.inventory, case.host, Question::Masquerade)?;
+    let found = live::ask(case.inventory, case.host, Question::Translation)?;
     Ok(found
         .into_iter()
         .filter(|(verdict, _)| verdict.cause.id == "masquerade-missing")
-        .filter(|(_, names)| names.contains(&container.name))
+        .filter(|(_, affected)| affected.iter().any(|one| one.container == container.name))
         .take(1)
         .map(|(verdict, _)| {
             let fact = format!(

@@ -4,6 +4,7 @@ mod masquerade;
 mod paused;
 mod queues;
 mod stale;
+mod untranslated;
 mod uplink;
 mod way_out;
 
@@ -62,7 +63,7 @@ pub(super) struct Found {
 /// What would tell cannot be read.
 pub(super) fn judge(case: &Case<'_>, sign: Sign) -> Result<Vec<Found>> {
     let mut found = once(case, sign)?;
-    let passes = matches!(sign, Sign::NoRoute | Sign::Unanswered);
+    let passes = matches!(sign, Sign::NoRoute | Sign::Unanswered | Sign::Served);
     if !found.is_empty() && passes {
         thread::sleep(PASSING);
         found = once(case, sign)?;
@@ -80,6 +81,7 @@ fn once(case: &Case<'_>, sign: Sign) -> Result<Vec<Found>> {
         Sign::SynQueue => queues::syn(case),
         Sign::Unanswered => masquerade::judge(case),
         Sign::Frozen => paused::judge(case),
+        Sign::Served => untranslated::judge(case),
         Sign::Udp => stale::judge(case),
         Sign::Missed(index) => Ok(uplink::missed(case, index)),
         Sign::Xdp(index) => uplink::xdp(case, index),
