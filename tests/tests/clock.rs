@@ -1,8 +1,9 @@
-//! The wall clock steps by days and the service is stopped for a while: its numbers and its lines go on as if nothing had happened.
+//! The wall clock steps by days, the service is stopped for a while, the machine sleeps: its numbers and its lines go on as if nothing had
+//! happened.
 //!
 //! It sets the machine's clock, so it runs where that is nobody else's: in a guest (`cargo xtask test --kernels … -- clock`).
 
-use std::{thread, time::Duration};
+use std::{fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use dockernet_tests::{
@@ -28,7 +29,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 const HOURS: f64 = 3.0 * 3600.0;
 
 #[test]
-fn steps_of_the_clock_and_a_long_stop() -> Result<()> {
+fn steps_of_the_clock_a_long_stop_and_sleep() -> Result<()> {
     ensure!(
         std::env::var_os("DOCKERNET_TEST_CLOCK").is_some_and(|value| value == "1"),
         "this test sets the machine's clock: run it in a guest (cargo xtask test --kernels 6.12 -- clock)"
@@ -57,6 +58,11 @@ fn steps_of_the_clock_and_a_long_stop() -> Result<()> {
         thread::sleep(Duration::from_secs(10));
         monitor.tracer.signal(Signal::SIGCONT)
     })?;
+    if can_sleep() {
+        episode(&mut lab, &monitor, (6, "asleep"), |_| sleep())?;
+    } else {
+        println!("  this kernel cannot sleep (6.12-generic can)");
+    }
     for page in ["/healthz", "/readyz"] {
         let answer = monitor.get(page)?;
         ensure!(answer.status == 200, "{page}: {answer:?}");
@@ -120,6 +126,35 @@ fn told(monitor: &Monitor, state: &str, number: usize) -> Result<Value> {
         let lines = monitor.tracer.lines();
         lines.into_iter().filter(of_it).nth(number - 1)
     })
+}
+
+/// Whether the kernel can let the machine sleep with its memory alone awake (S3).
+fn can_sleep() -> bool {
+    let states = fs::read_to_string("/sys/power/state").unwrap_or_default();
+    states.split_whitespace().any(|state| state == "mem")
+}
+
+/// Lets the machine sleep until its real-time clock wakes it.
+fn sleep() -> Result<()> {
+    const SECONDS: i64 = 20;
+    let awake = || -> Result<TimeSpec> {
+        // One stands still meanwhile, the other does not.
+        Ok(clock_gettime(ClockId::CLOCK_BOOTTIME)? - clock_gettime(ClockId::CLOCK_MONOTONIC)?)
+    };
+    let before = awake()?;
+    for (file, word) in [
+        ("/sys/power/mem_sleep", "deep".to_owned()),
+        ("/sys/class/rtc/rtc0/wakealarm", format!("+{SECONDS}")),
+        ("/sys/power/state", "mem".to_owned()),
+    ] {
+        fs::write(file, &word).with_context(|| format!("writing {word} to {file}"))?;
+    }
+    let slept = awake()? - before;
+    ensure!(
+        slept.tv_sec() > SECONDS / 2,
+        "it slept {slept}, not some {SECONDS} s"
+    );
+    Ok(())
 }
 
 /// Sets the machine's clock.

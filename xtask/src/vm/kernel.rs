@@ -28,7 +28,9 @@ const SUITES: [&str; 6] = [
 ];
 
 /// The small kernel for virtual machines: it has what servers have, and boots quickly.
-const FLAVOUR: &str = "-cloud-amd64";
+const CLOUD: &str = "-cloud-amd64";
+/// The one for all machines, which can sleep.
+const GENERIC: &str = "-amd64";
 
 /// A kernel with its modules, unpacked.
 #[derive(Debug)]
@@ -62,7 +64,8 @@ impl Kernel {
     }
 }
 
-/// The newest kernel of a series such as `6.1`: the one that was fetched before, else the archive's.
+/// The newest kernel of a series such as `6.1` (the one for virtual machines) or `6.1-generic`: the one that was fetched before, else the
+/// archive's.
 ///
 /// # Errors
 /// The series is none, the archive has none of it, or cannot be read.
@@ -111,20 +114,21 @@ fn fetch(series: &str, place: &Path) -> Result<()> {
         &format!("fetching Debian's kernel {series}"),
         "it is booted in a virtual machine, never installed",
     );
+    let (wanted, flavour) = match series.strip_suffix("-generic") {
+        Some(wanted) => (wanted, GENERIC),
+        None => (series, CLOUD),
+    };
     let archive = Archive::open(&folder().join("apt"), &SUITES)?;
     let mut search = archive.command("apt-cache");
-    search.args([
-        "search",
-        "--names-only",
-        "^linux-image-[0-9].*-cloud-amd64$",
-    ]);
+    let pattern = format!("^linux-image-[0-9].*{flavour}$");
+    search.args(["search", "--names-only", &pattern]);
     let found = process::output(&mut search)?;
     let names = found.lines().filter_map(|line| line.split(' ').next());
     let names: Vec<&str> = names.collect();
-    let Some(name) = newest(&names, series) else {
+    let Some(name) = newest(&names, wanted, flavour) else {
         bail!(
-            "Debian's archive has no cloud kernel {series}; it has {}",
-            all_series(&names).join(", ")
+            "Debian's archive has no kernel linux-image-{wanted}…{flavour}; it has {}",
+            all_series(&names, flavour).join(", ")
         );
     };
     let fresh = folder().join(format!("{series}.new"));
@@ -172,9 +176,9 @@ fn depmod(root: &Path, release: &str) -> Result<()> {
 }
 
 /// The newest package of `series` among `names`.
-fn newest<'a>(names: &[&'a str], series: &str) -> Option<&'a str> {
+fn newest<'a>(names: &[&'a str], series: &str, flavour: &str) -> Option<&'a str> {
     let of_series = names.iter().filter(|name| {
-        version(name).is_some_and(|version| {
+        version(name, flavour).is_some_and(|version| {
             version
                 .strip_prefix(series)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '+']))
@@ -185,16 +189,18 @@ fn newest<'a>(names: &[&'a str], series: &str) -> Option<&'a str> {
 
 /// The version of a package that holds a kernel: `6.1.0-50` of `linux-image-6.1.0-50-cloud-amd64`. The ones that follow
 /// the newest (`linux-image-6.1-cloud-amd64`) and unsigned ones hold none.
-fn version(name: &str) -> Option<&str> {
-    let version = name.strip_prefix("linux-image-")?.strip_suffix(FLAVOUR)?;
-    (version.matches('.').count() >= 2).then_some(version)
+fn version<'a>(name: &'a str, flavour: &str) -> Option<&'a str> {
+    let version = name.strip_prefix("linux-image-")?.strip_suffix(flavour)?;
+    // Else another flavour's word is between.
+    let is_whole = version.ends_with(|last: char| last.is_ascii_digit());
+    (is_whole && version.matches('.').count() >= 2).then_some(version)
 }
 
-fn all_series(names: &[&str]) -> Vec<String> {
+fn all_series(names: &[&str], flavour: &str) -> Vec<String> {
     let mut series: Vec<(Vec<u64>, String)> = names
         .iter()
         .filter_map(|name| {
-            let mut parts = version(name)?.split('.');
+            let mut parts = version(name, flavour)?.split('.');
             let series = format!("{}.{}", parts.next()?, parts.next()?);
             Some((numbers(&series), series))
         })
@@ -215,7 +221,7 @@ pub(crate) fn numbers(text: &str) -> Vec<u64> {
 mod tests {
     use super::*;
 
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 11] = [
         "linux-image-5.10.0-9-cloud-amd64",
         "linux-image-5.10.0-46-cloud-amd64",
         "linux-image-5.10.0-46-cloud-amd64-unsigned",
@@ -224,12 +230,14 @@ mod tests {
         "linux-image-6.1.0-56-cloud-amd64",
         "linux-image-6.12.9+deb13-cloud-amd64",
         "linux-image-6.12.117+deb13-cloud-amd64",
+        "linux-image-6.12.118+deb13-amd64",
+        "linux-image-6.12.119+deb13-rt-amd64",
         "linux-image-cloud-amd64",
     ];
 
     #[test]
     fn the_newest_of_a_series() {
-        let newest = |series| newest(&NAMES, series);
+        let newest = |series| newest(&NAMES, series, CLOUD);
         assert_eq!(newest("5.10"), Some("linux-image-5.10.0-46-cloud-amd64"));
         assert_eq!(newest("6.1"), Some("linux-image-6.1.0-56-cloud-amd64"));
         assert_eq!(
@@ -238,7 +246,12 @@ mod tests {
         );
         assert_eq!(newest("5.10.0-9"), Some("linux-image-5.10.0-9-cloud-amd64"));
         assert_eq!(newest("6.2"), None);
-        assert_eq!(all_series(&NAMES), ["5.10", "6.1", "6.12"]);
+        assert_eq!(all_series(&NAMES, CLOUD), ["5.10", "6.1", "6.12"]);
+        assert_eq!(
+            super::newest(&NAMES, "6.12", GENERIC),
+            Some("linux-image-6.12.118+deb13-amd64")
+        );
+        assert_eq!(all_series(&NAMES, GENERIC), ["6.12"]);
     }
 
     #[test]

@@ -93,6 +93,27 @@ rm -r /run/systemd/system/$unit.d
 systemctl daemon-reload
 echo "= stuck: ended by the watchdog, and started again"
 
+before=$(pid)
+systemctl set-property --runtime $unit MemoryMax=2M
+for second in $(seq 60); do
+    test "$(pid)" != "$before" && break
+    sleep 1
+done
+systemctl set-property --runtime $unit MemoryMax=256M
+for second in $(seq 120); do
+    test "$(pid)" != "$before" && test "$(systemctl is-active $unit || true)" = active && break
+    sleep 1
+done
+running
+test "$(pid)" != "$before"
+journalctl --no-pager --dmesg > /tmp/kernel
+grep "Memory cgroup out of memory: Killed process $before (dockernet-trace)" /tmp/kernel
+# Its helper ended with it: what is there is of the new one.
+for process in $(cat /sys/fs/cgroup/system.slice/$unit/cgroup.procs); do
+    test "$process" = "$(pid)" || grep -q "^PPid:[[:space:]]*$(pid)\$" /proc/$process/status
+done
+echo "= out of memory: ended by the kernel, and started again"
+
 systemctl stop $unit
 dpkg --install "$new"
 test "$(systemctl is-active $unit || true)" = inactive
