@@ -14,7 +14,7 @@ pub struct Control {
     pub cpu_burst: u32,
     /// How many namespaces are out of scope: with none, nobody looks.
     pub far: u32,
-    /// Bumped after every change of what addresses and published ports mean; never 0.
+    /// Bumped after every change of what addresses and published ports mean, and of which namespaces are out of scope; never 0.
     pub names: u32,
     /// Addresses of kernel functions that `dst->input` may hold: they tell the netfilter hook. 0 = unknown.
     pub ip_forward: u64,

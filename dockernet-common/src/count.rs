@@ -105,12 +105,14 @@ pub struct Totals {
 
 const _: () = assert!(size_of::<Totals>() == 56);
 
-/// What the ends of a CPU's last flow were found to be. Drops come in bursts of one flow, and each end costs a look-up.
+/// What a CPU's last flow, and its namespace, were found to be. Drops come in bursts of one flow, and each of these costs a look-up.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LastFlow {
     /// The flow, by [`FlowKey::words`](crate::packet::FlowKey::words).
     pub flow: [u64; 5],
+    /// The namespace of the last packet that was in scope.
+    pub near: u64,
     /// [`Control::names`](crate::control::Control::names) at that time: another one, and it does not hold.
     pub names: u32,
     /// Endpoint id of the source.
@@ -121,7 +123,7 @@ pub struct LastFlow {
     pub busy: u32,
 }
 
-const _: () = assert!(size_of::<LastFlow>() == 56);
+const _: () = assert!(size_of::<LastFlow>() == 64);
 
 /// A published port.
 #[repr(C)]

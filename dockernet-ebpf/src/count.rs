@@ -6,6 +6,7 @@ use core::{
 };
 
 use dockernet_common::{
+    control::Control,
     count::{CountKey, CountRow, PortKey, Totals},
     offsets::ABSENT,
     packet::FlowKey,
@@ -66,11 +67,10 @@ pub(crate) fn drop<M: Mem>(freed: Freed) -> Outcome {
         totals.filtered += 1;
         return outcome;
     }
-    if is_far(place.cookie) {
+    let Some((source, destination)) = ends(&flow, place.cookie) else {
         totals.out_of_scope += 1;
         return outcome;
-    }
-    let (source, destination) = ends(&flow);
+    };
     let netfilter = if offsets!(netfilter_drop) == ABSENT {
         in_hook_slow(freed.location)
     } else {
@@ -123,10 +123,10 @@ fn in_hook_slow(location: u64) -> bool {
 
 /// Whether user space has declared the namespace out of scope.
 #[inline(always)]
-fn is_far(cookie: u64) -> bool {
-    // SAFETY: the value is not read, only its presence counts.
-    DOCKERNET_CTRL.get(0).is_some_and(|control| control.far > 0)
-        && unsafe { DOCKERNET_FAR.get(cookie) }.is_some()
+fn is_far(control: &Control, cookie: u64) -> bool {
+    // SAFETY: a field of a valid value, read where it stands: behind `names`, which tells whether this may be remembered. Of the map's value
+    // only the presence counts.
+    unsafe { (&raw const control.far).read_volatile() > 0 && DOCKERNET_FAR.get(cookie).is_some() }
 }
 
 /// Token buckets per key and per CPU, refilled when user space starts a new epoch: no clock on this path.
@@ -166,29 +166,34 @@ fn row(key: &CountKey) -> Option<*mut CountRow> {
     map.get_ptr_mut(key)
 }
 
-/// Endpoint ids of source and destination: this CPU's last flow is remembered.
+/// Endpoint ids of source and destination; none in a namespace that is out of scope. This CPU's last flow is remembered.
 #[inline(always)]
-fn ends(flow: &FlowKey) -> (u32, u32) {
+fn ends(flow: &FlowKey, netns: u64) -> Option<(u32, u32)> {
     let (Some(control), Some(last)) = (DOCKERNET_CTRL.get(0), DOCKERNET_LAST.get_ptr_mut(0)) else {
-        return (0, 0);
+        return Some((0, 0));
     };
     // SAFETY: in bounds of a per-CPU value. Kernels without the recursion guard may run this again in between; then it is busy.
     unsafe {
         if (&raw const (*last).busy).read_volatile() != 0 {
-            return (endpoint(&flow.src), destination(flow));
+            return (!is_far(control, netns)).then(|| (endpoint(&flow.src), destination(flow)));
         }
         (&raw mut (*last).busy).write_volatile(1);
         compiler_fence(Ordering::SeqCst);
         // Before the look-ups: what changes meanwhile makes them void.
         let names = (&raw const control.names).read_volatile();
-        let words = flow.words();
-        if (*last).names != names || !same(&(*last).flow, &words) {
-            (*last).source = endpoint(&flow.src);
-            (*last).destination = destination(flow);
-            (*last).flow = words;
-            (*last).names = names;
+        let is_void = (*last).names != names;
+        let mut found = None;
+        if !is_void && (*last).near == netns || !is_far(control, netns) {
+            (*last).near = netns;
+            let words = flow.words();
+            if is_void || !same(&(*last).flow, &words) {
+                (*last).source = endpoint(&flow.src);
+                (*last).destination = destination(flow);
+                (*last).flow = words;
+                (*last).names = names;
+            }
+            found = Some(((*last).source, (*last).destination));
         }
-        let found = ((*last).source, (*last).destination);
         compiler_fence(Ordering::SeqCst);
         (&raw mut (*last).busy).write_volatile(0);
         found

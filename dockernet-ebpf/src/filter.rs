@@ -193,9 +193,9 @@ fn any_port(port: u16) -> bool {
 #[inline(always)]
 fn detached(value: impl Into<u64>) -> u64 {
     let mut copy: u64 = value.into();
-    // SAFETY: adds nothing to a register. Arithmetic ends the verifier's memory of where a value comes from (there,
-    // `adjust_reg_min_max_vals`).
-    unsafe { asm!("{0} += 0", inout(reg) copy, options(pure, nomem, nostack)) };
+    // SAFETY: adds no bit to a register. Arithmetic ends the verifier's memory of where a value comes from (there,
+    // `adjust_reg_min_max_vals`), but for additions, which it follows since 6.11 (`BPF_ADD_CONST`).
+    unsafe { asm!("{0} |= 0", inout(reg) copy, options(pure, nomem, nostack)) };
     copy
 }
 

@@ -49,7 +49,7 @@ impl Mem for Probe {
     }
 }
 
-/// What is read by words is to lie where words do: the processor of the kernel half has no other loads.
+/// What is read by words is to lie where words do: the kernel half has no unaligned loads, and the compiler would read byte by byte.
 #[repr(align(8))]
 struct Aligned<const N: usize>([u8; N]);
 

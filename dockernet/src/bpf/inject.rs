@@ -89,9 +89,11 @@ mod tests {
     /// The lowest place below r10 that code has to do with.
     fn deepest(code: &[u8]) -> i32 {
         const FRAME: u8 = 10;
-        let (load, store, store_register) = (1, 2, 3);
+        let (constant, load, store, store_register) = (0, 1, 2, 3);
+        let (arithmetic, arithmetic_64) = (4, 7);
         let (copy, add) = (0xbf, 0x07);
-        let mut frame_in = None;
+        // Registers that hold the frame's address.
+        let mut frame_in = [false; 16];
         let mut deepest = 0;
         for slot in code.chunks_exact(8) {
             let (class, to, from) = (slot[0] & 7, slot[1] & 15, slot[1] >> 4);
@@ -101,10 +103,12 @@ mod tests {
                 || (class == store || class == store_register) && to == FRAME
             {
                 deepest = deepest.min(offset);
-            } else if slot[0] == add && frame_in == Some(to) {
+            } else if slot[0] == add && frame_in[usize::from(to)] {
                 deepest = deepest.min(immediate);
             }
-            frame_in = (slot[0] == copy && from == FRAME).then_some(to);
+            if [constant, load, arithmetic, arithmetic_64].contains(&class) {
+                frame_in[usize::from(to)] = slot[0] == copy && from == FRAME;
+            }
         }
         deepest
     }

@@ -355,14 +355,12 @@ impl Tracer {
     /// Tells the kernel half which namespaces are out of scope.
     pub fn set_far(&mut self, wanted: std::collections::HashMap<u64, u8>) -> Result<()> {
         let count = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
-        self.far
-            .set(wanted)
-            .context("telling the kernel half the namespaces out of scope")?;
-        if self.control.far != count {
-            self.control.far = count;
-            self.write_control()?;
-        }
-        Ok(())
+        let set = self.far.set(wanted);
+        // With the first one it begins to look.
+        self.control.far = count;
+        self.names_changed(&set)?;
+        set.map(drop)
+            .context("telling the kernel half the namespaces out of scope")
     }
 }
 

@@ -317,7 +317,7 @@ catalogue! {
         "Let it pass, or give the container a server that can be reached (--dns).";
     "nat-rules-missing": "Docker's address translation is gone",
         "Published ports work by docker-proxy alone, and the container sees its gateway as the client; or they are refused.",
-        "No drop where docker-proxy serves the port. Else NO_SOCKET in the host where nobody holds it, SOCKET_RCVBUFF where the engine's own UDP socket does (its TCP socket takes the connection, which hangs). Confirmed, and by check without a packet, when no rule in table nat leads from the published port to the container, or a rule keeps its packets out of conntrack (notrack), which translates nothing.",
+        "No drop where docker-proxy serves the port, nor where the engine's own TCP socket takes the connection, which hangs: a finding when other machines' connections to it end on the host. Else NO_SOCKET in the host where nobody holds the port, SOCKET_RCVBUFF where the engine's own UDP socket does. Confirmed, and by check without a packet, when no rule in table nat leads from the published port to the container, or a rule keeps its packets out of conntrack (notrack), which translates nothing.",
         "Restart Docker, which writes its rules again; find what flushes them (a firewall's reload). A notrack rule: delete it.";
     "masquerade-missing": "Outgoing connections keep the container's address",
         "Containers reach the host and nothing beyond; published ports work.",

@@ -11,12 +11,12 @@ use crate::{
     model::{Drop, NetnsInfo, Reach},
 };
 
-/// `info`: where the sign was seen. `since`: how long ago its first event was counted.
+/// `info`: where the sign was seen. `since`: how long ago its first event was counted, if that is known.
 pub(super) fn finding(
     found: Found,
     info: &NetnsInfo,
     inventory: &Inventory,
-    since: Duration,
+    since: Option<Duration>,
 ) -> Finding {
     let now = Timestamp::now();
     let Found {
@@ -58,6 +58,6 @@ pub(super) fn finding(
             capture: None,
             sample: None,
         },
-        began: now - since,
+        began: since.map(|since| now - since),
     }
 }

@@ -29,8 +29,8 @@ const LAST_LOOK: Duration = Duration::from_secs(2);
 pub struct Finding {
     /// Its line; `packet` is none.
     pub line: Drop,
-    /// When the first of its events was counted.
-    pub began: Timestamp,
+    /// When the first of its events was counted, if that is known.
+    pub began: Option<Timestamp>,
 }
 
 /// The running watch.

@@ -15,6 +15,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The same where a busy host moves it all the time, and a look reads its whole connection table.
 const LONGEST_WAIT_OF_HOST: Duration = Duration::from_secs(600);
+/// What the engine may be about to put right by itself is told if it is so still, so much later.
+const SETTLED: Duration = Duration::from_secs(3);
 /// Nothing moved for so long: what was waited for is over.
 const FORGET: Duration = Duration::from_secs(120);
 
@@ -42,6 +44,16 @@ pub(super) enum Sign {
 }
 
 impl Sign {
+    /// Its events are of other things too: when the first of them was is no beginning of a failure.
+    pub(super) fn is_vague(self) -> bool {
+        self == Self::Served
+    }
+
+    /// The engine writes all its rules anew after a firewall's reload, which takes it a while.
+    fn may_settle(self) -> bool {
+        self == Self::Served
+    }
+
     fn longest_wait(self) -> Duration {
         match self {
             Self::Served => LONGEST_WAIT_OF_HOST,
@@ -84,6 +96,8 @@ struct Matter {
     seen: Instant,
     next: Instant,
     wait: Duration,
+    /// The last look found something that may settle.
+    is_suspect: bool,
 }
 
 /// A sign whose time has come.
@@ -114,6 +128,7 @@ impl Matters {
             seen: now,
             next: now,
             wait: FIRST_WAIT,
+            is_suspect: false,
         });
         if matter.pending == 0 {
             matter.first = now;
@@ -139,12 +154,25 @@ impl Matters {
         due
     }
 
+    /// Whether what a look found is to be looked at again first: it may settle, and was found for the first time.
+    pub(super) fn may_settle(&mut self, key: NetnsKey, sign: Sign, now: Instant) -> bool {
+        let Some(matter) = self.all.get_mut(&(key, sign)) else {
+            return false;
+        };
+        if !sign.may_settle() || std::mem::replace(&mut matter.is_suspect, true) {
+            return false;
+        }
+        matter.next = now + SETTLED;
+        true
+    }
+
     /// Notes what a look came to: told in a line, or nothing found.
     pub(super) fn looked(&mut self, key: NetnsKey, sign: Sign, told: bool, now: Instant) {
         let Some(matter) = self.all.get_mut(&(key, sign)) else {
             return;
         };
         matter.pending = 0;
+        matter.is_suspect = false;
         if told {
             matter.next = now + REPEAT;
             matter.wait = FIRST_WAIT;
@@ -156,8 +184,10 @@ impl Matters {
 
     /// Forgets what is long over, and namespaces that are gone.
     pub(super) fn tidy(&mut self, now: Instant, is_there: impl Fn(NetnsKey) -> bool) {
-        self.all
-            .retain(|(key, _), matter| is_there(*key) && now.duration_since(matter.seen) < FORGET);
+        self.all.retain(|(key, _), matter| {
+            let is_over = matter.pending == 0 && now.duration_since(matter.seen) >= FORGET;
+            is_there(*key) && !is_over
+        });
     }
 }
 
@@ -202,8 +232,56 @@ mod tests {
             }
         }
         assert!((8..=10).contains(&looks), "{looks}");
-        matters.tidy(start + Duration::from_secs(600), |_| true);
+        let late = start + Duration::from_secs(600);
+        for due in matters.due(late, false) {
+            matters.looked(due.key, due.sign, false, late);
+        }
+        matters.tidy(late, |_| true);
         assert!(matters.all.is_empty());
+    }
+
+    #[test]
+    fn what_waits_for_a_late_look_is_not_forgotten_meanwhile() {
+        let mut matters = Matters::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for second in 0..400 {
+            matters.note(KEY, Sign::Served, 1, at(second));
+            for due in matters.due(at(second), false) {
+                matters.looked(due.key, due.sign, false, at(second));
+            }
+        }
+        matters.tidy(at(520), |_| true);
+        let due = matters.due(at(520), false);
+        assert!(
+            matches!(
+                due[..],
+                [Due {
+                    sign: Sign::Served,
+                    ..
+                }]
+            ),
+            "{due:?}"
+        );
+        matters.looked(KEY, Sign::Served, false, at(520));
+        matters.tidy(at(520), |_| true);
+        assert!(matters.all.is_empty());
+    }
+
+    #[test]
+    fn what_may_settle_is_looked_at_twice() {
+        let mut matters = Matters::default();
+        let start = Instant::now();
+        matters.note(KEY, Sign::Served, 1, start);
+        assert!(matters.may_settle(KEY, Sign::Served, start));
+        assert!(matters.due(start + SETTLED / 2, false).is_empty());
+        assert_eq!(matters.due(start + SETTLED, false).len(), 1);
+        assert!(!matters.may_settle(KEY, Sign::Served, start + SETTLED));
+        matters.looked(KEY, Sign::Served, true, start + SETTLED);
+        matters.note(KEY, Sign::Served, 1, start + REPEAT * 2);
+        assert!(matters.may_settle(KEY, Sign::Served, start + REPEAT * 2));
+        matters.note(KEY, Sign::AcceptQueue, 1, start);
+        assert!(!matters.may_settle(KEY, Sign::AcceptQueue, start));
     }
 
     #[test]

@@ -37,6 +37,9 @@ const SHARE: u32 = 4000;
 /// After a look behind a sign the next waits so many times as long as it took.
 const LOOK_SHARE: u32 = 8;
 
+/// A vague sign's first event is as good as the failure's own, where the look before was so short ago.
+const DATED: Duration = Duration::from_secs(10);
+
 /// Devices whose losses are read, at most.
 const UPLINKS: usize = 8;
 
@@ -202,12 +205,19 @@ impl Watch<'_> {
                 );
                 Vec::new()
             });
+            if !found.is_empty() && !is_last && self.matters.may_settle(key, sign, now) {
+                continue;
+            }
             self.matters.looked(key, sign, !found.is_empty(), now);
+            let is_dated = !sign.is_vague() || due.since <= DATED;
             for found in found {
                 // Nobody listens any more: the run is over.
-                let _ = self
-                    .sender
-                    .send(line::finding(found, info, inventory, due.since));
+                let _ = self.sender.send(line::finding(
+                    found,
+                    info,
+                    inventory,
+                    is_dated.then_some(due.since),
+                ));
             }
         }
         self.next_look = Instant::now() + now.elapsed() * LOOK_SHARE;

@@ -76,10 +76,12 @@ impl Fates {
         if options.expression.is_some() {
             return (Fate::Filtered, line);
         }
-        let told = std::mem::replace(&mut line.time, began);
-        let fact = self.began.fact(&line);
-        line.time = told;
-        line.cause.evidence.extend(fact);
+        if let Some(began) = began {
+            let told = std::mem::replace(&mut line.time, began);
+            let fact = self.began.fact(&line);
+            line.time = told;
+            line.cause.evidence.extend(fact);
+        }
         let bridge_of = |name: &str| inventory.network(name)?.bridge.clone();
         let fate = asked_for(options, &mut line, &bridge_of);
         (fate, line)

@@ -232,7 +232,7 @@ fn features() -> String {
 /// Every program of the kernel half is taken by this kernel's verifier: those of `path`, which `features` does not load, and as large a filter
 /// as there can be, all at both attach points. `path` says by its status 4 that nothing came by.
 fn starts() -> String {
-    // None before 5.17.
+    // None on 5.10.
     const REASONS: &str = "reasons=''; case $(uname -r) in 5.10.*) ;; *) for reason in NO_SOCKET NETFILTER_DROP UDP_CSUM TCP_CSUM \
         SOCKET_FILTER PKT_TOO_SMALL OTHERHOST IP_CSUM; do reasons=\"$reasons --reason $reason\"; done ;; esac";
     let ports: String = (1..=8).map(|port| format!(" --port {port}")).collect();
@@ -246,7 +246,10 @@ fn starts() -> String {
              {tracer} --drops --proto tcp $reasons -i a -i b -i c -i d --port 1 --addr 192.0.2.1 --filter 'tcp or udp' --duration 1s"
         )
     });
-    format!("{REASONS}; {}", commands.join(" && "))
+    // Names of devices that are not there are user space's alone.
+    const DEVICES: &str =
+        "ip link add name a type veth peer name b && ip link add name c type veth peer name d";
+    format!("{REASONS}; {DEVICES} && {}", commands.join(" && "))
 }
 
 /// The command that runs these faults.

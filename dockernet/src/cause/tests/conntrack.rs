@@ -29,6 +29,7 @@ fn entry(protocol: u8, original: Tuple, reply: Tuple, status: u32) -> Flow {
         reply,
         status,
         timeout: Some(29),
+        tcp_state: None,
     }
 }
 

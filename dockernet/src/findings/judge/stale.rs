@@ -3,15 +3,13 @@
 use std::cell::OnceCell;
 
 use anyhow::Result;
-use dockernet_common::conntrack::status;
 
 use super::{Case, Found};
 use crate::{
     check::live,
     host::{
-        conntrack::{self, Flow},
+        conntrack::{self, timeouts::Timeouts},
         firewall::Firewall,
-        sysctl,
     },
     model::NetnsKey,
 };
@@ -30,7 +28,7 @@ pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
     if flows.is_empty() {
         return Ok(Vec::new());
     }
-    let limits = Limits::read(case)?;
+    let timeouts = Timeouts::read(case.host)?;
     let firewall = OnceCell::new();
     let has_rule = |port| {
         firewall
@@ -38,7 +36,8 @@ pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
             .has_dnat_for(UDP, port)
     };
     let mut all: Vec<Found> = Vec::new();
-    for entry in flows.iter().filter(|entry| limits.is_fresh(entry, case)) {
+    let flows = flows.iter();
+    for entry in flows.filter(|entry| timeouts.had_packet_within(entry, case.since)) {
         let Some((container, published, verdict)) = live::stale_udp(inventory, &has_rule, entry)
         else {
             continue;
@@ -59,39 +58,4 @@ pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
         });
     }
     Ok(all)
-}
-
-/// How long an entry lives after a packet, in seconds.
-struct Limits {
-    first: u64,
-    stream: u64,
-}
-
-impl Limits {
-    fn read(case: &Case<'_>) -> Result<Self> {
-        let number = |key: &str, usual: u64| -> Result<u64> {
-            let text = sysctl::read(case.host, key)?;
-            Ok(text
-                .and_then(|text| text.trim().parse().ok())
-                .unwrap_or(usual))
-        };
-        Ok(Self {
-            first: number("net/netfilter/nf_conntrack_udp_timeout", 30)?,
-            stream: number("net/netfilter/nf_conntrack_udp_timeout_stream", 120)?,
-        })
-    }
-
-    /// Whether a packet has set its timeout anew since the last look (net/netfilter/nf_conntrack_proto_udp.c,
-    /// `nf_conntrack_udp_packet`: what is assured lives the longer time).
-    fn is_fresh(&self, entry: &Flow, case: &Case<'_>) -> bool {
-        let whole = if entry.status & status::ASSURED == 0 {
-            self.first
-        } else {
-            self.stream
-        };
-        let since = case.since.as_secs() + 2;
-        entry
-            .timeout
-            .is_some_and(|left| u64::from(left) + since >= whole)
-    }
 }

@@ -11,26 +11,33 @@ use crate::{
     check::live::{self, Question},
     host::{
         connections::{Connection, connections},
-        conntrack,
+        conntrack::{self, timeouts::Timeouts},
     },
-    inventory::Inventory,
-    model::{Container, EndpointKind, Published},
+    inventory::{EngineStatus, Inventory},
+    model::{Confidence, Container, EndpointKind, Published},
 };
 
 /// Protocol number of TCP.
 const TCP: u8 = 6;
 
-/// Such connections, where no rule would translate a new one either. How many came since the last look is not known, where others
-/// of before are still tracked: at most as many as came to the host.
+/// Such connections that a packet came through since the last look, where no rule would translate a new one either.
 pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
     let all = ended_here(case)?;
     if all.is_empty() {
         return Ok(Vec::new());
     }
+    // An engine that is not there may be about to write its rules.
+    let is_up = matches!(
+        case.inventory.engine_status(),
+        EngineStatus::Up { .. } | EngineStatus::Unknown
+    );
     let mut found: Vec<Found> = Vec::new();
-    for (verdict, affected) in live::ask(case.inventory, case.host, Question::Translation)? {
+    for (mut verdict, affected) in live::ask(case.inventory, case.host, Question::Translation)? {
         if verdict.cause.id != "nat-rules-missing" {
             continue;
+        }
+        if !is_up {
+            verdict.cause.confidence = Confidence::Likely;
         }
         for one in affected {
             let mut ours = all.iter().filter(|(_, container, published)| {
@@ -49,7 +56,7 @@ pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
             found.push(Found {
                 source: case.inventory.endpoint(ends.client.ip(), host),
                 published: one.published,
-                events: count.min(case.events),
+                events: count,
                 ..case.to(container, verdict.clone().fact(fact))
             });
         }
@@ -65,39 +72,22 @@ struct Ends {
 }
 
 /// The connections of other machines to published ports whose other end is the host's own: those that conntrack knows, short ones
-/// of the last two minutes among them; else those that are open.
+/// of the last two minutes among them; where it cannot be asked, those that are open.
 fn ended_here<'a>(case: &Case<'a>) -> Result<Vec<(Ends, &'a Container, &'a Published)>> {
     let inventory = case.inventory;
-    let tracked = conntrack::flows_where(case.host, |entry| {
-        entry.protocol == TCP
-            && entry.status & status::SEEN_REPLY != 0
-            && entry.reply.src == entry.original.dst
-            && entry.original.dst_port.is_some_and(|port| {
-                meant_for(inventory, entry.original.src, entry.original.dst, port).is_some()
-            })
-    });
-    let tracked = tracked.unwrap_or_else(|error| {
-        // Its kernel module may not be there, and what is kept out of conntrack is not in it.
-        log::debug!("{error:#}");
-        Vec::new()
-    });
-    let mut all: Vec<Ends> = tracked
-        .iter()
-        .filter_map(|flow| {
-            let from = &flow.original;
-            Some(Ends {
-                client: SocketAddr::new(from.src, from.src_port?),
-                local: SocketAddr::new(from.dst, from.dst_port?),
-            })
-        })
-        .collect();
-    if all.is_empty() {
-        let open = connections(case.host)?.into_iter();
-        all.extend(open.filter(Connection::is_open).map(|one| Ends {
-            client: one.remote,
-            local: one.local,
-        }));
-    }
+    let all = match tracked(case) {
+        Ok(tracked) => tracked,
+        Err(error) => {
+            log::debug!("{error:#}");
+            let open = connections(case.host)?.into_iter();
+            open.filter(Connection::is_open)
+                .map(|one| Ends {
+                    client: canonical(one.remote),
+                    local: canonical(one.local),
+                })
+                .collect()
+        }
+    };
     Ok(all
         .into_iter()
         .filter_map(|ends| {
@@ -108,14 +98,49 @@ fn ended_here<'a>(case: &Case<'a>) -> Result<Vec<(Ends, &'a Container, &'a Publi
         .collect())
 }
 
+fn tracked(case: &Case<'_>) -> Result<Vec<Ends>> {
+    let inventory = case.inventory;
+    let flows = conntrack::flows_where(case.host, |entry| {
+        entry.protocol == TCP
+            && entry.status & status::SEEN_REPLY != 0
+            && entry.reply.src == entry.original.dst
+            && entry.original.dst_port.is_some_and(|port| {
+                meant_for(inventory, entry.original.src, entry.original.dst, port).is_some()
+            })
+    })?;
+    if flows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let timeouts = Timeouts::read(case.host)?;
+    let flows = flows.iter();
+    Ok(flows
+        .filter(|flow| timeouts.had_packet_within(flow, case.since))
+        .filter_map(|flow| {
+            let from = &flow.original;
+            Some(Ends {
+                client: SocketAddr::new(from.src, from.src_port?),
+                local: SocketAddr::new(from.dst, from.dst_port?),
+            })
+        })
+        .collect())
+}
+
+/// A socket for both families has IPv4's addresses as IPv6's.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// Whose published port another machine asks for. The host's own connections, and those of containers on the same bridge, are
-/// docker-proxy's by design.
+/// docker-proxy's by design; and so is IPv6 where the engine writes no rules for it.
 fn meant_for(
     inventory: &Inventory,
     client: IpAddr,
     local: IpAddr,
     port: u16,
 ) -> Option<(&Container, &Published)> {
+    if client.is_ipv6() {
+        return None;
+    }
     let (container, published) = inventory.published("tcp", local, port)?;
     let kind = |address| inventory.endpoint(address, Some(inventory.host_key())).kind;
     let is_meant = container.runs()

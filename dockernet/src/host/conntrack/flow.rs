@@ -22,6 +22,9 @@ pub struct Flow {
     pub status: u32,
     /// Seconds until it is forgotten, unless another packet comes.
     pub timeout: Option<u32>,
+    /// `enum tcp_conntrack`, of TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_state: Option<u8>,
 }
 
 impl Flow {
@@ -32,6 +35,7 @@ impl Flow {
             reply: Tuple::of(&entry.reply)?,
             status: entry.status,
             timeout: entry.timeout,
+            tcp_state: entry.tcp_state,
         })
     }
 }

@@ -22,6 +22,9 @@ const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_STATUS: u16 = 3;
 const CTA_TIMEOUT: u16 = 7;
+const CTA_PROTOINFO: u16 = 4;
+const CTA_PROTOINFO_TCP: u16 = 1;
+const CTA_PROTOINFO_TCP_STATE: u16 = 1;
 const CTA_TIMESTAMP: u16 = 20;
 const CTA_TIMESTAMP_START: u16 = 1;
 const CTA_TUPLE_IP: u16 = 1;
@@ -173,6 +176,7 @@ fn entry(payload: &[u8]) -> Option<Entry> {
             CTA_TUPLE_REPLY => entry.reply = tuple(value, family, 1)?,
             CTA_STATUS => entry.status = u32::from_be_bytes(*value.first_chunk()?),
             CTA_TIMEOUT => entry.timeout = Some(u32::from_be_bytes(*value.first_chunk()?)),
+            CTA_PROTOINFO => entry.tcp_state = tcp_state(value),
             CTA_TIMESTAMP => {
                 entry.started_ns = Attributes(value)
                     .find(|(kind, _)| *kind == CTA_TIMESTAMP_START)
@@ -183,6 +187,12 @@ fn entry(payload: &[u8]) -> Option<Entry> {
     }
     let is_whole = |tuple: &RawTuple| tuple.protocol != 0;
     (is_whole(&entry.original) && is_whole(&entry.reply)).then_some(entry)
+}
+
+fn tcp_state(value: &[u8]) -> Option<u8> {
+    let (_, of_tcp) = Attributes(value).find(|(kind, _)| *kind == CTA_PROTOINFO_TCP)?;
+    let (_, state) = Attributes(of_tcp).find(|(kind, _)| *kind == CTA_PROTOINFO_TCP_STATE)?;
+    state.first().copied()
 }
 
 /// A tuple as the kernel holds it.
@@ -273,6 +283,11 @@ mod tests {
         bytes.extend(reply);
         attribute(&mut bytes, CTA_STATUS, &0x28_u32.to_be_bytes());
         attribute(&mut bytes, CTA_TIMEOUT, &30_u32.to_be_bytes());
+        let mut state = Vec::new();
+        attribute(&mut state, CTA_PROTOINFO_TCP_STATE, &[3]);
+        let mut of_tcp = Vec::new();
+        attribute(&mut of_tcp, CTA_PROTOINFO_TCP | NESTED, &state);
+        attribute(&mut bytes, CTA_PROTOINFO | NESTED, &of_tcp);
         let length = u32::try_from(bytes.len()).unwrap();
         bytes[..4].copy_from_slice(&length.to_ne_bytes());
         bytes
@@ -298,6 +313,7 @@ mod tests {
                 }
             );
             assert_eq!((entry.status, entry.timeout), (0x28, Some(30)));
+            assert_eq!(entry.tcp_state, Some(3));
         }
     }
 

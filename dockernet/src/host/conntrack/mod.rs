@@ -3,6 +3,7 @@
 pub(crate) mod counters;
 mod flow;
 pub(crate) mod message;
+pub(crate) mod timeouts;
 
 use std::{
     fs::File,
@@ -47,6 +48,8 @@ pub struct Entry {
     pub status: u32,
     /// Seconds until it is forgotten, unless another packet comes.
     pub timeout: Option<u32>,
+    /// `enum tcp_conntrack`, of TCP (include/uapi/linux/netfilter/nf_conntrack_tcp.h).
+    pub tcp_state: Option<u8>,
     /// When it began, wall clock, ns since 1970; only with `net.netfilter.nf_conntrack_timestamp`.
     pub started_ns: Option<u64>,
 }
