@@ -106,7 +106,7 @@ pub struct Drop {
     pub noise: Option<Cow<'static, str>>,
     /// Whether an `--ignore` declared it deliberate.
     pub expected: bool,
-    /// How many packets this line stands for.
+    /// How many packets this line stands for; of a `finding`: events since the line before.
     pub count: u64,
     /// The container at the other end of its device, where that is a veth of the host's. No part of the line.
     #[serde(skip)]

@@ -64,7 +64,7 @@ pub struct Ledger {
     pub expected: u64,
     /// Counted, but their detail never reached user space.
     pub lost: u64,
-    /// The drop program's recursion misses; null where the kernel does not tell (before 5.12).
+    /// The drop program's recursion misses; null where the kernel does not tell (before 5.12), and no proof before 6.1.
     pub missed: Option<u64>,
     /// What became of the reports of NAT; null without `--nat`.
     pub nat: Option<NatLedger>,

@@ -30,6 +30,8 @@ enum Kind {
     /// Dashboards and rules, in a folder of this name.
     Data(&'static str),
     Doc,
+    /// Documents that those name by their folder.
+    Page,
     Licence,
     /// Of use beside the program alone.
     Container,
@@ -94,13 +96,16 @@ impl Pieces {
             (root.join("README.md"), Kind::Doc),
             (root.join("CHANGELOG.md"), Kind::Doc),
             (root.join("KNOWN_ISSUES.md"), Kind::Doc),
+            (root.join("SECURITY.md"), Kind::Doc),
+            (root.join("ARCHITECTURE.md"), Kind::Doc),
+            (root.join("CONTRIBUTING.md"), Kind::Doc),
             (sbom.to_owned(), Kind::Doc),
             (root.join("LICENSE-MIT"), Kind::Licence),
             (root.join("LICENSE-APACHE"), Kind::Licence),
             (licences::write_texts(&folder)?, Kind::Licence),
         ];
-        pieces.extend(in_folder(&root.join("docs"), "md", Kind::Doc)?);
-        pieces.push((root.join("docs/schema.json"), Kind::Doc));
+        pieces.extend(in_folder(&root.join("docs"), "md", Kind::Page)?);
+        pieces.push((root.join("docs/schema.json"), Kind::Page));
 
         let pages = folder.join("man");
         archive::make(&pages)?;
@@ -177,6 +182,7 @@ fn folder(kind: Kind, layout: Layout) -> Option<String> {
             Kind::Fish => "completions/fish",
             Kind::Data(name) => name,
             Kind::Doc => "doc",
+            Kind::Page => "doc/docs",
         };
         return Some(folder.to_owned());
     }
@@ -193,6 +199,7 @@ fn folder(kind: Kind, layout: Layout) -> Option<String> {
         Kind::Data(name) => share(&format!("{NAME}/{name}")),
         Kind::Licence if !is_debian => share(&format!("licenses/{NAME}")),
         Kind::Doc | Kind::Licence => share(&format!("doc/{NAME}")),
+        Kind::Page => share(&format!("doc/{NAME}/docs")),
         Kind::Container => None,
     }
 }

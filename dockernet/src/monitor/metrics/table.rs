@@ -66,7 +66,7 @@ families! {
     OBSERVED: Counter "dockernet_observed_drops_total" []
         "All dropped packets counted in the kernel: the sum of the above, but for those whose detail is on its way.";
     MISSED: Counter "dockernet_missed_drops_total" []
-        "Drops that the kernel half could not see, because it was at work on that CPU already; absent before kernel 5.12.";
+        "Drops that the kernel half could not see, because it was at work on that CPU already; absent before kernel 5.12, and no proof before 6.1.";
     REASONS: Counter "dockernet_skb_drops_total" ["reason"]
         "Dropped packets by the kernel's reason, whoever's they are; without those out of scope in the kernel.";
     EVENTS_LOST: Counter "dockernet_events_lost_total" ["buffer"]
