@@ -74,10 +74,14 @@ pub(super) fn route_conflict(case: &Case<'_>) -> Option<Verdict> {
     )
 }
 
-/// Made by the kernel for an interface's address: no router, in the main table.
+/// `RTPROT_KERNEL` (include/uapi/linux/rtnetlink.h).
+const KERNEL: u8 = 2;
+
+/// Made by the kernel for an interface's address: no router, in the main table. What a VPN adds without a router is another matter.
 fn is_connected(route: &Route) -> bool {
     route.kind == RouteKind::Unicast
         && route.gateway.is_none()
         && route.table == TABLE_MAIN
+        && route.protocol == KERNEL
         && !route.dead
 }

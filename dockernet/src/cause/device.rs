@@ -23,7 +23,7 @@ pub(super) fn uplink_no_carrier(case: &Case<'_>) -> Option<Verdict> {
     let link = case
         .inventory
         .link(case.evidence.netns, case.evidence.record.key.ifindex)?;
-    let ours = link.kind == LinkKind::Bridge
+    let ours = is_inward(case, link)
         || link.master.is_some()
         || case.inventory.container_behind(link.ifindex).is_some();
     if ours || !link.up || link.carrier {
@@ -39,11 +39,26 @@ pub(super) fn uplink_no_carrier(case: &Case<'_>) -> Option<Verdict> {
         verdict.advise(format!(
             "the other end of {name} is down: set it up where it is"
         ))
+    } else if link.kind == LinkKind::Bridge {
+        verdict.advise(format!(
+            "none of its ports has a carrier: see ip link show master {name}, then the cable or the virtual machine's network of the one that leads out"
+        ))
     } else {
         verdict.advise(format!(
             "look at the cable, the switch port or the virtual machine's network; ethtool {name} says what the driver sees"
         ))
     })
+}
+
+/// A bridge that has no port but those of containers, which leads nowhere else.
+pub(super) fn is_inward(case: &Case<'_>, link: &Link) -> bool {
+    let links = case.inventory.netns(case.evidence.netns);
+    let mut ports = links
+        .into_iter()
+        .flat_map(|info| &info.links)
+        .filter(|port| port.master == Some(link.ifindex));
+    link.kind == LinkKind::Bridge
+        && !ports.any(|port| case.inventory.container_behind(port.ifindex).is_none())
 }
 
 /// `dev_forward_skb` and what it is made of (net/core/dev.c): a veth hands over to its peer.

@@ -1,5 +1,7 @@
 //! macvlan and ipvlan: the parent that is down, and the host that they never reach.
 
+use std::net::IpAddr;
+
 use super::{Case, Verdict, device, neighbour, wire};
 use crate::model::{Container, Impact, Link, LinkKind, Network};
 
@@ -99,7 +101,7 @@ pub(super) fn host_isolation(case: &Case<'_>) -> Option<Verdict> {
                 "ip link add {shim} link {} type {} mode {} && ip link set {shim} up && {ip} route add {address}/{prefix} dev {shim}",
                 parent.name,
                 kind(case, container),
-                if kind(case, container) == "ipvlan" { "l2" } else { "bridge" },
+                if kind(case, container) == "ipvlan" { ipvlan_mode(case, address) } else { "bridge" },
             ),
             "host",
             None,
@@ -109,6 +111,16 @@ pub(super) fn host_isolation(case: &Case<'_>) -> Option<Verdict> {
             "an interface of the host's own beside {name}'s reaches it; or connect {name} to a bridge network as well and use that address"
         )),
     )
+}
+
+/// All ipvlans of a parent have one mode: another one would change it for the containers (drivers/net/ipvlan/ipvlan_main.c,
+/// `ipvlan_set_port_mode`).
+fn ipvlan_mode<'a>(case: &Case<'a>, address: IpAddr) -> &'a str {
+    let network = case.inventory.network_of(address);
+    let mut options = network.into_iter().flat_map(|network| &network.options);
+    options
+        .find(|(name, _)| name == "ipvlan_mode")
+        .map_or("l2", |(_, mode)| mode)
 }
 
 fn kind(case: &Case<'_>, container: &Container) -> String {
@@ -123,11 +135,7 @@ fn kind(case: &Case<'_>, container: &Container) -> String {
 }
 
 /// The parent of the interface that the container has this address on.
-fn parent_of<'a>(
-    case: &Case<'a>,
-    container: &'a Container,
-    address: std::net::IpAddr,
-) -> Option<&'a Link> {
+fn parent_of<'a>(case: &Case<'a>, container: &'a Container, address: IpAddr) -> Option<&'a Link> {
     let netns = case.inventory.netns(container.netns?)?;
     let wire = netns
         .links

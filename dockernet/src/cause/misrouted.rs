@@ -25,16 +25,22 @@ const TABLE_DEFAULT: u32 = 253;
 
 /// Rows 6, 7 and 11: where the route to a container does not lead to its bridge, whatever drops the packet on its wrong
 /// way (the policy of FORWARD, as a rule) is not the cause.
+///
+/// What a container sends is refused for it too, by the reverse path filter: where answers would go astray. Loosening the filter would
+/// mend nothing.
 pub(super) fn misrouted(case: &Case<'_>) -> Option<Verdict> {
-    if !case.in_host() || case.evidence.drop.destination.kind != EndpointKind::Container {
+    if !case.in_host() {
         return None;
     }
     let place = Place::of(case)?;
-    let dst = case.dst()?;
+    let dst = place.container(case)?;
     let (network, subnet) = bridged(case, dst)?;
     let bridge = bridge_of(case, network)?;
     // A bridge that is down has no route either: another cause.
     if !bridge.up || case.evidence.out_device.as_deref() == Some(&bridge.name) {
+        return None;
+    }
+    if place == Place::Filtered && case.device() != bridge.name {
         return None;
     }
     let query = place.query(case, dst)?;
@@ -52,6 +58,9 @@ pub(super) fn misrouted(case: &Case<'_>) -> Option<Verdict> {
     let verdict = lost_address(case, network, subnet, bridge)
         .or_else(|| by_rule(case, &query, &found, subnet, bridge))
         .or_else(|| by_route(&found, network, subnet, bridge))?;
+    let verdict = verdict.maybe_fact((place == Place::Filtered).then(|| {
+        format!("so the reverse path filter (rp_filter) refuses what {dst} sends: answers to it would not leave by {}", bridge.name)
+    }));
     Some(verdict.fact(match (&found, &case.evidence.out_device) {
         (FibMatch::Route { route, .. }, _) => format!("the way to {dst} is: {route}"),
         (_, Some(device)) => format!("the packet was to leave by {device}"),
@@ -75,11 +84,21 @@ enum Place {
     Forwarded,
     /// The host had sent it, and it has come back.
     Returned,
+    /// A container had sent it, and answers to it would not go back by the bridge that it came in by.
+    Filtered,
 }
 
 impl Place {
     fn of(case: &Case<'_>) -> Option<Self> {
         let evidence = case.evidence;
+        if evidence.drop.source.kind == EndpointKind::Container
+            && super::routing::reverse_filtered(case).is_some()
+        {
+            return Some(Self::Filtered);
+        }
+        if evidence.drop.destination.kind != EndpointKind::Container {
+            return None;
+        }
         let netfilter = matches!(evidence.reason(), "NETFILTER_DROP" | "");
         let hook = evidence.hook.filter(|point| netfilter && !point.bridge);
         let forwarded = hook.is_some_and(|point| point.hook == Hook::Forward)
@@ -97,11 +116,20 @@ impl Place {
         (refused && own(case, src).is_some()).then_some(Self::Returned)
     }
 
+    /// The container that is not reached.
+    fn container(self, case: &Case<'_>) -> Option<IpAddr> {
+        match self {
+            Self::Forwarded | Self::Returned => case.dst(),
+            Self::Filtered => case.src(),
+        }
+    }
+
     /// The question that its route was the answer to.
     fn query(self, case: &Case<'_>, dst: IpAddr) -> Option<RouteQuery> {
         match self {
             Self::Forwarded => super::routing::query(case),
             Self::Returned => Some(RouteQuery::to(dst).from(case.src()?)),
+            Self::Filtered => Some(RouteQuery::to(dst)),
         }
     }
 }

@@ -174,8 +174,13 @@ fn dead_address(case: &Case<'_>, dst: IpAddr) -> Option<Verdict> {
     ));
     Some(match stray {
         Some(rule) => verdict.run(super::delete(&rule), "host", None, Impact::Interrupts),
-        None => verdict
-            .restart_engine()
-            .advise("delete the stale rule alone: iptables -t nat -S | grep DNAT shows it"),
+        None => verdict.restart_engine().advise(format!(
+            "delete the stale rule alone: {} -t nat -S | grep DNAT shows it",
+            if dst.is_ipv6() {
+                "ip6tables"
+            } else {
+                "iptables"
+            }
+        )),
     })
 }

@@ -112,7 +112,7 @@ pub(super) fn no_route(case: &Case<'_>) -> Option<Verdict> {
     )
 }
 
-/// Interfaces that lead out and do not work: with an address, or with no master; neither a bridge nor a container's veth.
+/// Interfaces that lead out and do not work: with an address, or with no master; neither a network's bridge nor a container's veth.
 fn down_uplinks<'a>(case: &Case<'a>) -> Vec<&'a Link> {
     let Some(info) = case.inventory.netns(case.evidence.netns) else {
         return Vec::new();
@@ -120,7 +120,7 @@ fn down_uplinks<'a>(case: &Case<'a>) -> Vec<&'a Link> {
     info.links
         .iter()
         .filter(|link| !link.up || !link.carrier)
-        .filter(|link| !matches!(link.kind, LinkKind::Loopback | LinkKind::Bridge))
+        .filter(|link| link.kind != LinkKind::Loopback && !super::device::is_inward(case, link))
         .filter(|link| link.master.is_none())
         // What has no address now may never have had a part in this; IPv6 addresses go with the link.
         .filter(|link| link.addresses.iter().any(|net| net.addr().is_ipv4()))

@@ -106,14 +106,28 @@ pub(super) fn no_socket(case: &Case<'_>) -> Option<Verdict> {
     }
     let others = others(&all, transport);
     let who = if case.in_host() { "the host" } else { &place };
+    let bound: Vec<String> = on_port
+        .iter()
+        .filter(|listener| listener.remote.is_none())
+        .map(|listener| listener.local.to_string())
+        .collect();
+    let published = case.inventory.published(protocol, address, port);
+    let published = published.filter(|_| case.in_host());
+    if published.is_none() && !bound.is_empty() {
+        return Some(on_another_address(
+            case,
+            who,
+            &bound,
+            &packet.protocol,
+            (address, port),
+        ));
+    }
     let verdict = Verdict::confirmed(
         "no-listener",
         format!("nothing in {who} listens on {port}/{protocol}"),
     )
     .fact(format!("no {protocol} socket on port {port}"));
-    if case.in_host()
-        && let Some((container, published)) = case.inventory.published(protocol, address, port)
-    {
+    if let Some((container, published)) = published {
         return Some(unserved(case, verdict, container, published));
     }
     let elsewhere = case
@@ -136,6 +150,46 @@ pub(super) fn no_socket(case: &Case<'_>) -> Option<Verdict> {
         }
         _ => verdict.advise(format!("start the program that is to listen on {port}/{protocol}, or ask for the port that it uses")),
     })
+}
+
+/// Somebody listens on the port, but not on the address that was asked for.
+fn on_another_address(
+    case: &Case<'_>,
+    who: &str,
+    bound: &[String],
+    protocol: &str,
+    (address, port): (IpAddr, u16),
+) -> Verdict {
+    let all = bound.join(", ");
+    let verdict = Verdict::confirmed(
+        "no-listener",
+        format!(
+            "nothing in {who} listens on {port}/{protocol} of {address}: it does on {all} only"
+        ),
+    )
+    .fact(format!("listening on {all}, asked for {address}"));
+    let published = case
+        .inventory
+        .published_on(protocol, port)
+        .find(|(container, _)| case.in_host() && container.runs());
+    match published {
+        Some((container, published)) => verdict
+            .fact(format!("{} publishes {published}", container.name))
+            .advise(format!(
+                "ask for {}, or publish the port without an address",
+                published.host_ip
+            )),
+        None => {
+            let any = if address.is_ipv6() {
+                "[::]"
+            } else {
+                "0.0.0.0 (or [::])"
+            };
+            verdict.advise(format!(
+                "ask for the address that it listens on, or make it listen on {any} port {port}: a bind, host or listen setting of the program"
+            ))
+        }
+    }
 }
 
 /// A published port that the host does not serve, though its container runs and is on a network.
@@ -230,6 +284,11 @@ fn duplicate_address(case: &Case<'_>, address: IpAddr) -> Option<Verdict> {
 fn stopped(case: &Case<'_>, address: IpAddr, protocol: &str, port: u16) -> Option<Verdict> {
     let (container, published) = case.inventory.published(protocol, address, port)?;
     let name = &container.name;
+    // One that runs publishes it for others: an old container is not what was asked for.
+    let mut all = case.inventory.published_on(protocol, port);
+    if !container.runs() && all.any(|(other, _)| other.runs()) {
+        return None;
+    }
     if container.state == State::Stopped && container.ended.is_none() {
         return Some(
             Verdict::confirmed(
@@ -297,12 +356,14 @@ fn published_on_loopback(case: &Case<'_>, protocol: &str, port: u16) -> Option<V
     if case.dst()?.is_loopback() {
         return None;
     }
-    let mut published = case.inventory.published_on(protocol, port).peekable();
-    published.peek()?;
-    let on: Vec<_> = published.collect();
-    if !on
-        .iter()
-        .all(|(_, published)| published.host_ip.is_loopback())
+    let published = case.inventory.published_on(protocol, port);
+    let on: Vec<_> = published
+        .filter(|(container, _)| container.runs())
+        .collect();
+    if on.is_empty()
+        || !on
+            .iter()
+            .all(|(_, published)| published.host_ip.is_loopback())
     {
         return None;
     }

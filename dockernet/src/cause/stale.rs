@@ -59,6 +59,8 @@ pub(super) fn stale_neighbour(case: &Case<'_>) -> Option<Verdict> {
     );
     Some(if entry.state == NeighbourState::Permanent {
         verdict.advise("the entry is permanent: somebody set it by hand or by a script, which will do it again")
+    } else if dst.is_ipv6() {
+        verdict.advise("the new owner of an address is to announce it, by an unsolicited neighbour advertisement")
     } else {
         verdict.advise(format!(
             "the new owner of an address is to announce it; arping -U -I {} -c 1 {dst} in {} does so",

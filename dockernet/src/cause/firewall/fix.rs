@@ -8,6 +8,19 @@ pub(crate) fn accept(
     interfaces: &[(&str, &str)],
     service: Option<(&str, Option<u16>)>,
 ) -> String {
+    accept_what(found, interfaces, &conditions(found, service))
+}
+
+/// The same for the answers to connections that the host opened: their port is another one each time.
+pub(super) fn accept_answers(found: &Attribution, interfaces: &[(&str, &str)]) -> String {
+    let answers = match found.dropped.backend {
+        Backend::Nft => " ct state established,related",
+        _ => " -m conntrack --ctstate RELATED,ESTABLISHED",
+    };
+    accept_what(found, interfaces, answers)
+}
+
+fn accept_what(found: &Attribution, interfaces: &[(&str, &str)], what: &str) -> String {
     let dropped = &found.dropped;
     let chain = dropped
         .path
@@ -27,10 +40,18 @@ pub(crate) fn accept(
             _ => format!(" -{direction} {name}"),
         };
     }
-    match (service, dropped.backend) {
-        (Some((protocol, Some(port))), Backend::Nft) => {
-            command += &format!(" {protocol} dport {port}");
+    command
+        + what
+        + match dropped.backend {
+            Backend::Nft => " accept",
+            _ => " -j ACCEPT",
         }
+}
+
+/// What a service is told by.
+fn conditions(found: &Attribution, service: Option<(&str, Option<u16>)>) -> String {
+    match (service, found.dropped.backend) {
+        (Some((protocol, Some(port))), Backend::Nft) => format!(" {protocol} dport {port}"),
         (Some((protocol, None)), Backend::Nft) => {
             // nft's name for it.
             let protocol = if protocol == "icmpv6" {
@@ -38,21 +59,12 @@ pub(crate) fn accept(
             } else {
                 protocol
             };
-            command += &format!(" meta l4proto {protocol}");
+            format!(" meta l4proto {protocol}")
         }
-        (Some((protocol, port)), _) => {
-            command += &format!(" -p {protocol}");
-            if let Some(port) = port {
-                command += &format!(" --dport {port}");
-            }
-        }
-        (None, _) => {}
+        (Some((protocol, Some(port))), _) => format!(" -p {protocol} --dport {port}"),
+        (Some((protocol, None)), _) => format!(" -p {protocol}"),
+        (None, _) => String::new(),
     }
-    command
-        + match dropped.backend {
-            Backend::Nft => " accept",
-            _ => " -j ACCEPT",
-        }
 }
 
 /// The command that lets "fragmentation needed" and "packet too big" pass before the base chain of a drop comes to it.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     cause::{Case, Verdict},
-    host::firewall::{Attribution, Backend, Firewall, Hook, Owner, Target},
+    host::firewall::{Attribution, Backend, Family, Firewall, Hook, Owner, Rule, Target},
     model::{EndpointKind, Impact, NatKind},
 };
 
@@ -30,9 +30,43 @@ pub(super) fn foreign(
     if found.owner == Owner::Firewalld {
         return verdict.advise(super::manager::BY_FIREWALLD);
     }
+    // Of a bridged packet such a chain sees the bridge on both sides (net/bridge/br_netfilter_hooks.c, `brnf_get_logical_dev`).
+    let bridge = case
+        .evidence
+        .hook
+        .is_some_and(|point| point.bridge)
+        .then(|| master(case, case.device()))
+        .flatten();
+    if let Some(bridge) =
+        bridge.filter(|_| dropped.hook == Hook::Forward && dropped.family != Family::Bridge)
+    {
+        let verdict = verdict.fact(format!(
+            "what {bridge} bridges passes this chain too (bridge-nf-call-iptables)"
+        ));
+        return verdict
+            .advise(format!(
+                "if this should pass: accept what {bridge} bridges in that table"
+            ))
+            .run(
+                accept(found, &[("i", &bridge), ("o", &bridge)], None),
+                "host",
+                None,
+                Impact::OpensFirewall,
+            );
+    }
     let (iif, oif) = (case.ingress(), case.evidence.out_device.as_deref());
     let forwards = dropped.hook == Hook::Forward && !iif.is_empty();
     match (&dropped.rule, oif) {
+        // One rule with a verdict for each of several: it goes on for the others.
+        (Some(rule), _) if has_verdict_map(rule) => {
+            let packet = case.packet();
+            let service = packet.map(|packet| (packet.protocol.as_ref(), packet.dst_port));
+            let interfaces = [("i", iif)];
+            let interfaces = if iif.is_empty() { &[][..] } else { &interfaces };
+            verdict
+                .advise("if this should pass: take its element out of the rule's map, or accept this traffic before it in that table")
+                .run(accept(found, interfaces, service), "host", None, Impact::OpensFirewall)
+        }
         // Opening a policy lets everything pass: one flow's interfaces are enough.
         (None, Some(oif)) if forwards => verdict
             .advise(format!("if this should pass: accept what goes from {iif} to {oif} in that table, and the answers"))
@@ -41,6 +75,11 @@ pub(super) fn foreign(
             .advise("if this should pass: delete the rule, or accept this traffic before it in that table")
             .run(delete(&found.dropped), "host", None, Impact::OpensFirewall),
     }
+}
+
+fn has_verdict_map(rule: &Rule) -> bool {
+    let mut targets = rule.targets.iter();
+    targets.any(|target| matches!(target, Target::Vmap { .. }))
 }
 
 /// Packets and their answers.

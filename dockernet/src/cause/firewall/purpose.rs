@@ -1,8 +1,10 @@
 //! What a rule is for, and so what its drop is called.
 
+use dockernet_common::{conntrack::info, record::flag};
+
 use super::{
     Case, Verdict,
-    fix::{accept, delete},
+    fix::{accept, accept_answers, delete},
     forward::{foreign, forward},
     manager, rules_missing,
 };
@@ -154,11 +156,12 @@ fn direct_access(
     )
     .fact(format!("came in by {}", case.ingress()))
     .maybe_fact(network.map(|network| format!("not by {}'s own bridge", network.name)))
-    .advise(
+    .advise(format!(
         "if this should pass: publish the port and use the host's address; or for a network that is to be routed, recreate it with \
-         com.docker.network.bridge.trusted_host_interfaces=INTERFACE or gateway_mode_ipv4=nat-unprotected; or for all, \
+         com.docker.network.bridge.trusted_host_interfaces=INTERFACE or gateway_mode_{}=nat-unprotected; or for all, \
          \"allow-direct-routing\": true in /etc/docker/daemon.json",
-    )
+        if case.is_ipv6() { "ipv6" } else { "ipv4" }
+    ))
 }
 
 fn host_input(
@@ -192,6 +195,17 @@ fn host_input(
     }
     let protocol = packet.map_or("tcp", |packet| packet.protocol.as_ref());
     let port = packet.and_then(|packet| packet.dst_port);
+    let conntrack = &case.evidence.record.conntrack;
+    let is_answer = case.evidence.record.flags & flag::CONNTRACK != 0
+        && (info::IS_REPLY..=info::IS_REPLY + info::RELATED).contains(&conntrack.info);
+    if is_answer && found.dropped.backend != Backend::EbtablesLegacy {
+        return base(
+            "host-input-drop",
+            format!("the host's own firewall drops answers to the host's own connections: they come in by {device}"),
+        )
+        .advise(format!("if the host is to reach what is behind {device}: accept answers before that rule"))
+        .run(accept_answers(found, &[("i", device)]), "host", None, Impact::OpensFirewall);
+    }
     let target = port.map_or_else(
         || "the host".to_owned(),
         |port| format!("the host's port {port}/{protocol}"),

@@ -140,6 +140,19 @@ fn only_an_uplink_without_carrier() {
     assert_eq!(uplink(true, false), "uplink-no-carrier");
     assert_eq!(uplink(true, true), "unexplained");
     assert_eq!(uplink(false, false), "unexplained");
+    // A bridge is an uplink where one of its ports is no container's.
+    let mut outer = Yard::in_host(GAVE_UP.0, GAVE_UP.1, UPLINK);
+    outer.evidence.drop.destination = crate::report::samples::outside();
+    let link = outer.link(0, UPLINK);
+    (link.kind, link.carrier) = (LinkKind::Bridge, false);
+    assert_eq!(outer.id(), "unexplained");
+    outer.link(0, BRIDGE).master = Some(UPLINK);
+    let cause = outer.cause().unwrap();
+    assert_eq!(cause.id, "uplink-no-carrier");
+    assert!(
+        format!("{:?}", cause.fix).contains("ip link show master"),
+        "{cause:?}"
+    );
     // A bridge without a single port has none either.
     let mut bridge = Yard::in_host(GAVE_UP.0, GAVE_UP.1, BRIDGE);
     bridge.evidence.record.iif = 0;
@@ -268,12 +281,20 @@ fn a_macvlans_parent_and_its_host() {
     let mut host = parent(true, true);
     host.evidence.drop.packet.as_mut().unwrap().dst = Some("198.51.100.10".parse().unwrap());
     assert_eq!(host.id(), "macvlan-host-isolation");
+    host.link(1, ETH_WEB).kind = LinkKind::Other("ipvlan".into());
+    let fix = |host: &Yard| format!("{:?}", host.cause().unwrap().fix);
+    assert!(fix(&host).contains("type ipvlan mode l2"), "{}", fix(&host));
+    host.network
+        .options
+        .push(("ipvlan_mode".into(), "l3".into()));
+    assert!(fix(&host).contains("type ipvlan mode l3"), "{}", fix(&host));
 }
 
 #[test]
 fn two_interfaces_with_one_prefix() {
     let route = |device: &str| Route {
         oif: Some(device.into()),
+        protocol: 2,
         ..Route::new("172.18.0.0/16".parse().unwrap(), RouteKind::Unicast)
     };
     let mut yard = Yard::in_host(GAVE_UP.0, GAVE_UP.1, UPLINK);

@@ -329,12 +329,12 @@ fn masquerade(
         _ if masqueraded => return None,
         _ => None,
     };
-    let subnet = network
+    let prefix = network
         .subnets
         .iter()
         .map(|subnet| subnet.prefix)
         .find(|prefix| prefix.contains(&address));
-    let subnet = subnet.map_or_else(|| address.to_string(), |prefix| prefix.to_string());
+    let subnet = prefix.map_or_else(|| address.to_string(), |prefix| prefix.to_string());
     let lost = || {
         Verdict::confirmed(
             "masquerade-missing",
@@ -344,21 +344,28 @@ fn masquerade(
             ),
         )
     };
+    let command = format!(
+        "{} -t nat -I POSTROUTING -s {subnet} ! -o {bridge} -j MASQUERADE",
+        sight.host.firewall.docker_iptables()
+    );
     let rules = if let Some(rule) = &kept_out {
         untracked(lost(), rule)
     } else if sight.daemon.switch("iptables", true) {
-        lost()
-            .fact(format!(
-                "no rule in table nat translates {subnet} on its way out by {}",
-                uplink.link.name
-            ))
-            .run(
-                format!("iptables -t nat -A POSTROUTING -s {subnet} ! -o {bridge} -j MASQUERADE"),
-                "host",
-                None,
-                Impact::None,
-            )
-            .restart_engine()
+        let way = &uplink.link.name;
+        let is_there = prefix.is_some_and(|prefix| sight.host.firewall.has_masquerade_for(prefix));
+        if is_there {
+            lost()
+                .fact(format!("a rule in table nat translates {subnet}, and what goes out by {way} does not come to it: one before it ends the chain, or it is for another interface"))
+                .advise("find the rule before it (a VPN's script?): iptables -t nat -S POSTROUTING; restarting Docker does not help")
+                .run(command, "host", None, Impact::None)
+        } else {
+            lost()
+                .fact(format!(
+                    "no rule in table nat translates {subnet} on its way out by {way}"
+                ))
+                .run(command, "host", None, Impact::None)
+                .restart_engine()
+        }
     } else {
         Verdict::when(
             false,
@@ -366,12 +373,7 @@ fn masquerade(
             format!("what containers of {} send out keeps their own addresses: unless the clients' router knows them, no answer comes back", network.name),
         )
         .fact("dockerd was told to write no rules (iptables: false)")
-        .run(
-            format!("iptables -t nat -A POSTROUTING -s {subnet} ! -o {bridge} -j MASQUERADE"),
-            "host",
-            None,
-            Impact::None,
-        )
+        .run(command, "host", None, Impact::None)
     };
     let grade = if sight.daemon.switch("iptables", true) {
         Grade::Broken

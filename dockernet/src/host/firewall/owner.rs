@@ -3,7 +3,7 @@
 use super::{
     attribute::one_name,
     matching::Field,
-    model::{Backend, Firewall, Rule, Table},
+    model::{Backend, Firewall, Hook, Rule, Table},
     simulate::Dropped,
     target::Target,
 };
@@ -134,7 +134,11 @@ pub(super) fn owner_of(firewall: &Firewall, dropped: &Dropped) -> Owner {
         Some(_) => Owner::User,
         None if dropped.backend == Backend::Nft => Owner::User,
         // ufw sets policies; so does Docker for FORWARD.
-        None if (has("ufw-") || has("ufw6-")) && !has("DOCKER") => Owner::Ufw,
+        None if (has("ufw-") || has("ufw6-"))
+            && (dropped.hook != Hook::Forward || !has("DOCKER")) =>
+        {
+            Owner::Ufw
+        }
         None => Owner::Unknown,
     }
 }

@@ -25,6 +25,14 @@ fn ufw() {
         named(&firewall, &to_host(445), Hook::Input),
         "ufw-skip-to-policy-input #1 Input ufw"
     );
+    // Docker sets the policy of FORWARD alone.
+    let text =
+        include_str!("../testdata/ufw.save").replace("*filter\n", "*filter\n:DOCKER - [0:0]\n");
+    let beside = save(&text, Family::Ip);
+    assert_eq!(
+        named(&beside, &to_host(80), Hook::Input),
+        "INPUT policy Input ufw"
+    );
     // `ufw limit` depends on what came before.
     assert!(matches!(
         run(&firewall, &to_host(2222), Hook::Input),
