@@ -198,7 +198,7 @@ echo "{\"bip\": \"172.17.0.0/16\", \"hosts\": [\"unix:///x\"], \"data-root\": \"
 printf '[Service]\nEnvironment=OPTIONS=--debug\nExecStart=/usr/bin/dockerd -H fd://\n' > /etc/systemd/system/docker.service
 printf '[Service]\nExecStart=\nExecStart=/usr/bin/dockerd -H fd:// \\\n -b lan0 $OPTIONS\n' > /etc/systemd/system/docker.service.d/own.conf
 echo x > "$1/data/network/files/local-kv.db"
-echo 'level=fatal msg="failed to start daemon: Error initializing network controller: no gateway"' > "$1/dockerd.log"
+echo 'level=fatal msg="failed to start daemon: Error initializing network controller: networks have same bridge name"' > "$1/dockerd.log"
 exec "$2" check -H "unix://$1/no.sock" --output json"#;
     let output = Cmd::new("unshare")
         .args(["-n", "-m", "sh", "-c", script, "sh"])
@@ -214,7 +214,7 @@ exec "$2" check -H "unix://$1/no.sock" --output json"#;
         "\\\"hosts\\\" is in /etc/docker/daemon.json and on dockerd's command line as well",
         "ExecStart: /usr/bin/dockerd -H fd:// -b lan0 --debug (/etc/systemd/system/docker.service.d/own.conf)",
         "\"id\":\"engine-down\"",
-        "failed to start daemon: Error initializing network controller: no gateway",
+        "failed to start daemon: Error initializing network controller: networks have same bridge name",
         "\"id\":\"network-db-stale\"",
     ] {
         ensure!(output.stdout.contains(words), "no {words}: {output:?}");
@@ -582,6 +582,19 @@ fn walks(lab: &mut Lab) -> Result<()> {
             "ip link set ${veth:web} nomaster",
             "ip link set ${veth:web} master docker0",
             ("outside", ":10001", Some("veth-off-bridge"), &["dnat"]),
+        ),
+        // No route leads to the container then, but the host's default one: that is not what is wrong.
+        (
+            "host",
+            "ip link set docker0 down",
+            "ip link set docker0 up",
+            ("outside", ":10001", Some("bridge-down"), &["dnat"]),
+        ),
+        (
+            "host",
+            "ip -4 addr flush dev docker0",
+            "ip addr add 172.17.0.1/16 brd 172.17.255.255 dev docker0",
+            ("outside", ":10001", Some("bridge-lost-address"), &["dnat"]),
         ),
         (
             "container:web",

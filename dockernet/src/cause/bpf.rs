@@ -114,7 +114,12 @@ pub(crate) fn detach(one: &Attached, device: &str) -> Option<String> {
         // Whose link it is may attach it again, and keeps it if it is pinned elsewhere.
         (At::Xdp | At::TcxIngress | At::TcxEgress, _) => match (one.link, one.at) {
             (Some(link), _) => format!("bpftool link detach id {link}"),
-            (None, At::Xdp) => format!("ip link set dev {device} xdp off"),
+            // Without a mode the first means the driver's, where that has XDP, and does nothing to a generic one.
+            (None, At::Xdp) => {
+                format!(
+                    "ip link set dev {device} xdp off && ip link set dev {device} xdpgeneric off"
+                )
+            }
             (None, At::TcxIngress) => format!("bpftool net detach tcx_ingress dev {device}"),
             (None, _) => format!("bpftool net detach tcx_egress dev {device}"),
         },

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Case, Verdict, neighbour};
-use crate::model::{Impact, Link, LinkKind, NetnsKey};
+use crate::model::{Impact, Link, LinkKind, NetnsKey, Network};
 
 /// A queue that takes nothing, since its device is not up or has no carrier (`noop_enqueue`, net/sched/sch_generic.c).
 pub(super) fn refused_by_queue(case: &Case<'_>) -> bool {
@@ -170,6 +170,11 @@ fn network_mtu(case: &Case<'_>) -> Option<u32> {
         .into_iter()
         .flatten()
         .find_map(|address: IpAddr| case.inventory.network_of(address))?;
+    mtu_of(network)
+}
+
+/// The MTU that a network was made with; none where what it says is no number.
+pub(super) fn mtu_of(network: &Network) -> Option<u32> {
     let option = network
         .options
         .iter()

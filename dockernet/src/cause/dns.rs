@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Case, Verdict};
 use crate::{
-    host::listeners::{Listener, Transport, listening_on},
+    host::listeners::{Transport, listening_on},
     model::{Endpoint, EndpointKind, Impact, Rule},
 };
 
@@ -41,28 +41,38 @@ pub(super) fn embedded_broken(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let (_, firewall) = case.firewall()?;
-    if !firewall.notes.is_empty() || firewall.leads_elsewhere(EMBEDDED, 53) {
+    let is_led = |transport: Transport| firewall.leads_elsewhere(transport.number(), EMBEDDED, 53);
+    if !firewall.notes.is_empty() || is_led(transport) {
         return None;
     }
     let all = case.state.listeners(&case.netns()?).ok()?;
-    let held =
-        |listener: &&Listener| listener.transport == transport && listener.local.ip() == EMBEDDED;
-    let resolver = all.iter().find(held);
+    let held = |transport: Transport| {
+        let mut all = all.iter();
+        all.find(|listener| listener.transport == transport && listener.local.ip() == EMBEDDED)
+    };
+    let resolver = held(transport);
     let name = &container.name;
     let protocol = &packet.protocol;
     let verdict = Verdict::confirmed(
         "embedded-dns-broken",
         format!("{name} asks Docker's resolver, 127.0.0.11, and the rules inside {name} that lead port 53 to it are gone"),
     )
-    .fact(format!("no rule in {name}'s nat table translates 127.0.0.11:53"))
+    .fact(format!("no rule in {name}'s nat table translates {protocol} to 127.0.0.11:53"))
     .maybe_fact(resolver.map(|socket| format!("the resolver listens on {}/{protocol} there", socket.local)));
-    let verdict = verdict.maybe_run(resolver.map(|socket| {
-        let rule = format!(
-            "iptables -t nat -I OUTPUT -d 127.0.0.11 -p {protocol} --dport 53 -j DNAT --to-destination {}",
-            socket.local
-        );
-        (case.command(&rule), name.clone())
-    }));
+    // Of both protocols: what is too long for UDP is asked by TCP.
+    let rules: Vec<String> = [(Transport::Udp, "udp"), (Transport::Tcp, "tcp")]
+        .into_iter()
+        .filter(|(transport, _)| !is_led(*transport))
+        .filter_map(|(transport, protocol)| {
+            let socket = held(transport)?;
+            Some(case.command(&format!(
+                "iptables -t nat -I OUTPUT -d 127.0.0.11 -p {protocol} --dport 53 -j DNAT --to-destination {}",
+                socket.local
+            )))
+        })
+        .collect();
+    let verdict =
+        verdict.maybe_run((!rules.is_empty()).then(|| (rules.join(" && "), name.clone())));
     Some(
         verdict
             .run(format!("docker restart {name}"), "host", None, Impact::RestartsContainers)

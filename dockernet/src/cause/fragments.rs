@@ -27,6 +27,6 @@ pub(super) fn fragment_lost(case: &Case<'_>) -> Option<Verdict> {
     .maybe_fact(failed.map(|count| format!("ReasmFails = {count} in {}", case.place())))
     .fact(format!("{} bytes of it have come, by {}", packet.length, case.ingress()));
     Some(verdict.advise(
-        "let the sender use datagrams that fit (for DNS: EDNS buffer size 1232 or TCP; for tunnels: a smaller MTU on the inner network),          and look on the way for a firewall that drops fragments, or for loss: tcpdump -ni INTERFACE 'ip[6:2] & 0x3fff != 0'",
+        "let the sender use datagrams that fit (for DNS: EDNS buffer size 1232 or TCP; for tunnels: a smaller MTU on the inner network), and look on the way for a firewall that drops fragments, or for loss: tcpdump -ni INTERFACE 'ip[6:2] & 0x3fff != 0'",
     ))
 }

@@ -80,8 +80,13 @@ pub(super) fn host_isolation(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let name = &container.name;
-    // A name has 15 characters at most.
-    let shim: String = format!("shim-{}", parent.name).chars().take(15).collect();
+    // A name has 15 characters at most; the end tells VLANs of one device apart.
+    let characters: Vec<char> = parent.name.chars().collect();
+    let end: String = characters
+        .iter()
+        .skip(characters.len().saturating_sub(10))
+        .collect();
+    let shim = format!("shim-{end}");
     let (prefix, ip) = if address.is_ipv4() {
         (32, "ip")
     } else {
@@ -97,12 +102,16 @@ pub(super) fn host_isolation(case: &Case<'_>) -> Option<Verdict> {
             parent.name
         ))
         .run(
-            format!(
-                "ip link add {shim} link {} type {} mode {} && ip link set {shim} up && {ip} route add {address}/{prefix} dev {shim}",
-                parent.name,
-                kind(case, container),
-                if kind(case, container) == "ipvlan" { ipvlan_mode(case, address) } else { "bridge" },
-            ),
+            match case.inventory.link_named(case.inventory.host_key(), &shim) {
+                // Made for another container before.
+                Some(_) => format!("{ip} route add {address}/{prefix} dev {shim}"),
+                None => format!(
+                    "ip link add {shim} link {} type {} mode {} && ip link set {shim} up && {ip} route add {address}/{prefix} dev {shim}",
+                    parent.name,
+                    kind(case, container),
+                    if kind(case, container) == "ipvlan" { ipvlan_mode(case, address) } else { "bridge" },
+                ),
+            },
             "host",
             None,
             Impact::None,

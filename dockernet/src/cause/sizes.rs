@@ -58,6 +58,26 @@ pub(super) fn mtu_exceeded(case: &Case<'_>) -> Option<Verdict> {
             "-t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu";
         (case.command(&format!("{tool} {rule}")), case.place())
     });
+    // Towards a container a smaller MTU of its network is what is wrong, not what helps.
+    let network = case.inventory.network_by_bridge(out);
+    if let Some(network) = network.filter(|_| case.in_host()) {
+        let wanted = super::device::mtu_of(network);
+        let lowered = mtu
+            .zip(wanted)
+            .filter(|(mtu, wanted)| i64::from(*mtu) < i64::from(*wanted));
+        let command =
+            lowered.map(|(_, wanted)| (format!("ip link set {out} mtu {wanted}"), case.place()));
+        return Some(
+            verdict
+                .maybe_fact(lowered.map(|(_, wanted)| format!("network {} is to have MTU {wanted}", network.name)))
+                .maybe_run(command)
+                .maybe_run(clamp)
+                .advise(format!(
+                    "for good: give {} the MTU that packets come in with (docker network create --opt com.docker.network.driver.mtu=…), or let the sender send less",
+                    network.name
+                )),
+        );
+    }
     Some(
         verdict
             .maybe_run(clamp)

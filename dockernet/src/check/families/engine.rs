@@ -196,10 +196,8 @@ fn down(sight: &Sight<'_>, reason: &str) -> Vec<Finding> {
         )];
     }
     let words = LastWords::look(&sight.daemon);
-    if let Some(error) = &words.error
-        && let Some(finding) = network_database(sight, error)
-    {
-        found.push(finding);
+    if let Some(error) = &words.error {
+        found.extend(no_pool(error).or_else(|| network_database(sight, error)));
     }
     let known = found.iter().any(|finding| finding.grade == Grade::Broken);
     let verdict = Verdict::when(sight.daemon.pid.is_none(), "engine-down", match sight.daemon.pid {
@@ -265,20 +263,41 @@ fn is_installed(sight: &Sight<'_>) -> bool {
         .any(|path| PathBuf::from(path).exists())
 }
 
-/// The engine complains of its networks, and its database of them is there.
+/// The engine found no subnet for its default network.
+fn no_pool(error: &str) -> Option<Finding> {
+    const SIGNS: [&str; 4] = [
+        "no available network",
+        "could not find an available",
+        "fully subnetted",
+        "predefined network",
+    ];
+    let lower = error.to_lowercase();
+    if !SIGNS.iter().any(|sign| lower.contains(sign)) {
+        return None;
+    }
+    let verdict = Verdict::confirmed(
+        "address-pools-exhausted",
+        "dockerd finds no subnet for its default network that the host has no route to",
+    )
+    .fact(error.to_owned())
+    .advise(
+        "see which route takes them all (ip route; a VPN's wide ones), or give it subnets that are free: \"bip\" and \"default-address-pools\" in \
+         /etc/docker/daemon.json",
+    );
+    Some(Finding::new(Grade::Broken, Subject::engine(), verdict))
+}
+
+/// The engine complains of its database of networks, or of what stands in it, and it is there. (That its network controller fails says
+/// little: all that goes wrong there begins so.)
 fn network_database(sight: &Sight<'_>, error: &str) -> Option<Finding> {
-    const SIGNS: [&str; 5] = [
+    const SIGNS: [&str; 4] = [
         "local-kv.db",
-        "network controller",
-        "error creating default \"bridge\" network",
+        "networks have same bridge name",
         "could not delete the default bridge network",
         "failed to retrieve network",
     ];
     let lower = error.to_lowercase();
-    if !SIGNS
-        .iter()
-        .any(|sign| lower.contains(&sign.to_lowercase()))
-    {
+    if !SIGNS.iter().any(|sign| lower.contains(sign)) {
         return None;
     }
     // These have a cause of their own.
@@ -312,6 +331,23 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+
+    #[test]
+    fn what_an_engine_that_found_no_subnet_says() {
+        for error in [
+            "Error initializing network controller: list bridge addresses failed: PredefinedLocalScopeDefaultNetworks List: [172.17.0.0/16]: no available network",
+            "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network",
+            "all predefined address pools have been fully subnetted",
+        ] {
+            assert_eq!(no_pool(error).unwrap().cause.id, "address-pools-exhausted");
+        }
+        assert!(
+            no_pool(
+                "Failed to program NAT chain: ZONE_CONFLICT: 'docker0' already bound to a zone"
+            )
+            .is_none()
+        );
+    }
 
     #[test]
     fn pools_of_the_command_line() {

@@ -1,12 +1,13 @@
 //! Name resolution, as far as it can be told without asking.
 
 use crate::{
-    cause::{Verdict, delete},
+    cause::{Verdict, accept, delete},
     check::{
         Finding, Grade, Sight, Subject,
         finding::Affected,
         resolution::{Chain, Embedded, Origin, Server, Trouble, chain},
     },
+    host::firewall::Owner,
     model::{Container, Impact, NetworkMode, Rule},
 };
 
@@ -160,12 +161,49 @@ fn unreachable(
                     found.dropped.rule.as_ref().map_or("policy drop", |rule| &rule.text)
                 ))
                 .fact(came)
-                .advise("if this should pass: delete the rule, or name another server (--dns)")
-                .run(delete(&found.dropped), "host", None, Impact::OpensFirewall)
                 .rule(Rule::from(&**found)),
             )
+            .map(|verdict| {
+                if about {
+                    return verdict
+                        .advise("if this should pass: delete the rule, or name another server (--dns)")
+                        .run(delete(&found.dropped), "host", None, Impact::OpensFirewall);
+                }
+                // It keeps out more than this: what containers ask the host's resolver is let in, and nothing else.
+                let bridge = bridge_of(sight, container);
+                let verdict = verdict.advise("if this should pass: accept port 53 (UDP and TCP) from containers, or name another server (--dns)");
+                match (found.owner, bridge) {
+                    (_, None) | (Owner::Firewalld, _) => verdict,
+                    (Owner::Ufw, Some(bridge)) => verdict.run(
+                        format!("ufw allow in on {bridge} to any port 53"),
+                        "host",
+                        None,
+                        Impact::OpensFirewall,
+                    ),
+                    (_, Some(bridge)) => verdict.run(
+                        accept(found, &[("i", &bridge)], Some(("udp", Some(53)))),
+                        "host",
+                        None,
+                        Impact::OpensFirewall,
+                    ),
+                }
+            })
         }
     }
+}
+
+/// The bridge that a container asks others by.
+fn bridge_of(sight: &Sight<'_>, container: &Container) -> Option<String> {
+    let mut attachments = container.attachments.iter();
+    attachments
+        .find(|attachment| attachment.gateway.is_some())
+        .and_then(|attachment| {
+            sight
+                .inventory
+                .network(&attachment.network_id)?
+                .bridge
+                .clone()
+        })
 }
 
 /// The host has a resolver of its own on loopback, and containers ask the internet's instead: internal zones are lost.

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use super::{Go, Space, Walk};
 use crate::{
-    cause::{BY_FIREWALLD, Verdict, delete},
+    cause::{BY_FIREWALLD, Verdict, delete, gateway_of},
     check::probe::{Judged, judge, judge_bridged},
     host::{
         firewall::{Attribution, DropKind, FlowPacket, Hook},
-        route::{Route, TABLE_MAIN, fib::FibMatch, lookup::RouteQuery, rule::RuleVerdict},
+        route::{Family, Route, TABLE_MAIN, fib::FibMatch, lookup::RouteQuery, rule::RuleVerdict},
         sysctl::{display_key, interface_key},
     },
     model::{Impact, Rule},
@@ -183,6 +183,8 @@ impl<'s> Walk<'s> {
         let Some(bridge) = bridge.filter(|_| space.enter.is_empty() && holds) else {
             return Ok(());
         };
+        // Without it there is no route by it either: that is not some other route's doing.
+        self.bridge_works(&bridge, to)?;
         if route.oif.as_deref() == Some(bridge.as_str())
             || route.kind == crate::host::route::RouteKind::Local
         {
@@ -207,6 +209,62 @@ impl<'s> Walk<'s> {
             "see dockernet-trace check for the way back to {bridge}"
         ));
         self.stop("host", "route", verdict)
+    }
+
+    /// Whether a network's bridge is there, up, and has the address that makes its route.
+    pub(super) fn bridge_works(&mut self, bridge: &str, to: IpAddr) -> Go<()> {
+        let inventory = self.sight.inventory;
+        let Some(network) = inventory.network_by_bridge(bridge) else {
+            return Ok(());
+        };
+        let link = self
+            .sight
+            .host
+            .links
+            .iter()
+            .find(|link| link.name == bridge);
+        let down = |summary: String| Verdict::confirmed("bridge-down", summary);
+        let Some(link) = link else {
+            let verdict =
+                down(format!("bridge {bridge} of {} is gone", network.name)).restart_engine();
+            return self.stop("host", "bridge", verdict);
+        };
+        if !link.up {
+            let verdict = down(format!("bridge {bridge} is down")).run(
+                format!("ip link set {bridge} up"),
+                "host",
+                None,
+                Impact::None,
+            );
+            return self.stop("host", "bridge", verdict);
+        }
+        let mut subnets = network.subnets.iter();
+        let subnet = subnets.find(|subnet| subnet.prefix.contains(&to));
+        let Some((gateway, length)) = subnet.and_then(|subnet| {
+            let given = || gateway_of(inventory, network, subnet);
+            Some((subnet.gateway.or_else(given)?, subnet.prefix.prefix_len()))
+        }) else {
+            return Ok(());
+        };
+        let is_meant = network.is_nat() && !network.internal;
+        if !is_meant || link.addresses.iter().any(|own| own.addr() == gateway) {
+            return Ok(());
+        }
+        let ip = Family::of(gateway).ip_command();
+        let verdict = Verdict::confirmed(
+            "bridge-lost-address",
+            format!(
+                "{bridge} has lost its address {gateway}, which is the gateway of {}",
+                network.name
+            ),
+        )
+        .run(
+            format!("{ip} addr add {gateway}/{length} dev {bridge}"),
+            "host",
+            None,
+            Impact::None,
+        );
+        self.stop("host", "bridge", verdict)
     }
 
     /// Whether an interface forwards what comes in by it.

@@ -7,7 +7,7 @@ use crate::{
     cause::{Verdict, without_spanning_tree},
     check::sight::has_been_given,
     host::{bridge::PortState, neighbour::NeighbourState},
-    model::{Container, Impact},
+    model::{Attachment, Container, Impact},
 };
 
 impl<'s> Walk<'s> {
@@ -73,14 +73,23 @@ impl<'s> Walk<'s> {
             }
         }
         let Some(port) = &peer.port else {
-            let network = container
+            // The network that this interface is of, of several.
+            let given = |attachment: &&Attachment| {
+                let addresses = [attachment.ipv4, attachment.ipv6];
+                addresses.iter().flatten().any(|given| {
+                    let mut own = own.addresses.iter();
+                    own.any(|own| own.addr() == given.addr())
+                })
+            };
+            let bridge = container
                 .attachments
-                .first()
-                .map_or("its network", |attachment| attachment.network.as_str());
-            let bridge = sight
-                .inventory
-                .network(network)
+                .iter()
+                .find(given)
+                .and_then(|attachment| sight.inventory.network(&attachment.network_id))
                 .and_then(|network| network.bridge.clone());
+            let is_there =
+                |bridge: &String| sight.host.links.iter().any(|link| link.name == *bridge);
+            let bridge = bridge.filter(is_there);
             let verdict =
                 Verdict::confirmed("veth-off-bridge", format!("{name} is a port of no bridge"));
             let verdict = match bridge {

@@ -188,11 +188,12 @@ impl Firewall {
             .any(|dnat| dnat.proto == Some(proto) && dnat.host_port == Some(port))
     }
 
-    /// Whether some rule translates what is sent to this address (and port, if it says one).
+    /// Whether some rule translates what is sent to this address (and port and protocol, if it says some).
     #[must_use]
-    pub fn leads_elsewhere(&self, address: IpAddr, port: u16) -> bool {
+    pub fn leads_elsewhere(&self, proto: u8, address: IpAddr, port: u16) -> bool {
         self.dnat_targets().iter().any(|dnat| {
-            dnat.host_ip.is_none_or(|host| host == address)
+            dnat.proto.is_none_or(|own| own == proto)
+                && dnat.host_ip.is_none_or(|host| host == address)
                 && dnat.host_port.is_none_or(|host| host == port)
         })
     }
