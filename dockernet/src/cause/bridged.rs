@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use super::{Case, Verdict};
 use crate::{
     host::route::Family,
-    inventory::Inventory,
     model::{Impact, Link, Network, Subnet},
 };
 
@@ -40,7 +39,7 @@ pub(super) fn lost_address(
     }
     let gateway = subnet
         .gateway
-        .or_else(|| gateway_of(case.inventory, network, subnet))?;
+        .or_else(|| gateway_of(case, network, subnet))?;
     if bridge.addresses.iter().any(|net| net.addr() == gateway) {
         return None;
     }
@@ -82,12 +81,8 @@ pub(super) fn lost_address(
 }
 
 /// What the network's containers were given, where the network itself does not say.
-pub(crate) fn gateway_of(
-    inventory: &Inventory,
-    network: &Network,
-    subnet: &Subnet,
-) -> Option<IpAddr> {
-    inventory
+fn gateway_of(case: &Case<'_>, network: &Network, subnet: &Subnet) -> Option<IpAddr> {
+    case.inventory
         .containers()
         .flat_map(|container| &container.attachments)
         .filter(|attachment| attachment.network_id == network.id)

@@ -175,12 +175,8 @@ fn network_mtu(case: &Case<'_>) -> Option<u32> {
 
 /// The MTU that a network was made with; none where what it says is no number.
 pub(super) fn mtu_of(network: &Network) -> Option<u32> {
-    let option = network
-        .options
-        .iter()
-        .find(|(key, _)| key == "com.docker.network.driver.mtu");
-    match option {
-        Some((_, mtu)) => mtu.parse().ok(),
+    match network.option("com.docker.network.driver.mtu") {
+        Some(mtu) => mtu.parse().ok(),
         None => Some(1500),
     }
 }

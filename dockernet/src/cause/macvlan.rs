@@ -126,10 +126,8 @@ pub(super) fn host_isolation(case: &Case<'_>) -> Option<Verdict> {
 /// `ipvlan_set_port_mode`).
 fn ipvlan_mode<'a>(case: &Case<'a>, address: IpAddr) -> &'a str {
     let network = case.inventory.network_of(address);
-    let mut options = network.into_iter().flat_map(|network| &network.options);
-    options
-        .find(|(name, _)| name == "ipvlan_mode")
-        .map_or("l2", |(_, mode)| mode)
+    let mode = network.and_then(|network| network.option("ipvlan_mode"));
+    mode.unwrap_or("l2")
 }
 
 fn kind(case: &Case<'_>, container: &Container) -> String {

@@ -48,7 +48,6 @@ pub(crate) use advertised::{ADVICE as ROUTE_COMES_BACK, on_the_internet, refused
 pub(crate) use anew::suit;
 pub(crate) use bpf::detach;
 pub(crate) use bridge::without_spanning_tree;
-pub(crate) use bridged::gateway_of;
 pub use case::Case;
 pub use conntrack::{adopt, may_be_adopted};
 pub(crate) use firewall::{

@@ -39,6 +39,12 @@ impl EngineStatus {
         }
     }
 
+    /// Whether it answers, for all that is known: one that does not may be about to write its rules.
+    #[must_use]
+    pub fn may_be_up(&self) -> bool {
+        matches!(self, Self::Up { .. } | Self::Unknown)
+    }
+
     /// The sentence to show when the engine is of no use.
     #[must_use]
     pub fn problem(&self) -> Option<&str> {

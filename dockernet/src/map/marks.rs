@@ -19,13 +19,7 @@ pub(super) fn network(inventory: &Inventory, network: &Network) -> Vec<Problem> 
             text: format!("bridge {name} of network {} does not exist", network.name),
         }];
     };
-    // Docker gives the bridge no address in these two modes.
-    let without_address = network.gateway_mode.as_deref() == Some("isolated")
-        || network
-            .options
-            .iter()
-            .any(|(key, value)| key == "com.docker.network.bridge.inhibit_ipv4" && value == "true");
-    if without_address {
+    if network.is_without_address() {
         return Vec::new();
     }
     network

@@ -178,6 +178,21 @@ impl Network {
         let mode = self.gateway_mode.as_deref();
         mode.is_none_or(|mode| mode.starts_with("nat"))
     }
+
+    /// Whether Docker gives its bridge no address: two of its modes.
+    #[must_use]
+    pub fn is_without_address(&self) -> bool {
+        self.gateway_mode.as_deref() == Some("isolated")
+            || self.option("com.docker.network.bridge.inhibit_ipv4") == Some("true")
+    }
+
+    /// What it was made with, by the option's whole name.
+    #[must_use]
+    pub fn option(&self, name: &str) -> Option<&str> {
+        let mut options = self.options.iter();
+        let (_, value) = options.find(|(key, _)| key == name)?;
+        Some(value)
+    }
 }
 
 /// Kind of a link, as far as causes care.

@@ -89,14 +89,10 @@ const NEIGHBOUR_LIMIT: Duration = Duration::from_secs(4);
 
 fn is_any_resolving(all: &[Netns]) -> Result<bool> {
     for netns in all {
-        for family in ["-4", "-6"] {
-            let listed = netns
-                .command("ip")
-                .args([family, "neigh", "show", "nud", "incomplete"])
-                .run()?;
-            if !listed.trim().is_empty() {
-                return Ok(true);
-            }
+        let show = ["neigh", "show", "nud", "incomplete"];
+        let listed = netns.command("ip").args(show).run()?;
+        if !listed.trim().is_empty() {
+            return Ok(true);
         }
     }
     Ok(false)

@@ -9,7 +9,6 @@ use crate::{
     host::firewall::{
         CtState, Dropped, Family, Firewall, FlowPacket, Hook, Translation, translate,
     },
-    inventory::EngineStatus,
     model::{Container, Impact, Network, Published},
 };
 
@@ -55,10 +54,7 @@ fn missing(case: &Case<'_>, container: &Container, port: u16) -> Option<Verdict>
         return None;
     }
     // An engine that is not there may be about to write its rules.
-    let is_up = matches!(
-        case.inventory.engine_status(),
-        EngineStatus::Up { .. } | EngineStatus::Unknown
-    );
+    let is_up = case.inventory.engine_status().may_be_up();
     let has_chains = firewall.has_docker_chains(Family::Ip);
     let fact = if has_chains {
         "the rule that translates its destination is missing in table nat"

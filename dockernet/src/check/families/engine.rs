@@ -263,6 +263,12 @@ fn is_installed(sight: &Sight<'_>) -> bool {
         .any(|path| PathBuf::from(path).exists())
 }
 
+/// Whether one of these, which are in lower case, is in it.
+fn speaks_of(error: &str, words: &[&str]) -> bool {
+    let lower = error.to_lowercase();
+    words.iter().any(|word| lower.contains(word))
+}
+
 /// The engine found no subnet for its default network.
 fn no_pool(error: &str) -> Option<Finding> {
     const SIGNS: [&str; 4] = [
@@ -271,8 +277,7 @@ fn no_pool(error: &str) -> Option<Finding> {
         "fully subnetted",
         "predefined network",
     ];
-    let lower = error.to_lowercase();
-    if !SIGNS.iter().any(|sign| lower.contains(sign)) {
+    if !speaks_of(error, &SIGNS) {
         return None;
     }
     let verdict = Verdict::confirmed(
@@ -296,15 +301,9 @@ fn network_database(sight: &Sight<'_>, error: &str) -> Option<Finding> {
         "could not delete the default bridge network",
         "failed to retrieve network",
     ];
-    let lower = error.to_lowercase();
-    if !SIGNS.iter().any(|sign| lower.contains(sign)) {
-        return None;
-    }
     // These have a cause of their own.
-    if ["address already in use", "overlaps", "iptables", "bip"]
-        .iter()
-        .any(|word| lower.contains(word))
-    {
+    const OTHERS: [&str; 4] = ["address already in use", "overlaps", "iptables", "bip"];
+    if !speaks_of(error, &SIGNS) || speaks_of(error, &OTHERS) {
         return None;
     }
     let file = sight.daemon.data_root().join("network/files/local-kv.db");

@@ -25,7 +25,7 @@ mod stopped;
 mod subnets;
 pub(super) mod tracking;
 mod uplinks;
-mod wiring;
+pub(super) mod wiring;
 
 pub(super) use self::firewall::uplink;
 use super::{Finding, Sight};

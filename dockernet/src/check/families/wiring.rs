@@ -4,9 +4,9 @@ use super::forwarding::whole;
 use crate::{
     cause::{Verdict, without_spanning_tree},
     check::{Finding, Grade, Sight, Subject, finding::Affected, sight::Member},
-    host::bridge::PortState,
+    host::{bridge::PortState, route::Family},
     map::{marks, model::Interface},
-    model::{Impact, Network, State},
+    model::{Impact, Link, Network, State, Subnet},
 };
 
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
@@ -44,59 +44,83 @@ fn bridge_itself(
     };
     let mut found = Vec::new();
     let Some(link) = sight.host.link(bridge) else {
-        let verdict = Verdict::confirmed(
-            "bridge-down",
-            format!("bridge {bridge} does not exist: its containers are cut off, and none can be started on {}", network.name),
-        )
-        .fact(format!("no interface {bridge} on the host"))
-        .restart_engine()
-        .advise("find who deletes it: NetworkManager, networkd, a script; tell it to leave Docker's bridges alone (Unmanaged=yes)");
+        let verdict = bridge_gone(network, bridge);
         return vec![Finding::new(grade, subject, verdict).affects(everyone(members))];
     };
     if !link.up {
-        let verdict = Verdict::confirmed(
-            "bridge-down",
-            format!("bridge {bridge} is down: its containers are cut off from the host, the world and each other"),
-        )
-        .fact(format!("{bridge} is not up"))
-        .run(format!("ip link set {bridge} up"), "host", None, Impact::None);
+        let verdict = bridge_is_down(bridge);
         found.push(Finding::new(grade, subject.clone(), verdict).affects(everyone(members)));
     }
-    // Docker gives the bridge no address in these two modes.
-    let without = network.gateway_mode.as_deref() == Some("isolated")
-        || network
-            .options
-            .iter()
-            .any(|(key, value)| key == "com.docker.network.bridge.inhibit_ipv4" && value == "true");
-    for subnet in network.subnets.iter().filter(|_| !without) {
-        let Some(gateway) = marks::gateway(sight.inventory, network, subnet) else {
-            continue;
-        };
-        if gateway.is_ipv6() || link.addresses.iter().any(|has| has.addr() == gateway) {
-            continue;
+    for subnet in network
+        .subnets
+        .iter()
+        .filter(|subnet| subnet.prefix.addr().is_ipv4())
+    {
+        if let Some(verdict) = bridge_lost_address(sight, network, subnet, link) {
+            found.push(Finding::new(grade, subject.clone(), verdict).affects(everyone(members)));
         }
-        let has: Vec<String> = link
-            .addresses
-            .iter()
-            .filter(|has| has.addr().is_ipv4())
-            .map(ToString::to_string)
-            .collect();
-        let has = if has.is_empty() {
-            "no IPv4 address".to_owned()
-        } else {
-            has.join(", ")
-        };
-        let length = subnet.prefix.prefix_len();
-        let verdict = Verdict::confirmed(
+    }
+    found
+}
+
+pub(in crate::check) fn bridge_gone(network: &Network, bridge: &str) -> Verdict {
+    Verdict::confirmed(
+        "bridge-down",
+        format!("bridge {bridge} does not exist: its containers are cut off, and none can be started on {}", network.name),
+    )
+    .fact(format!("no interface {bridge} on the host"))
+    .restart_engine()
+    .advise("find who deletes it: NetworkManager, networkd, a script; tell it to leave Docker's bridges alone (Unmanaged=yes)")
+}
+
+pub(in crate::check) fn bridge_is_down(bridge: &str) -> Verdict {
+    Verdict::confirmed(
+        "bridge-down",
+        format!("bridge {bridge} is down: its containers are cut off from the host, the world and each other"),
+    )
+    .fact(format!("{bridge} is not up"))
+    .run(format!("ip link set {bridge} up"), "host", None, Impact::None)
+}
+
+/// The gateway of a subnet is not on its bridge, though it is to be.
+pub(in crate::check) fn bridge_lost_address(
+    sight: &Sight<'_>,
+    network: &Network,
+    subnet: &Subnet,
+    link: &Link,
+) -> Option<Verdict> {
+    if network.is_without_address() {
+        return None;
+    }
+    let gateway = marks::gateway(sight.inventory, network, subnet)?;
+    if link.addresses.iter().any(|has| has.addr() == gateway) {
+        return None;
+    }
+    let (family, bridge) = (Family::of(gateway), &link.name);
+    let has: Vec<String> = link
+        .addresses
+        .iter()
+        .filter(|has| Family::of(has.addr()) == family)
+        .map(ToString::to_string)
+        .collect();
+    let has = if has.is_empty() {
+        format!(
+            "no {} address",
+            if gateway.is_ipv6() { "IPv6" } else { "IPv4" }
+        )
+    } else {
+        has.join(", ")
+    };
+    let (ip, length) = (family.ip_command(), subnet.prefix.prefix_len());
+    Some(
+        Verdict::confirmed(
             "bridge-lost-address",
             format!("{bridge} has lost {gateway}, the gateway of its containers: they reach nothing outside, and nobody reaches them"),
         )
         .fact(format!("Docker says {gateway}; {bridge} has {has}"))
-        .run(format!("ip addr add {gateway}/{length} dev {bridge}"), "host", None, Impact::None)
-        .advise("find who took it: systemd-networkd (a .network file that matches the bridge; give it Unmanaged=yes), NetworkManager, a DHCP client");
-        found.push(Finding::new(grade, subject.clone(), verdict).affects(everyone(members)));
-    }
-    found
+        .run(format!("{ip} addr add {gateway}/{length} dev {bridge}"), "host", None, Impact::None)
+        .advise("find who took it: systemd-networkd (a .network file that matches the bridge; give it Unmanaged=yes), NetworkManager, a DHCP client"),
+    )
 }
 
 fn spanning_tree(

@@ -4,11 +4,14 @@ use std::net::IpAddr;
 
 use super::{Go, Space, Walk};
 use crate::{
-    cause::{BY_FIREWALLD, Verdict, delete, gateway_of},
-    check::probe::{Judged, judge, judge_bridged},
+    cause::{BY_FIREWALLD, Verdict, delete},
+    check::{
+        families::wiring::{bridge_gone, bridge_is_down, bridge_lost_address},
+        probe::{Judged, judge, judge_bridged},
+    },
     host::{
         firewall::{Attribution, DropKind, FlowPacket, Hook},
-        route::{Family, Route, TABLE_MAIN, fib::FibMatch, lookup::RouteQuery, rule::RuleVerdict},
+        route::{Route, TABLE_MAIN, fib::FibMatch, lookup::RouteQuery, rule::RuleVerdict},
         sysctl::{display_key, interface_key},
     },
     model::{Impact, Rule},
@@ -212,59 +215,24 @@ impl<'s> Walk<'s> {
     }
 
     /// Whether a network's bridge is there, up, and has the address that makes its route.
-    pub(super) fn bridge_works(&mut self, bridge: &str, to: IpAddr) -> Go<()> {
+    fn bridge_works(&mut self, bridge: &str, to: IpAddr) -> Go<()> {
         let inventory = self.sight.inventory;
         let Some(network) = inventory.network_by_bridge(bridge) else {
             return Ok(());
         };
-        let link = self
-            .sight
-            .host
-            .links
-            .iter()
-            .find(|link| link.name == bridge);
-        let down = |summary: String| Verdict::confirmed("bridge-down", summary);
-        let Some(link) = link else {
-            let verdict =
-                down(format!("bridge {bridge} of {} is gone", network.name)).restart_engine();
-            return self.stop("host", "bridge", verdict);
+        let Some(link) = self.sight.host.link(bridge) else {
+            return self.stop("host", "bridge", bridge_gone(network, bridge));
         };
         if !link.up {
-            let verdict = down(format!("bridge {bridge} is down")).run(
-                format!("ip link set {bridge} up"),
-                "host",
-                None,
-                Impact::None,
-            );
-            return self.stop("host", "bridge", verdict);
+            return self.stop("host", "bridge", bridge_is_down(bridge));
         }
-        let mut subnets = network.subnets.iter();
-        let subnet = subnets.find(|subnet| subnet.prefix.contains(&to));
-        let Some((gateway, length)) = subnet.and_then(|subnet| {
-            let given = || gateway_of(inventory, network, subnet);
-            Some((subnet.gateway.or_else(given)?, subnet.prefix.prefix_len()))
-        }) else {
-            return Ok(());
-        };
         let is_meant = network.is_nat() && !network.internal;
-        if !is_meant || link.addresses.iter().any(|own| own.addr() == gateway) {
-            return Ok(());
+        let mut subnets = network.subnets.iter();
+        let subnet = subnets.find(|subnet| is_meant && subnet.prefix.contains(&to));
+        match subnet.and_then(|subnet| bridge_lost_address(self.sight, network, subnet, link)) {
+            Some(verdict) => self.stop("host", "bridge", verdict),
+            None => Ok(()),
         }
-        let ip = Family::of(gateway).ip_command();
-        let verdict = Verdict::confirmed(
-            "bridge-lost-address",
-            format!(
-                "{bridge} has lost its address {gateway}, which is the gateway of {}",
-                network.name
-            ),
-        )
-        .run(
-            format!("{ip} addr add {gateway}/{length} dev {bridge}"),
-            "host",
-            None,
-            Impact::None,
-        );
-        self.stop("host", "bridge", verdict)
     }
 
     /// Whether an interface forwards what comes in by it.

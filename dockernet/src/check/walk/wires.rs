@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{Go, Halted, Space, Walk};
 use crate::{
     cause::{Verdict, without_spanning_tree},
-    check::sight::has_been_given,
+    check::{families::wiring::bridge_is_down, sight::has_been_given},
     host::{bridge::PortState, neighbour::NeighbourState},
     model::{Attachment, Container, Impact},
 };
@@ -87,9 +87,7 @@ impl<'s> Walk<'s> {
                 .find(given)
                 .and_then(|attachment| sight.inventory.network(&attachment.network_id))
                 .and_then(|network| network.bridge.clone());
-            let is_there =
-                |bridge: &String| sight.host.links.iter().any(|link| link.name == *bridge);
-            let bridge = bridge.filter(is_there);
+            let bridge = bridge.filter(|bridge| sight.host.link(bridge).is_some());
             let verdict =
                 Verdict::confirmed("veth-off-bridge", format!("{name} is a port of no bridge"));
             let verdict = match bridge {
@@ -105,14 +103,7 @@ impl<'s> Walk<'s> {
         };
         let bridge = port.bridge.name.clone();
         if !port.bridge.up {
-            let verdict = Verdict::confirmed("bridge-down", format!("bridge {bridge} is down"))
-                .run(
-                    format!("ip link set {bridge} up"),
-                    "host",
-                    None,
-                    Impact::None,
-                );
-            return self.stop("host", "bridge", verdict);
+            return self.stop("host", "bridge", bridge_is_down(&bridge));
         }
         let state = sight.host.bridges.port(name).map(|port| port.state);
         if let Some(state) = state.filter(|state| *state != PortState::Forwarding) {

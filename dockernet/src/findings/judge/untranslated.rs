@@ -13,7 +13,7 @@ use crate::{
         connections::{Connection, connections},
         conntrack::{self, timeouts::Timeouts},
     },
-    inventory::{EngineStatus, Inventory},
+    inventory::Inventory,
     model::{Confidence, Container, EndpointKind, Published},
 };
 
@@ -27,10 +27,7 @@ pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
         return Ok(Vec::new());
     }
     // An engine that is not there may be about to write its rules.
-    let is_up = matches!(
-        case.inventory.engine_status(),
-        EngineStatus::Up { .. } | EngineStatus::Unknown
-    );
+    let is_up = case.inventory.engine_status().may_be_up();
     let mut found: Vec<Found> = Vec::new();
     for (mut verdict, affected) in live::ask(case.inventory, case.host, Question::Translation)? {
         if verdict.cause.id != "nat-rules-missing" {

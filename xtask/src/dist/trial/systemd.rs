@@ -36,6 +36,15 @@ metrics() {
     grep -q '^dockernet_' /tmp/metrics
 }
 running() { test "$(systemctl is-active $unit)" = active; metrics; }
+# Once systemd has started it anew.
+another() {
+    for second in $(seq 120); do
+        test "$(pid)" != "$1" && test "$(systemctl is-active $unit || true)" = active && break
+        sleep 1
+    done
+    running
+    test "$(pid)" != "$1"
+}
 failed() { echo "failed in line $1"; systemctl status --no-pager --full $unit || true; journalctl --no-pager -n 30 || true; }
 trap 'failed $LINENO' ERR
 
@@ -81,12 +90,7 @@ systemctl daemon-reload
 systemctl restart $unit
 before=$(pid)
 kill -STOP "$before"
-for second in $(seq 120); do
-    test "$(pid)" != "$before" && test "$(systemctl is-active $unit || true)" = active && break
-    sleep 1
-done
-running
-test "$(pid)" != "$before"
+another "$before"
 journalctl --no-pager --unit=$unit > /tmp/journal
 grep -i 'watchdog timeout' /tmp/journal
 rm -r /run/systemd/system/$unit.d
@@ -100,12 +104,7 @@ for second in $(seq 60); do
     sleep 1
 done
 systemctl set-property --runtime $unit MemoryMax=256M
-for second in $(seq 120); do
-    test "$(pid)" != "$before" && test "$(systemctl is-active $unit || true)" = active && break
-    sleep 1
-done
-running
-test "$(pid)" != "$before"
+another "$before"
 journalctl --no-pager --dmesg > /tmp/kernel
 grep "Memory cgroup out of memory: Killed process $before (dockernet-trace)" /tmp/kernel
 # Its helper ended with it: what is there is of the new one.
