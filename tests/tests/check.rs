@@ -624,6 +624,39 @@ fn walks(lab: &mut Lab) -> Result<()> {
             "nft delete table bridge chk",
             ("api", "two:80", Some("bridge-filter-drop"), &[]),
         ),
+        // `two` is on two networks: which of its interfaces is eth0 is the engine's affair.
+        (
+            "host",
+            "for port in $(ip -br link show master br-back | cut -d@ -f1); do bridge link set dev $port isolated on; done",
+            "for port in $(ip -br link show master br-back | cut -d@ -f1); do bridge link set dev $port isolated off; done",
+            ("api", "two:80", Some("bridge-port-isolated"), &[]),
+        ),
+        // Ports that are isolated exchange with those that are not, and with the bridge itself.
+        (
+            "host",
+            "bridge link set dev ${veth:api} isolated on",
+            "bridge link set dev ${veth:api} isolated off",
+            ("two", "api:80", None, &["bridge", "socket"]),
+        ),
+        (
+            "host",
+            "bridge link set dev ${veth:api} bcast_flood off; nsenter -t ${pid:two} -n ip neigh flush all",
+            "bridge link set dev ${veth:api} bcast_flood on",
+            ("two", "api:80", Some("bridge-port-isolated"), &[]),
+        ),
+        (
+            "host",
+            "bridge link set dev ${veth:api} bcast_flood off; ip neigh flush dev br-back",
+            "bridge link set dev ${veth:api} bcast_flood on",
+            ("outside", ":10002", None, &["dnat", "socket"]),
+        ),
+        // The bridge has forgotten its port, the host has not forgotten its MAC address.
+        (
+            "host",
+            "mac=$(nsenter -t ${pid:web} -n ip -br link show eth0 | awk '{ print $3 }'); bridge link set dev ${veth:web} flood off learning off; bridge fdb del $mac dev ${veth:web} master; ip neigh replace ${ip:web} dev docker0 nud permanent lladdr $mac",
+            "bridge link set dev ${veth:web} flood on learning on; ip neigh del ${ip:web} dev docker0",
+            ("outside", ":10001", Some("bridge-port-isolated"), &["dnat"]),
+        ),
         // From the bridge itself to a port, and from a port to the bridge itself, on the way back.
         (
             "host",

@@ -1,6 +1,6 @@
 //! From the program back to the client.
 
-use super::{Go, Party, Space, Walk, forth::Arrived};
+use super::{Go, Party, Space, Walk, forth::Arrived, ports::End};
 use crate::{
     check::probe::{Side, bridge_nf},
     host::{
@@ -35,11 +35,17 @@ impl<'s> Walk<'s> {
                 self.leave(container, space, false)?;
                 let seen = self.sight.number(host, bridge_nf(self.probe.original.src)) == Some(1);
                 let packet = self.probe.back(Some(bridge), Some(bridge));
-                let to = match self.from {
-                    Party::Container(_, client) => self.port_to(client, self.probe.original.src),
-                    Party::Host | Party::Outside => None,
-                };
-                self.across(self.port_to(space, self.probe.answer.src), to)?;
+                if let Party::Container(_, client) = self.from {
+                    let from = End {
+                        space,
+                        address: self.probe.answer.src,
+                    };
+                    let to = End {
+                        space: client,
+                        address: self.probe.original.src,
+                    };
+                    self.across(from, to)?;
+                }
                 if seen {
                     self.filter(host, &packet, Hook::Forward)?;
                 }
@@ -118,6 +124,9 @@ impl<'s> Walk<'s> {
             .holder(self.probe.original.src)
             .map(|link| link.name.clone());
         if let Some(device) = &device {
+            if from_bridge {
+                self.from_bridge(space, self.probe.original.src)?;
+            }
             self.into(space, device, Side::Client, from_bridge)?;
         }
         self.sockets(space, container, At::CgroupIngress);

@@ -134,13 +134,6 @@ impl<'s> Walk<'s> {
         interfaces.find(|interface| interface.device.name == device)
     }
 
-    /// The bridge's rules for a frame from one container to another.
-    pub(super) fn across(&mut self, from: Option<String>, to: Option<String>) -> Go<()> {
-        let ports = (from.as_deref(), to.as_deref());
-        let packet = self.probe.untouched(self.is_reply(), Side::Client, ports);
-        self.bridge_filter(&self.sight.host, &packet, ACROSS)
-    }
-
     /// The host's end of the cable of the container that has an address.
     pub(super) fn port_to(&self, space: &Space, address: std::net::IpAddr) -> Option<String> {
         self.port_of(space, &space.holder(address)?.name)

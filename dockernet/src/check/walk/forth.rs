@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Direction, Go, Halted, Party, Space, Walk};
+use super::{Direction, Go, Halted, Party, Space, Walk, ports::End};
 use crate::{
     cause::Verdict,
     check::{
@@ -84,7 +84,7 @@ impl<'s> Walk<'s> {
             && let Some((other, there)) = target
         {
             self.out_of(space, &oif, Side::Client, false)?;
-            return self.bridged(other, there, &bridge);
+            return self.bridged(space, other, there, &bridge);
         }
         self.out_of(space, &oif, Side::Client, true)?;
         self.enters(&self.sight.host, &bridge, Side::Client)?;
@@ -95,6 +95,7 @@ impl<'s> Walk<'s> {
     /// Between two ports of one bridge.
     fn bridged(
         &mut self,
+        client: &'s Space,
         container: &'s Container,
         space: &'s Space,
         bridge: &str,
@@ -102,11 +103,15 @@ impl<'s> Walk<'s> {
         let sight = self.sight;
         let seen = sight.number(&sight.host, bridge_nf(self.probe.original.src)) == Some(1);
         let packet = self.probe.first(Some(bridge), Some(bridge));
-        let from = match self.from {
-            Party::Container(_, space) => self.port_to(space, self.probe.original.src),
-            Party::Host | Party::Outside => None,
+        let from = End {
+            space: client,
+            address: self.probe.original.src,
         };
-        self.across(from, self.port_to(space, self.dst()))?;
+        let to = End {
+            space,
+            address: self.dst(),
+        };
+        self.across(from, to)?;
         if seen {
             self.filter(&sight.host, &packet, Hook::Forward)?;
         }
@@ -237,6 +242,7 @@ impl<'s> Walk<'s> {
             .map(|link| link.name.clone())
             .unwrap_or_default();
         self.cable(container, space, &device)?;
+        self.from_bridge(space, to)?;
         self.into(space, &device, Side::Server, true)?;
         self.reverse_path(space, &device, self.probe.answer.dst)?;
         self.program(space, container, true)?;

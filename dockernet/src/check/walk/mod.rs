@@ -6,6 +6,7 @@ mod ends;
 mod forth;
 mod hop;
 mod nat;
+mod ports;
 mod program;
 mod show;
 mod wires;
