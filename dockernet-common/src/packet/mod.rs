@@ -24,7 +24,7 @@ pub use ip::{Fragment, Ip};
 pub use ipv4::Ipv4;
 pub use ipv6::{Extensions, Ipv6};
 pub use link::{Link, VlanTag, VlanTags};
-pub use protocol::has_ports;
+pub use protocol::{TCP, UDP, has_ports};
 pub use source::ByteSource;
 pub use tcp::{Tcp, TcpFlags};
 pub use transport::{Ports, Transport, Udp};

@@ -15,11 +15,12 @@ use crate::{
     host::{conntrack::Flow, netns::NetnsHandle},
     model::Tuple,
 };
-use dockernet_common::{conntrack::status, record::flag};
+use dockernet_common::{
+    conntrack::status,
+    packet::{TCP, UDP},
+    record::flag,
+};
 
-/// IP protocol numbers.
-const TCP: u8 = 6;
-const UDP: u8 = 17;
 const NAT: u32 = status::SRC_NAT | status::DST_NAT;
 
 /// The packet's own addresses and ports as a tuple.

@@ -6,6 +6,7 @@ mod bpf;
 mod bridge;
 mod bridge_device;
 mod bridged;
+mod buffers;
 mod case;
 pub mod catalogue;
 pub mod changed;
@@ -108,7 +109,7 @@ const TESTS: &[Test] = &[
     dns::loopback_resolver,
     socket::no_socket,
     paused::container_paused,
-    socket::buffer_full,
+    buffers::buffer_full,
     checksum::bad_checksum,
     bpf::bpf_drop,
 ];

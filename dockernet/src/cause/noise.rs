@@ -2,7 +2,11 @@
 
 use std::net::IpAddr;
 
-use dockernet_common::{conntrack::info, packet::Transport, record::flag};
+use dockernet_common::{
+    conntrack::info,
+    packet::{Transport, UDP},
+    record::flag,
+};
 
 use super::Case;
 use crate::{
@@ -12,9 +16,6 @@ use crate::{
     },
     model::{EndpointKind, Tuple},
 };
-
-/// UDP's protocol number.
-const UDP: u8 = 17;
 
 /// ICMP redirect (RFC 792) and neighbour solicitation (RFC 4861).
 const REDIRECT: u8 = 5;

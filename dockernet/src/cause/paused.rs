@@ -1,6 +1,6 @@
 //! A container that is frozen reads nothing.
 
-use super::{Case, Verdict, socket};
+use super::{Case, Verdict, buffers};
 use crate::model::{Container, Impact, State};
 
 /// Row 51, once what comes in no longer fits into the socket's buffer.
@@ -9,7 +9,7 @@ pub(super) fn container_paused(case: &Case<'_>) -> Option<Verdict> {
         case.evidence.reason(),
         "SOCKET_RCVBUFF" | "PROTO_MEM" | "SOCKET_BACKLOG" | "TCP_LISTEN_OVERFLOW"
     );
-    if !is_told && !socket::may_lack_room(case) {
+    if !is_told && !buffers::may_lack_room(case) {
         return None;
     }
     // One of several in a namespace may hold the socket: only if none of them runs nobody reads it.
@@ -23,7 +23,7 @@ pub(super) fn container_paused(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     // What waits there stays, as nobody reads it.
-    let full = socket::short_of_room(case).filter(|socket| socket.receive_queue > 0);
+    let full = buffers::short_of_room(case).filter(|socket| socket.receive_queue > 0);
     if !is_told && full.is_none() {
         return None;
     }
@@ -36,7 +36,7 @@ pub(super) fn container_paused(case: &Case<'_>) -> Option<Verdict> {
             ),
         )
         .fact(format!("{name} is frozen (docker ps: Paused)"))
-        .maybe_fact(full.as_ref().map(socket::lack_of_room))
+        .maybe_fact(full.as_ref().map(buffers::lack_of_room))
         .run(format!("docker unpause {name}"), "host", None, Impact::None),
     )
 }

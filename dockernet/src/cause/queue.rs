@@ -61,9 +61,10 @@ fn mend(case: &Case<'_>, verdict: Verdict, device: &str, queue: &Queue) -> Verdi
     if matches!(queue.kind.as_str(), "pfifo_fast" | "pfifo" | "bfifo") {
         /// Twice what an Ethernet device has by default.
         const LONGER: u32 = 2000;
+        let longer = LONGER.max(queue.length.saturating_mul(2));
         return verdict
             .run(
-                case.command(&format!("ip link set {device} txqueuelen {LONGER}")),
+                case.command(&format!("ip link set {device} txqueuelen {longer}")),
                 case.place(),
                 None,
                 Impact::None,

@@ -166,6 +166,7 @@ pub(super) fn text(sight: &Sight<'_>, filter: &Filter, look: &Look) -> String {
             match state {
                 Embedded::Works => line.push(Role::Fix, "   ✓").plain(format!(" 127.0.0.11 is Docker's own resolver{at}: it knows the containers of its networks")),
                 Embedded::RulesGone => line.push(Role::Confirmed, "   ✗").plain(" 127.0.0.11 leads nowhere: its rules in the container's nat table are gone"),
+                Embedded::UdpAlone => line.push(Role::Likely, "   !").plain(format!(" 127.0.0.11 is Docker's own resolver{at}, by UDP alone: its rules for TCP are gone")),
                 Embedded::NobodyListens => line.push(Role::Confirmed, "   ✗").plain(format!(" 127.0.0.11 is Docker's own resolver, and nothing listens{at}")),
             };
             out += &line.render(look);

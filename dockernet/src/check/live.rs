@@ -1,7 +1,7 @@
 //! Single judgements of a check, for findings while tracing: something failed just now, and only what may be behind it
 //! is read.
 
-use std::{cell::RefCell, collections::HashMap};
+use std::{cell::RefCell, collections::HashMap, net::IpAddr};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -173,7 +173,7 @@ pub(crate) fn paused(container: &Container) -> Verdict {
 #[must_use]
 pub(crate) fn stale_udp<'i>(
     inventory: &'i Inventory,
-    has_rule: &dyn Fn(u16) -> bool,
+    has_rule: &dyn Fn(IpAddr, u16) -> bool,
     entry: &conntrack::Flow,
 ) -> Option<(&'i Container, &'i Published, Verdict)> {
     let links = &inventory.host_netns()?.links;

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use dockernet_common::packet::TCP;
+
 use super::space::Space;
 use crate::host::{
     firewall::{
@@ -11,10 +13,6 @@ use crate::host::{
     route::Family,
 };
 
-/// TCP.
-pub(super) const TCP: u8 = 6;
-/// UDP.
-pub(super) const UDP: u8 = 17;
 /// A client's port.
 pub(super) const CLIENT_PORT: u16 = 40_000;
 /// `IPS_SRC_NAT`, `IPS_DST_NAT` (include/uapi/linux/netfilter/nf_conntrack_common.h).

@@ -2,10 +2,11 @@
 
 use std::{fs, net::IpAddr, path::Path};
 
+use dockernet_common::packet::UDP;
 use serde::Serialize;
 
 use super::{
-    probe::{Judged, Probe, UDP, judge, translation},
+    probe::{Judged, Probe, judge, translation},
     sight::Sight,
     space::Space,
 };
@@ -96,6 +97,8 @@ pub(super) enum Embedded {
     RulesGone,
     /// Nothing listens where the rules lead.
     NobodyListens,
+    /// It is in place for UDP, and for TCP (what is too long for UDP) it is not.
+    UdpAlone,
 }
 
 /// The chain.
@@ -221,9 +224,18 @@ fn origin(
 
 /// Whether 127.0.0.11:53 leads to a socket: Docker's rules translate it to a port of the moment.
 fn embedded(space: &Space) -> (Embedded, Option<(IpAddr, u16)>) {
-    let probe = Probe::new(UDP, EMBEDDED_RESOLVER, EMBEDDED_RESOLVER, 53);
+    match led(space, Transport::Udp) {
+        (Embedded::Works, at) if led(space, Transport::Tcp).0 == Embedded::RulesGone => {
+            (Embedded::UdpAlone, at)
+        }
+        other => other,
+    }
+}
+
+fn led(space: &Space, transport: Transport) -> (Embedded, Option<(IpAddr, u16)>) {
+    let probe = Probe::new(transport.number(), EMBEDDED_RESOLVER, EMBEDDED_RESOLVER, 53);
     let listens = |address: IpAddr, port: u16| {
-        listening_on(&space.listeners, Transport::Udp, port)
+        listening_on(&space.listeners, transport, port)
             .iter()
             .any(|listener| listener.accepts(address))
     };

@@ -1,9 +1,11 @@
 //! A namespace's own counters, as far as they tell of failures that drop nothing.
 //!
 //! /proc/net/snmp and /proc/net/netstat (net/ipv4/proc.c): a line of names and a line of numbers for each protocol. Both
-//! files are of the namespace of the process whose directory they are read in, and cost some 20 µs each.
+//! files are of the namespace of the process whose directory they are read in, and cost some 20 µs each. /proc/net/snmp6
+//! (net/ipv6/proc.c) has a name and a number a line, and costs twice that: it is read where somebody asks for it.
 
 use std::{
+    borrow::Cow,
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -32,6 +34,17 @@ pub(super) struct Counters {
     pub syn_queue_full: u64,
     /// `TcpExtTCPSynRetrans`: SYNs and SYN-ACKs sent again, as no answer came.
     pub syn_retransmits: u64,
+    /// The same of IPv6, where it was read.
+    pub six: Option<Six>,
+}
+
+/// Events of IPv6; those of TCP are counted for both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Six {
+    /// `Ip6InDelivers`: packets that came to a protocol, neighbour discovery among them.
+    pub in_delivers: u64,
+    /// `Udp6InDatagrams`: datagrams that a program has read.
+    pub udp_in: u64,
 }
 
 /// Reads counters; its buffers are used again and again.
@@ -41,18 +54,46 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// The counters of the namespace of the process behind `folder` (`/proc/PID`).
+    /// The counters of the namespace of the process behind `folder` (`/proc/PID`), with those of IPv6 or without.
     ///
     /// # Errors
     /// The process is gone.
-    pub(super) fn read(&mut self, folder: &Path) -> io::Result<Counters> {
+    pub(super) fn read(&mut self, folder: &Path, with_six: bool) -> io::Result<Counters> {
         let mut counters = Counters::default();
         for name in ["net/snmp", "net/netstat"] {
-            self.text.clear();
-            File::open(folder.join(name))?.read_to_end(&mut self.text)?;
-            counters.take(&String::from_utf8_lossy(&self.text));
+            counters.take(&self.text(&folder.join(name))?);
+        }
+        if with_six {
+            counters.six = match self.text(&folder.join("net/snmp6")) {
+                Ok(text) => Some(Six::of(&text)),
+                // A kernel without IPv6.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
         }
         Ok(counters)
+    }
+
+    fn text(&mut self, path: &Path) -> io::Result<Cow<'_, str>> {
+        self.text.clear();
+        File::open(path)?.read_to_end(&mut self.text)?;
+        Ok(String::from_utf8_lossy(&self.text))
+    }
+}
+
+impl Six {
+    fn of(text: &str) -> Self {
+        let mut six = Self::default();
+        for line in text.lines() {
+            let mut words = line.split_ascii_whitespace();
+            let counter = match words.next() {
+                Some("Ip6InDelivers") => &mut six.in_delivers,
+                Some("Udp6InDatagrams") => &mut six.udp_in,
+                _ => continue,
+            };
+            *counter = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        }
+        six
     }
 }
 
@@ -111,7 +152,24 @@ impl Counters {
             listen_overflows: of(self.listen_overflows, before.listen_overflows),
             syn_queue_full: of(self.syn_queue_full, before.syn_queue_full),
             syn_retransmits: of(self.syn_retransmits, before.syn_retransmits),
+            // One that was not read before counts from here.
+            six: self.six.zip(before.six).map(|(now, then)| Six {
+                in_delivers: of(now.in_delivers, then.in_delivers),
+                udp_in: of(now.udp_in, then.udp_in),
+            }),
         }
+    }
+
+    /// Packets that came to a protocol, of IPv4 and, where it was read, IPv6.
+    pub(super) fn delivered(self) -> u64 {
+        self.in_delivers
+            .saturating_add(self.six.unwrap_or_default().in_delivers)
+    }
+
+    /// The same for datagrams that a program has read.
+    pub(super) fn datagrams(self) -> u64 {
+        self.udp_in
+            .saturating_add(self.six.unwrap_or_default().udp_in)
     }
 
     /// Requests of the namespace's own programs that nobody seems to have answered.
@@ -170,11 +228,43 @@ IpExt: 99
             listen_overflows: 12,
             syn_queue_full: 14,
             syn_retransmits: 15,
+            six: None,
         };
         assert_eq!(counters, expected);
         assert_eq!(counters.unanswered(), 15 + 1 + 5);
         assert_eq!(counters.since(counters), Counters::default());
         assert_eq!(Counters::default().since(counters), Counters::default());
+    }
+
+    #[test]
+    fn six_counts_from_when_it_was_read_first() {
+        let read = |delivers| {
+            let text = format!(
+                "Ip6InReceives                   \t9\nIp6InDelivers                   \t{delivers}\nUdp6InDatagrams \t4\n"
+            );
+            Counters {
+                in_delivers: delivers,
+                six: Some(Six::of(&text)),
+                ..Counters::default()
+            }
+        };
+        assert_eq!(read(7).six.unwrap().in_delivers, 7);
+        assert_eq!((read(7).delivered(), read(7).datagrams()), (14, 4));
+        let without = Counters {
+            in_delivers: 2,
+            ..Counters::default()
+        };
+        assert_eq!(read(7).since(without).delivered(), 5);
+        assert_eq!(without.since(read(7)).delivered(), 0);
+        assert_eq!(read(9).since(read(7)).delivered(), 4);
+        for text in [
+            "",
+            "Ip6InDelivers",
+            "Ip6InDelivers -1",
+            "Ip6InDelivers\t\n\n 7",
+        ] {
+            assert_eq!(Six::of(text), Six::default(), "{text:?}");
+        }
     }
 
     #[test]
@@ -191,14 +281,14 @@ IpExt: 99
 
     #[test]
     fn the_running_kernel_has_them() {
-        let reader = Reader::default().read(Path::new("/proc/thread-self"));
+        let reader = Reader::default().read(Path::new("/proc/thread-self"), true);
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.send_to(b"x", socket.local_addr().unwrap()).unwrap();
         let now = Reader::default()
-            .read(Path::new("/proc/thread-self"))
+            .read(Path::new("/proc/thread-self"), false)
             .unwrap();
         assert!(now.since(reader.unwrap()).udp_out >= 1);
-        assert!(Reader::default().read(Path::new("/proc/0")).is_err());
+        assert!(Reader::default().read(Path::new("/proc/0"), true).is_err());
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl Sign {
 
 /// The signs in what a container's namespace counted. `is_paused`: a container in it is.
 pub(super) fn of_container(counted: Counters, is_paused: bool) -> Vec<(Sign, u64)> {
-    let frozen = if is_paused { counted.in_delivers } else { 0 };
+    let frozen = if is_paused { counted.delivered() } else { 0 };
     let all = [
         (Sign::NoRoute, counted.out_no_routes),
         (Sign::AcceptQueue, counted.listen_overflows),

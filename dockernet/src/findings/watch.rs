@@ -102,25 +102,26 @@ impl Watch<'_> {
         let now = Instant::now();
         let mut udp = 0;
         let host = inventory.host_key();
-        if let Some(counted) = self.read(host, Path::new("/proc/thread-self")) {
-            udp += counted.udp_in;
+        let takes_udp = publishes(inventory, "udp");
+        if let Some(counted) = self.read(host, Path::new("/proc/thread-self"), takes_udp) {
+            udp += counted.datagrams();
             for (sign, events) in signs::of_host(counted, publishes(inventory, "tcp")) {
                 self.matters.note(host, sign, events, now);
             }
         }
         self.uplinks(inventory, now);
         for (info, folder) in containers(inventory) {
-            let Some(counted) = self.read(info.key, &folder) else {
-                continue;
-            };
-            udp += counted.udp_in;
             let mut members = inventory.containers_in(info.key);
             let is_paused = members.any(|container| container.state == State::Paused);
+            let Some(counted) = self.read(info.key, &folder, takes_udp || is_paused) else {
+                continue;
+            };
+            udp += counted.datagrams();
             for (sign, events) in signs::of_container(counted, is_paused) {
                 self.matters.note(info.key, sign, events, now);
             }
         }
-        if udp > 0 && publishes(inventory, "udp") {
+        if udp > 0 && takes_udp {
             self.matters.note(host, Sign::Udp, udp, now);
         }
         let is_there = |key| inventory.netns(key).is_some();
@@ -163,8 +164,8 @@ impl Watch<'_> {
     }
 
     /// What a namespace counted since it was read before; nothing at the first time.
-    fn read(&mut self, key: NetnsKey, folder: &Path) -> Option<Counters> {
-        let now = match self.reader.read(folder) {
+    fn read(&mut self, key: NetnsKey, folder: &Path, with_six: bool) -> Option<Counters> {
+        let now = match self.reader.read(folder, with_six) {
             Ok(now) => now,
             Err(error) => {
                 log::debug!("counters of {}: {error}", folder.display());

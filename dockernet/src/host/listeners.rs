@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use dockernet_common::packet::{TCP, UDP};
 use serde::{Deserialize, Serialize};
 
 use super::{inside, netns::NetnsHandle};
@@ -44,8 +45,8 @@ impl Transport {
     #[must_use]
     pub fn number(self) -> u8 {
         match self {
-            Self::Tcp => 6,
-            Self::Udp => 17,
+            Self::Tcp => TCP,
+            Self::Udp => UDP,
         }
     }
 }

@@ -25,7 +25,7 @@ pub(in crate::cause) fn rules_missing(
 }
 
 fn missing(case: &Case<'_>, container: &Container, port: u16) -> Option<Verdict> {
-    let proto = case.protocol()?;
+    let (proto, dst) = (case.protocol()?, case.dst()?);
     let firewall = case.host_firewall();
     // Engines without ip6tables serve IPv6 by docker-proxy alone: no rule is missing there.
     if case.is_ipv6() || !firewall.notes.is_empty() || !is_translated(case, container) {
@@ -37,7 +37,7 @@ fn missing(case: &Case<'_>, container: &Container, port: u16) -> Option<Verdict>
     }
     let name = &container.name;
     let translation = arriving(case, &firewall);
-    if firewall.has_dnat_for(proto, port) {
+    if firewall.has_dnat_for(proto, dst, port) {
         return match translation {
             Some(Translation::Untracked {
                 rule,

@@ -332,6 +332,32 @@ fn all_sockets_together_may_hold_too_much() {
 }
 
 #[test]
+fn the_ceiling_of_buffers_is_raised_never_lowered() {
+    let mut yard = Yard::in_db("SOCKET_RCVBUFF", "udp_queue_rcv_one_skb");
+    let commands = |yard: &Yard| format!("{:?}", yard.cause().unwrap().fix);
+    assert!(
+        !commands(&yard).contains("sysctl"),
+        "unreadable: no command"
+    );
+    let key = "net/core/rmem_max";
+    for (now, then) in [
+        ("212992", Some("8388608")),
+        ("16777216\n", Some("33554432")),
+        ("2147483647", None),
+    ] {
+        yard.canned(0).sysctls.insert(key.to_owned(), now.into());
+        let text = commands(&yard);
+        match then {
+            Some(then) => assert!(
+                text.contains(&format!("sysctl -w {key}={then}\"")),
+                "{text}"
+            ),
+            None => assert!(!text.contains("sysctl -w"), "{text}"),
+        }
+    }
+}
+
+#[test]
 fn a_paused_container_is_not_a_slow_one() {
     let mut yard = Yard::in_db("SOCKET_RCVBUFF", "udp_queue_rcv_one_skb");
     assert_eq!(yard.cause().unwrap().id, "socket-buffer-full");

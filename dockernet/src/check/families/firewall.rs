@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use dockernet_common::packet::{TCP, UDP};
+
 use super::{
     forwarding::{forwarded, whole},
     siblings,
@@ -12,7 +14,7 @@ use crate::{
         Finding, Grade, Sight, Subject,
         finding::Affected,
         gather::Gather,
-        probe::{Judged, Probe, Side, TCP, judge, somewhere, translation},
+        probe::{Judged, Probe, Side, judge, somewhere, translation},
         sight::{Member, Uplink},
     },
     host::{
@@ -244,7 +246,7 @@ fn outgoing(way: &Way<'_>, member: &Member<'_>, gather: &mut Gather) {
 pub(in crate::check) fn number(protocol: &str) -> Option<u8> {
     match protocol {
         "tcp" => Some(TCP),
-        "udp" => Some(crate::check::probe::UDP),
+        "udp" => Some(UDP),
         "sctp" => Some(132),
         _ => None,
     }

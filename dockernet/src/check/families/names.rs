@@ -41,23 +41,36 @@ fn judge(sight: &Sight<'_>, container: &Container, chain: &Chain) -> Vec<Finding
     if let Some((state, at)) = chain.embedded
         && state != Embedded::Works
     {
+        let udp_alone = state == Embedded::UdpAlone;
+        let what = if udp_alone {
+            "answers by UDP alone: names with long answers do not resolve"
+        } else {
+            "nobody answers there: no name resolves"
+        };
         let verdict = Verdict::confirmed(
             "embedded-dns-broken",
-            format!(
-                "{name} asks Docker's own resolver for names, and nobody answers there: no name resolves"
-            ),
+            format!("{name} asks Docker's own resolver for names, and {what}"),
         );
         let verdict = match (state, at) {
             (Embedded::NobodyListens, Some((address, port))) => {
                 let up = sight.daemon.pid.is_some();
-                let verdict = verdict.fact(format!("127.0.0.11:53 leads to {address}:{port}, where nothing listens"));
+                let verdict = verdict.fact(format!(
+                    "127.0.0.11:53 leads to {address}:{port}, where nothing listens"
+                ));
                 if up {
                     verdict
                 } else {
                     verdict.fact("the resolver is a part of dockerd, which does not run")
                 }
             }
-            _ => verdict.fact("no rule of table nat inside the container leads 127.0.0.11:53 to it: something has flushed them"),
+            _ => {
+                let what = if udp_alone {
+                    "TCP to 127.0.0.11:53"
+                } else {
+                    "127.0.0.11:53"
+                };
+                verdict.fact(format!("no rule of table nat inside the container leads {what} to it: something has flushed them"))
+            }
         };
         let verdict = if sight.daemon.pid.is_some() {
             verdict
@@ -71,7 +84,12 @@ fn judge(sight: &Sight<'_>, container: &Container, chain: &Chain) -> Vec<Finding
         } else {
             verdict.run("systemctl start docker", "host", None, Impact::None)
         };
-        add(Grade::Broken, verdict);
+        let grade = if udp_alone {
+            Grade::Risk
+        } else {
+            Grade::Broken
+        };
+        add(grade, verdict);
     }
     let internal = container.attachments.iter().all(|attachment| {
         sight

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use dockernet_common::packet::TCP;
+
 use super::{
     firewall::{number, uplink},
     forwarding::{forwarded, whole},
@@ -12,7 +14,7 @@ use crate::{
         Finding, Grade, Sight, Subject,
         finding::Affected,
         gather::Gather,
-        probe::{Probe, TCP, somewhere, translation},
+        probe::{Probe, somewhere, translation},
         sight::{Member, has_been_given},
     },
     host::{

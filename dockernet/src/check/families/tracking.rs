@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use dockernet_common::packet::UDP;
+
 use crate::{
     cause::Verdict,
     check::{
@@ -98,7 +100,7 @@ pub(in crate::check) struct Host<'i, 'f> {
     /// Whether the host has an address.
     pub has_address: &'f dyn Fn(IpAddr) -> bool,
     /// Whether a rule translates the destination of UDP to a port of the host.
-    pub has_rule: &'f dyn Fn(u16) -> bool,
+    pub has_rule: &'f dyn Fn(IpAddr, u16) -> bool,
 }
 
 /// Whose published port a flow asks for, if it leads elsewhere.
@@ -124,7 +126,7 @@ pub(in crate::check) fn stale_flow<'i>(
         })?;
     let right = has_been_given(container, flow.answers);
     let untranslated = flow.answers == flow.to;
-    if right || (untranslated && !(host.has_rule)(published.host_port)) {
+    if right || (untranslated && !(host.has_rule)(flow.to, published.host_port)) {
         return None;
     }
     let verdict = Verdict::confirmed(
@@ -180,7 +182,7 @@ fn stale(sight: &Sight<'_>) -> Vec<Finding> {
     let host = Host {
         inventory: sight.inventory,
         has_address: &|address| sight.host.has_address(address),
-        has_rule: &|port| sight.host.firewall.has_dnat_for(17, port),
+        has_rule: &|to, port| sight.host.firewall.has_dnat_for(UDP, to, port),
     };
     for flow in text.lines().filter_map(udp_flow) {
         if let Some((container, published, verdict)) = stale_flow(&host, &flow) {

@@ -125,7 +125,7 @@ impl<'s> Walk<'s> {
             .map(|link| link.name.clone());
         if let Some(device) = &device {
             if from_bridge {
-                self.from_bridge(space, self.probe.original.src)?;
+                self.reaches_port(space, self.probe.original.src)?;
             }
             self.into(space, device, Side::Client, from_bridge)?;
         }

@@ -2,12 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use dockernet_common::packet::{TCP, UDP};
+
 use super::{Party, Sight, Space};
 use crate::{
-    check::{
-        families::uplink,
-        probe::{TCP, UDP, somewhere},
-    },
+    check::{families::uplink, probe::somewhere},
     cli::{Usage, suggest},
     host::route::{Family, fib::FibMatch, lookup::RouteQuery},
     model::{Container, NetworkMode, Published, State},

@@ -242,7 +242,7 @@ impl<'s> Walk<'s> {
             .map(|link| link.name.clone())
             .unwrap_or_default();
         self.cable(container, space, &device)?;
-        self.from_bridge(space, to)?;
+        self.reaches_port(space, to)?;
         self.into(space, &device, Side::Server, true)?;
         self.reverse_path(space, &device, self.probe.answer.dst)?;
         self.program(space, container, true)?;

@@ -69,7 +69,7 @@ impl<'s> Walk<'s> {
     }
 
     /// From the bridge itself to a container's port.
-    pub(super) fn from_bridge(&mut self, space: &'s Space, address: IpAddr) -> Go<()> {
+    pub(super) fn reaches_port(&mut self, space: &'s Space, address: IpAddr) -> Go<()> {
         let to = End { space, address };
         let port = self.bridge_port(self.port_to(space, address).as_deref());
         let from = End {

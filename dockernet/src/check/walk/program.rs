@@ -1,9 +1,11 @@
 //! The program at the end.
 
+use dockernet_common::packet::TCP;
+
 use super::{Go, Party, Space, Walk, forth::Arrived};
 use crate::{
     cause::{Verdict, translated_again},
-    check::probe::{Probe, TCP},
+    check::probe::Probe,
     host::{
         attached::At,
         firewall::Hook,

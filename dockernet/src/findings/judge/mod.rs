@@ -8,7 +8,7 @@ mod untranslated;
 mod uplink;
 mod way_out;
 
-use std::{thread, time::Duration};
+use std::{net::SocketAddr, thread, time::Duration};
 
 use anyhow::Result;
 
@@ -113,10 +113,24 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// What a port of a container is published as.
-    fn published(&self, container: &Container, protocol: &str, port: u16) -> Option<String> {
-        let all = self.inventory.published_to(&container.id, protocol, port);
-        Some(all.first()?.to_string())
+    /// What a socket of a container is published as, first of all for the IP version of its address.
+    fn published(
+        &self,
+        container: &Container,
+        protocol: &str,
+        local: SocketAddr,
+    ) -> Option<String> {
+        let (id, port) = (&container.id, local.port());
+        let all = self.inventory.published_to(id, protocol, port);
+        // An IPv6 socket that takes IPv4 too has such addresses.
+        let is_ipv4 = local.ip().to_canonical().is_ipv4();
+        let mut alike = all.iter().filter(|one| one.host_ip.is_ipv4() == is_ipv4);
+        let suits = if local.ip().is_unspecified() {
+            None
+        } else {
+            alike.next()
+        };
+        Some(suits.or(all.first())?.to_string())
     }
 
     /// A finding about somebody who comes to a container.

@@ -1,5 +1,7 @@
 //! Packets that came for a container that is frozen (row 51): its kernel half answers, its programs do not.
 
+use std::net::SocketAddr;
+
 use anyhow::Result;
 
 use super::{Case, Found};
@@ -23,13 +25,13 @@ pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
         return Ok(Vec::new());
     }
     let netns = live::open(case.info)?;
-    let mut waiting: Vec<(u16, &str)> = Vec::new();
+    let mut waiting: Vec<(SocketAddr, &str)> = Vec::new();
     let (mut unread, mut open, mut datagrams) = (0_u64, 0_u64, 0_u64);
     for connection in connections(&netns)? {
         if connection.is_open() && connection.unread > 0 {
             open += 1;
             unread += u64::from(connection.unread);
-            waiting.push((connection.local.port(), "tcp"));
+            waiting.push((connection.local, "tcp"));
         }
     }
     let mut unaccepted = 0_u64;
@@ -41,15 +43,15 @@ pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
         match listener.transport {
             Transport::Tcp => {
                 unaccepted += queue;
-                waiting.push((listener.local.port(), "tcp"));
+                waiting.push((listener.local, "tcp"));
             }
             Transport::Udp => {
                 datagrams += queue;
-                waiting.push((listener.local.port(), "udp"));
+                waiting.push((listener.local, "udp"));
             }
         }
     }
-    let Some(&(port, protocol)) = waiting.first() else {
+    let Some(&(local, protocol)) = waiting.first() else {
         return Ok(Vec::new());
     };
     let parts = [
@@ -66,7 +68,7 @@ pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     let verdict = live::paused(container).fact(format!("waiting there: {}", parts.join(", ")));
     let mut found = case.to(container, verdict);
-    found.published = case.published(container, protocol, port);
+    found.published = case.published(container, protocol, local);
     Ok(vec![found])
 }
 

@@ -1,5 +1,7 @@
 //! Listeners without room for one more connection (rows 48 and 49).
 
+use std::net::SocketAddr;
+
 use anyhow::Result;
 
 use super::{Case, Found, paused};
@@ -40,7 +42,7 @@ pub(super) fn accept(case: &Case<'_>) -> Result<Vec<Found>> {
     };
     let verdict = live::accept_queue_full(container, queue).fact(counted);
     let mut found = case.to(container, verdict);
-    found.published = case.published(container, "tcp", queue.local.port());
+    found.published = case.published(container, "tcp", queue.local);
     Ok(vec![found])
 }
 
@@ -103,8 +105,11 @@ pub(super) fn syn(case: &Case<'_>) -> Result<Vec<Found>> {
     };
     let cookies = number(COOKIES)?;
     let whose = container.map_or("the host", |container| &container.name);
-    let port = busiest(&netns)?;
-    let of = port.map_or_else(|| "a port".to_owned(), |(port, _)| format!("port {port}"));
+    let busiest = busiest(&netns)?;
+    let of = busiest.map_or_else(
+        || "a port".to_owned(),
+        |(local, _)| format!("port {}", local.port()),
+    );
     let verdict = Verdict::when(
         cookies == Some(0),
         "syn-queue-full",
@@ -112,7 +117,7 @@ pub(super) fn syn(case: &Case<'_>) -> Result<Vec<Found>> {
     )
     .maybe_fact(cookies.map(|cookies| format!("net.ipv4.tcp_syncookies = {cookies}")))
     .fact(format!("TCPReqQFullDrop rose by {}", case.events))
-    .maybe_fact(port.map(|(port, count)| format!("{count} connections to port {port} are half open")));
+    .maybe_fact(busiest.map(|(local, count)| format!("{count} connections to port {} are half open", local.port())));
     let verdict = match container {
         Some(container) => with_cookies(case, container, verdict),
         None => verdict.run(format!("sysctl -w {COOKIES}=1"), "host", None, Impact::None),
@@ -121,7 +126,8 @@ pub(super) fn syn(case: &Case<'_>) -> Result<Vec<Found>> {
     Ok(vec![match container {
         Some(container) => {
             let mut found = case.to(container, verdict);
-            found.published = port.and_then(|(port, _)| case.published(container, "tcp", port));
+            found.published =
+                busiest.and_then(|(local, _)| case.published(container, "tcp", local));
             found
         }
         None => hosts(case, verdict, None),
@@ -141,12 +147,13 @@ fn with_cookies(case: &Case<'_>, container: &Container, verdict: Verdict) -> Ver
 }
 
 /// The port with the most half-open connections, and how many.
-fn busiest(netns: &NetnsHandle) -> Result<Option<(u16, usize)>> {
+fn busiest(netns: &NetnsHandle) -> Result<Option<(SocketAddr, usize)>> {
     let mut counts = std::collections::BTreeMap::new();
     for connection in connections(netns)? {
         if connection.is_half_open() {
-            *counts.entry(connection.local.port()).or_insert(0_usize) += 1;
+            let local = connection.local;
+            counts.entry(local.port()).or_insert((local, 0_usize)).1 += 1;
         }
     }
-    Ok(counts.into_iter().max_by_key(|(_, count)| *count))
+    Ok(counts.into_values().max_by_key(|(_, count)| *count))
 }

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 
 use anyhow::Result;
+use dockernet_common::packet::UDP;
 
 use super::{Case, Found};
 use crate::{
@@ -13,9 +14,6 @@ use crate::{
     },
     model::NetnsKey,
 };
-
-/// Protocol number of UDP.
-const UDP: u8 = 17;
 
 /// Stale flows through which a packet came just now: others harm nobody any more.
 pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
@@ -30,10 +28,10 @@ pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {
     }
     let timeouts = Timeouts::read(case.host)?;
     let firewall = OnceCell::new();
-    let has_rule = |port| {
+    let has_rule = |to, port| {
         firewall
             .get_or_init(|| Firewall::read(case.host))
-            .has_dnat_for(UDP, port)
+            .has_dnat_for(UDP, to, port)
     };
     let mut all: Vec<Found> = Vec::new();
     let flows = flows.iter();

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
-use dockernet_common::conntrack::status;
+use dockernet_common::{conntrack::status, packet::TCP};
 
 use super::{Case, Found};
 use crate::{
@@ -16,9 +16,6 @@ use crate::{
     inventory::Inventory,
     model::{Confidence, Container, EndpointKind, Published},
 };
-
-/// Protocol number of TCP.
-const TCP: u8 = 6;
 
 /// Such connections that a packet came through since the last look, where no rule would translate a new one either.
 pub(super) fn judge(case: &Case<'_>) -> Result<Vec<Found>> {

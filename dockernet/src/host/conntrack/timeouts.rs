@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use dockernet_common::packet::TCP;
 
 use super::Flow;
 use crate::host::{netns::NetnsHandle, sysctl};
-
-/// Protocol number of TCP.
-const TCP: u8 = 6;
 
 /// By the state that a TCP flow is in (include/uapi/linux/netfilter/nf_conntrack_tcp.h, `enum tcp_conntrack`), with the kernel's own value
 /// (net/netfilter/nf_conntrack_proto_tcp.c, `tcp_timeouts`).

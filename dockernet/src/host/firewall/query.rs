@@ -180,12 +180,15 @@ impl Firewall {
             })
     }
 
-    /// Whether some rule translates this port on the host.
+    /// Whether some rule is there to translate what is sent to this port of this address.
     #[must_use]
-    pub fn has_dnat_for(&self, proto: u8, port: u16) -> bool {
-        self.dnat_targets()
-            .iter()
-            .any(|dnat| dnat.proto == Some(proto) && dnat.host_port == Some(port))
+    pub fn has_dnat_for(&self, proto: u8, address: IpAddr, port: u16) -> bool {
+        self.dnat_targets().iter().any(|dnat| {
+            dnat.proto == Some(proto)
+                && dnat.host_port == Some(port)
+                && dnat.address.is_ipv4() == address.is_ipv4()
+                && dnat.host_ip.is_none_or(|host| host == address)
+        })
     }
 
     /// Whether some rule translates what is sent to this address (and port and protocol, if it says some).
@@ -193,6 +196,7 @@ impl Firewall {
     pub fn leads_elsewhere(&self, proto: u8, address: IpAddr, port: u16) -> bool {
         self.dnat_targets().iter().any(|dnat| {
             dnat.proto.is_none_or(|own| own == proto)
+                && dnat.address.is_ipv4() == address.is_ipv4()
                 && dnat.host_ip.is_none_or(|host| host == address)
                 && dnat.host_port.is_none_or(|host| host == port)
         })

@@ -8,6 +8,7 @@ use std::{
 use dockernet_common::{
     conntrack::{info, status},
     nat::NatRecord,
+    packet::TCP,
 };
 
 use crate::{
@@ -19,7 +20,6 @@ use crate::{
 
 /// A proxy opens its connection at once; a client that has not led to one by now will not.
 const PATIENCE_NS: u64 = 3_000_000_000;
-const TCP: u8 = 6;
 
 /// A client of a published port that the host itself serves.
 struct Client {

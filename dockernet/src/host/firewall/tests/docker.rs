@@ -152,9 +152,11 @@ fn what_causes_ask() {
         assert_eq!(firewall.docker_user_rules().len(), 1);
         assert_eq!(firewall.forward_policy(Family::Ip), Some(Policy::Drop));
         assert_eq!(firewall.forward_policy(Family::Ip6), None);
-        assert!(firewall.has_dnat_for(6, 10001));
-        assert!(firewall.has_dnat_for(17, 5353));
-        assert!(!firewall.has_dnat_for(17, 10001));
+        let host: IpAddr = "198.51.100.10".parse().unwrap();
+        assert!(firewall.has_dnat_for(6, host, 10001));
+        assert!(firewall.has_dnat_for(17, host, 5353));
+        assert!(!firewall.has_dnat_for(17, host, 10001));
+        assert!(!firewall.has_dnat_for(6, "2001:db8::10".parse().unwrap(), 10001));
         assert!(firewall.has_masquerade_for("172.17.0.0/16".parse().unwrap()));
         assert!(!firewall.has_masquerade_for("172.21.0.0/16".parse().unwrap()));
         assert_eq!(firewall.dnat_targets().len(), 5);
@@ -163,7 +165,7 @@ fn what_causes_ask() {
     assert_eq!((target.host_port, target.port), (Some(10001), Some(80)));
     assert_eq!(target.address, "fd00:1::2".parse::<IpAddr>().unwrap());
     let newest = newest();
-    assert!(newest.has_dnat_for(6, 8080));
+    assert!(newest.has_dnat_for(6, "198.51.100.10".parse().unwrap(), 8080));
     assert!(newest.has_masquerade_for("172.17.0.0/16".parse().unwrap()));
     assert!(!newest.has_masquerade_for("172.21.0.0/16".parse().unwrap()));
     assert_eq!(newest.forward_policy(Family::Ip), Some(Policy::Accept));
