@@ -650,12 +650,18 @@ fn walks(lab: &mut Lab) -> Result<()> {
             "bridge link set dev ${veth:api} bcast_flood on",
             ("outside", ":10002", None, &["dnat", "socket"]),
         ),
-        // The bridge has forgotten its port, the host has not forgotten its MAC address.
+        // The bridge does not know the port. It learns it from the answer to the host's question, if it learns.
         (
             "host",
-            "mac=$(nsenter -t ${pid:web} -n ip -br link show eth0 | awk '{ print $3 }'); bridge link set dev ${veth:web} flood off learning off; bridge fdb del $mac dev ${veth:web} master; ip neigh replace ${ip:web} dev docker0 nud permanent lladdr $mac",
-            "bridge link set dev ${veth:web} flood on learning on; ip neigh del ${ip:web} dev docker0",
+            "mac=$(nsenter -t ${pid:web} -n ip -br link show eth0 | awk '{ print $3 }'); bridge link set dev ${veth:web} flood off learning off; bridge fdb del $mac dev ${veth:web} master; ip neigh flush dev docker0",
+            "bridge link set dev ${veth:web} flood on learning on",
             ("outside", ":10001", Some("bridge-port-isolated"), &["dnat"]),
+        ),
+        (
+            "host",
+            "mac=$(nsenter -t ${pid:web} -n ip -br link show eth0 | awk '{ print $3 }'); bridge link set dev ${veth:web} flood off; bridge fdb del $mac dev ${veth:web} master; ip neigh flush dev docker0",
+            "bridge link set dev ${veth:web} flood on",
+            ("outside", ":10001", None, &["dnat", "socket"]),
         ),
         // From the bridge itself to a port, and from a port to the bridge itself, on the way back.
         (

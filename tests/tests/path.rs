@@ -199,7 +199,8 @@ fn tcpdump_agrees(lab: &mut Lab) -> Result<()> {
         let file = folder.join(format!("hop{number}"));
         let netns = lab.netns(place)?;
         let script = format!(
-            "exec timeout 30 tcpdump -n -t -l --immediate-mode -i {device} tcp and {filter} > {} 2>/dev/null",
+            // A guest's few users have none of tcpdump's own among them.
+            "exec timeout 300 tcpdump -Z root -n -t -l --immediate-mode -i {device} tcp and {filter} > {0} 2> {0}.err",
             file.display()
         );
         let child = Cmd::shell(script)
@@ -239,7 +240,8 @@ fn tcpdump_agrees(lab: &mut Lab) -> Result<()> {
         child.wait().ok();
         ensure!(
             captured >= 200,
-            "tcpdump saw {captured} packets on {device}"
+            "tcpdump saw {captured} packets on {device}: {}",
+            std::fs::read_to_string(file.with_extension("err"))?
         );
         ensure!(
             told == captured,

@@ -61,22 +61,45 @@ pub(crate) fn on_the_internet(links: &[Link]) -> Vec<Link> {
     links.iter().filter(there).cloned().collect()
 }
 
+/// The interface whose default route would go with its router's advertisements if the host began to forward.
+pub(crate) fn at_stake(
+    links: &[Link],
+    neighbours: &[Neighbour],
+    read: impl Fn(&str) -> Option<String>,
+) -> Option<String> {
+    by_routers(links, neighbours)
+        .map(|(link, _)| link.name.clone())
+        .find(|device| {
+            let key = interface_key(true, device, "accept_ra");
+            read(&key).is_some_and(|mode| mode.trim() == "1")
+        })
+}
+
+/// Interfaces that a router is behind.
+fn by_routers<'a>(
+    links: &'a [Link],
+    neighbours: &'a [Neighbour],
+) -> impl Iterator<Item = (&'a Link, &'a Neighbour)> {
+    links
+        .iter()
+        .filter(|link| link.up && !matches!(link.kind, LinkKind::Bridge | LinkKind::Loopback))
+        .filter_map(|link| {
+            let is_router = |entry: &&Neighbour| entry.router && entry.device == link.name;
+            Some((link, neighbours.iter().find(is_router)?))
+        })
+}
+
 /// The router whose advertisements the host does not take because it forwards, and the setting that would have it take them.
 pub(crate) fn refused(
     links: &[Link],
     neighbours: &[Neighbour],
     read: impl Fn(&str) -> Option<String>,
 ) -> Option<(Verdict, String)> {
-    let (device, router) = links
-        .iter()
-        .filter(|link| link.up && !matches!(link.kind, LinkKind::Bridge | LinkKind::Loopback))
-        .find_map(|link| {
-            let is_router = |entry: &&Neighbour| entry.router && entry.device == link.name;
-            let router = neighbours.iter().find(is_router)?;
-            let read = |name: &str| read(&interface_key(true, &link.name, name));
-            let refuses = read("forwarding")?.trim() != "0" && read("accept_ra")?.trim() == "1";
-            refuses.then_some((link.name.as_str(), router))
-        })?;
+    let (device, router) = by_routers(links, neighbours).find_map(|(link, router)| {
+        let read = |name: &str| read(&interface_key(true, &link.name, name));
+        let refuses = read("forwarding")?.trim() != "0" && read("accept_ra")?.trim() == "1";
+        refuses.then_some((link.name.as_str(), router))
+    })?;
     let key = interface_key(true, device, "accept_ra");
     let verdict = Verdict::confirmed(
         "ipv6-route-lost",
@@ -86,4 +109,44 @@ pub(crate) fn refused(
     .fact(format!("{} = 1", display_key(&interface_key(true, device, "forwarding"))))
     .fact(format!("a router is there: {} on {device}", router.address));
     Some((verdict, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::neighbour::NeighbourState;
+
+    #[test]
+    fn a_routers_interface_keeps_taking_its_advertisements() {
+        let mut link = crate::cause::tests::link("2001:db8:1::10/64");
+        link.name = "wan0".into();
+        let router = Neighbour {
+            address: IpAddr::V6(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)),
+            device: "wan0".into(),
+            mac: None,
+            state: NeighbourState::Reachable,
+            router: true,
+        };
+        let links = [link];
+        let with = |router: &Neighbour, mode: &'static str| {
+            at_stake(&links, std::slice::from_ref(router), |key| {
+                (key == "net/ipv6/conf/wan0/accept_ra").then(|| mode.to_owned())
+            })
+        };
+        assert_eq!(with(&router, "1\n").as_deref(), Some("wan0"));
+        assert_eq!(with(&router, "2\n"), None);
+        let host = Neighbour {
+            router: false,
+            ..router
+        };
+        assert_eq!(with(&host, "1\n"), None);
+        let files = crate::host::sysctl::files::SysctlFiles::default();
+        let verdict =
+            Verdict::confirmed("ipv6-forwarding-disabled", "").forward_ipv6(&files, Some("wan0"));
+        let text = format!("{:?}", verdict.cause.fix);
+        assert!(
+            text.contains("sysctl -w net/ipv6/conf/wan0/accept_ra=2 && sysctl -w net/ipv6/conf/all/forwarding=1"),
+            "{text}"
+        );
+    }
 }

@@ -57,9 +57,10 @@ pub(super) fn bpf_drop(case: &Case<'_>) -> Option<Verdict> {
                 "to see it: bpftool prog show id {id}; bpftool prog dump xlated id {id}"
             ));
         }
-        if let Some(command) = detach(only, device) {
+        if let Some(commands) = detach(only, device) {
+            let commands: Vec<_> = commands.iter().map(|one| case.command(one)).collect();
             verdict = verdict.run(
-                case.command(&command),
+                commands.join(" && "),
                 case.place(),
                 None,
                 Impact::OpensFirewall,
@@ -100,9 +101,14 @@ fn place(case: &Case<'_>) -> Option<(&'static [At], bool)> {
     .then_some((&[At::CgroupIngress][..], true))
 }
 
-/// The command that takes away what hangs at a device.
-pub(crate) fn detach(one: &Attached, device: &str) -> Option<String> {
-    Some(match (one.at, one.id) {
+/// The commands that take away what hangs at a device, one after the other.
+pub(crate) fn detach(one: &Attached, device: &str) -> Option<Vec<String>> {
+    // Without a mode the first means the driver's, where that has XDP, and does nothing to a generic one.
+    if one.at == At::Xdp && one.link.is_none() {
+        let off = |mode: &str| format!("ip link set dev {device} {mode} off");
+        return Some(vec![off("xdp"), off("xdpgeneric")]);
+    }
+    Some(vec![match (one.at, one.id) {
         (At::TcIngress, _) => format!(
             "tc filter del dev {device} ingress priority {}",
             one.priority?
@@ -114,15 +120,9 @@ pub(crate) fn detach(one: &Attached, device: &str) -> Option<String> {
         // Whose link it is may attach it again, and keeps it if it is pinned elsewhere.
         (At::Xdp | At::TcxIngress | At::TcxEgress, _) => match (one.link, one.at) {
             (Some(link), _) => format!("bpftool link detach id {link}"),
-            // Without a mode the first means the driver's, where that has XDP, and does nothing to a generic one.
-            (None, At::Xdp) => {
-                format!(
-                    "ip link set dev {device} xdp off && ip link set dev {device} xdpgeneric off"
-                )
-            }
             (None, At::TcxIngress) => format!("bpftool net detach tcx_ingress dev {device}"),
             (None, _) => format!("bpftool net detach tcx_egress dev {device}"),
         },
         _ => return None,
-    })
+    }])
 }

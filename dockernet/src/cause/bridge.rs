@@ -2,7 +2,7 @@
 
 use super::{Case, Verdict, case::known, wire};
 use crate::{
-    host::bridge::PortState,
+    host::bridge::{Bridges, PortState},
     model::{Container, Impact, Link, LinkKind, NetnsInfo},
 };
 
@@ -29,9 +29,43 @@ pub(super) fn stp_forward_delay(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// The command that switches a bridge's spanning tree off; a port that waits already would go on until its time is over.
-pub(crate) fn without_spanning_tree(bridge: &str, port: &str) -> String {
-    format!("ip link set {bridge} type bridge stp_state 0 && bridge link set dev {port} state 3")
+/// A port of a bridge that is no container's cable: behind it spanning tree may be what prevents a loop.
+pub(crate) fn lan_port<'b>(
+    bridges: &'b Bridges,
+    bridge: &'b str,
+    links: &[Link],
+) -> Option<&'b str> {
+    let is_cable = |name: &str| {
+        let mut links = links.iter();
+        links.any(|link| link.name == name && link.kind == LinkKind::Veth)
+    };
+    let mut ports = bridges.ports_of(bridge).map(|port| port.name.as_str());
+    ports.find(|name| !is_cable(name))
+}
+
+impl Verdict {
+    /// Adds the command that switches a bridge's spanning tree off. `port` is one that waits already: it would go on until its
+    /// time is over. `lan`: see [`lan_port`].
+    pub(crate) fn end_spanning_tree(
+        self,
+        bridge: &str,
+        port: Option<&str>,
+        lan: Option<&str>,
+    ) -> Self {
+        if let Some(lan) = lan {
+            return self.advise(format!(
+                "{bridge} also holds {lan}, where spanning tree may be what prevents a loop: leave it on, and give containers a bridge of their own"
+            ));
+        }
+        let off = format!("ip link set {bridge} type bridge stp_state 0");
+        let run = match port {
+            Some(port) => format!("{off} && bridge link set dev {port} state 3"),
+            None => off,
+        };
+        self.run(run, "host", None, Impact::None).advise(format!(
+            "to keep it, where NetworkManager made the bridge: nmcli connection modify {bridge} bridge.stp no"
+        ))
+    }
 }
 
 fn waiting(case: &Case<'_>, port: &str, state: PortState) -> Verdict {
@@ -55,16 +89,12 @@ fn waiting(case: &Case<'_>, port: &str, state: PortState) -> Verdict {
         format!("{state:?}").to_lowercase()
     ))
     .maybe_fact(delay.map(|delay| format!("stp_state = 1, forward_delay = {delay} s")));
-    verdict
-        .run(
-            without_spanning_tree(name, port),
-            "host",
-            None,
-            Impact::None,
-        )
-        .advise(format!(
-            "if NetworkManager made the bridge: nmcli connection modify {name} bridge.stp no"
-        ))
+    let host = case.inventory.host_netns();
+    let links = host.map_or(&[][..], |info| &info.links);
+    let lan = bridges
+        .as_ref()
+        .and_then(|bridges| lan_port(bridges, name, links));
+    verdict.end_spanning_tree(name, Some(port), lan)
 }
 
 /// Row 61.

@@ -145,6 +145,12 @@ pub(super) fn buffer_full(case: &Case<'_>) -> Option<Verdict> {
         ),
     )
     .maybe_fact(socket.as_ref().map(lack_of_room));
+    // TCP's buffers grow by themselves, up to a limit of the namespace's.
+    if packet.protocol == "tcp" {
+        return Some(verdict.advise(
+            "let the program read faster; where it sets no SO_RCVBUF of its own, the third number of net.ipv4.tcp_rmem in its namespace limits it",
+        ));
+    }
     Some(
         with_higher_ceiling(case, verdict)
             .advise("then let the program ask for more (SO_RCVBUF) and restart it, or let it read faster: net.core.rmem_max is only the ceiling"),

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::{Case, Verdict, neighbour};
+use super::{Case, Verdict, neighbour, overlap::another_subnet};
 use crate::{
     host::route::{Family, Route, RouteKind, TABLE_MAIN},
     model::Impact,
@@ -43,6 +43,23 @@ pub(super) fn route_conflict(case: &Case<'_>) -> Option<Verdict> {
     if wrong.prefix.prefix_len() < right.prefix.prefix_len() {
         return None;
     }
+    // The LAN's own: nothing is left over there.
+    if routes
+        .iter()
+        .any(|route| route.gateway.is_some() && route.oif.as_ref() == Some(&taken))
+    {
+        return Some(
+            Verdict::confirmed(
+                "subnet-overlaps-lan",
+                format!(
+                    "{} is the host's own network on {taken}, and the subnet {} of {} covers it: what is for containers with such addresses goes out by {taken}",
+                    wrong.prefix, right.prefix, network.name
+                ),
+            )
+            .fact(format!("route {} dev {taken} comes before {} dev {bridge}", wrong.prefix, right.prefix))
+            .advise(another_subnet(&network.name)),
+        );
+    }
     let own: Option<IpNet> = case
         .inventory
         .link_named(case.evidence.netns, &taken)
@@ -67,7 +84,7 @@ pub(super) fn route_conflict(case: &Case<'_>) -> Option<Verdict> {
     };
     Some(
         verdict
-            .run(remove, "host", None, Impact::None)
+            .run(remove, "host", None, Impact::Interrupts)
             .advise(format!(
                 "find what gives it to {taken}: a leftover of a network that was moved, a script, networkd or a VPN; or give the network another subnet"
             )),

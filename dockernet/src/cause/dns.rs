@@ -55,7 +55,7 @@ pub(super) fn embedded_broken(case: &Case<'_>) -> Option<Verdict> {
     let protocol = &packet.protocol;
     let verdict = Verdict::confirmed(
         "embedded-dns-broken",
-        format!("{name} asks Docker's resolver, 127.0.0.11, and the rules inside {name} that lead port 53 to it are gone"),
+        format!("{name} asks Docker's resolver, 127.0.0.11, and the rules inside {name} that lead {protocol} port 53 to it are gone"),
     )
     .fact(format!("no rule in {name}'s nat table translates {protocol} to 127.0.0.11:53"))
     .maybe_fact(resolver.map(|socket| format!("the resolver listens on {}/{protocol} there", socket.local)));

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Case, Verdict, case::known};
+use super::{Case, Verdict, advertised::at_stake, case::known};
 use crate::{
     host::sysctl::{display_key, interface_key},
     model::{Container, Impact, Link, NetnsInfo, NetnsKey},
@@ -61,11 +61,13 @@ pub(super) fn ipv6_forwarding_disabled(case: &Case<'_>) -> Option<Verdict> {
         "the host forwards no IPv6: net.ipv6.conf.all.forwarding is 0",
     )
     .fact("net.ipv6.conf.all.forwarding = 0");
-    Some(
-        case.set_sysctl(verdict, "net/ipv6/conf/all/forwarding", "0", "1").advise(
-            "if the host takes its own IPv6 route from router advertisements, set accept_ra=2 on the uplink as well",
-        ),
-    )
+    let neighbours = case.state.neighbours(case.host).unwrap_or_default();
+    let host = case.inventory.host_netns();
+    let links = host.map_or(&[][..], |info| &info.links);
+    let uplink = at_stake(links, &neighbours, |key| {
+        case.state.sysctl(case.host, key).ok().flatten()
+    });
+    Some(verdict.forward_ipv6(&case.state.sysctl_files(), uplink.as_deref()))
 }
 
 /// Row 75. Only what was meant for this host or container: the rest is multicast that everybody hears.

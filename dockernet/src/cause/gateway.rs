@@ -61,7 +61,7 @@ pub(super) fn gateway(case: &Case<'_>) -> Option<Verdict> {
         )
         .advise(format!(
             "for good: {} gives it Docker's routes again; find what changes routes inside (a VPN client, the start script)",
-            super::reattach::command(container, &network.name).0
+            super::reattach::command(container)
         )),
     )
 }

@@ -45,10 +45,10 @@ pub(crate) mod tests;
 mod verdict;
 mod wire;
 
-pub(crate) use advertised::{ADVICE as ROUTE_COMES_BACK, on_the_internet, refused};
+pub(crate) use advertised::{ADVICE as ROUTE_COMES_BACK, at_stake, on_the_internet, refused};
 pub(crate) use anew::suit;
 pub(crate) use bpf::detach;
-pub(crate) use bridge::without_spanning_tree;
+pub(crate) use bridge::lan_port;
 pub use case::Case;
 pub use conntrack::{adopt, may_be_adopted};
 pub(crate) use firewall::{
@@ -56,7 +56,9 @@ pub(crate) use firewall::{
 };
 pub use firewalls::FirewallCache;
 pub(crate) use firewalls::TRIED_AGAIN as RULES_HOLD;
+pub(crate) use overlap::another_subnet;
 pub(crate) use overlay::down as tunnel_down;
+pub(crate) use port::Withheld;
 pub use verdict::Verdict;
 
 /// A cause's test: what it finds, or nothing.

@@ -69,7 +69,7 @@ pub(super) fn address_changed(case: &Case<'_>, address: IpAddr) -> Option<Verdic
     )
     .fact(format!("Docker says {address}, {device} has {actual}"));
     Some(
-        reconnect(verdict, container, address)
+        verdict.reattach(container)
         .advise("find what changes addresses in the container (its start script, a DHCP client, a privileged process) and let others reach it by name"),
     )
 }
@@ -115,23 +115,6 @@ pub(super) fn wire_of<'a>(
 /// Whether it is an IPv6 address of one link only.
 pub(super) fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
-}
-
-/// Adds the command that makes the engine give the address again.
-fn reconnect(verdict: Verdict, container: &Container, address: IpAddr) -> Verdict {
-    let network = container.attachments.iter().find(|attachment| {
-        let given = attachment.ipv4.into_iter().chain(attachment.ipv6);
-        given.into_iter().any(|net| net.addr() == address)
-    });
-    match network {
-        Some(attachment) => verdict.reattach(container, &attachment.network),
-        None => verdict.run(
-            format!("docker restart {}", container.name),
-            "host",
-            None,
-            Impact::RestartsContainers,
-        ),
-    }
 }
 
 /// A DNAT rule leads to an address that no container has.

@@ -17,6 +17,13 @@ use crate::{
     model::{Impact, Link, Network},
 };
 
+/// How a network gets out of the LAN's way.
+pub(crate) fn another_subnet(network: &str) -> String {
+    format!(
+        "recreate {network} with another --subnet, and keep Docker off the LAN's addresses: default-address-pools (or bip) in /etc/docker/daemon.json"
+    )
+}
+
 /// Row 8: the address is one of the LAN, and by its subnet also one of a Docker network, whose bridge is asked for it in
 /// vain; or answers to it would go there, and a strict reverse path filter refuses what comes from it.
 pub(super) fn subnet_overlaps_lan(case: &Case<'_>) -> Option<Verdict> {

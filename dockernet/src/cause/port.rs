@@ -9,6 +9,79 @@ use crate::{
     model::{Impact, LinkKind},
 };
 
+/// What a port of a bridge is kept from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Withheld {
+    /// All that other isolated ports send.
+    Isolated,
+    /// Unicast frames for addresses that the bridge has not learnt.
+    Unknown,
+    /// Broadcasts, ARP requests among them.
+    Broadcasts,
+    /// Multicasts of groups that nobody has joined, neighbour solicitations among them where the bridge does no snooping.
+    Multicasts,
+}
+
+impl Withheld {
+    /// What is not flooded to a port.
+    pub(crate) fn from(port: &BridgePort) -> Vec<Self> {
+        let all = [
+            (port.unicast_flood, Self::Unknown),
+            (port.broadcast_flood, Self::Broadcasts),
+            (port.multicast_flood, Self::Multicasts),
+        ];
+        let withheld = all.into_iter().filter(|(is_flooded, _)| !is_flooded);
+        withheld.map(|(_, what)| what).collect()
+    }
+
+    /// The frames.
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            Self::Isolated => "frames of other isolated ports",
+            Self::Unknown => "unicast frames for addresses that the bridge has not learnt",
+            Self::Broadcasts => "broadcasts, ARP requests among them",
+            Self::Multicasts => "multicasts, IPv6 neighbour solicitations among them",
+        }
+    }
+
+    /// As `bridge link` calls the flag.
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Isolated => "isolated",
+            Self::Unknown => "flood",
+            Self::Broadcasts => "bcast_flood",
+            Self::Multicasts => "mcast_flood",
+        }
+    }
+}
+
+impl Verdict {
+    /// Adds what is withheld from a port, and the command that lets it have that.
+    pub(crate) fn withheld(self, port: &str, all: &[Withheld]) -> Self {
+        let isolated = all.contains(&Withheld::Isolated);
+        let (is, mend) = if isolated {
+            ("on", "off")
+        } else {
+            ("off", "on")
+        };
+        let set = |to: &'static str| {
+            let flags = all.iter().map(move |one| format!("{} {to}", one.flag()));
+            flags.collect::<Vec<_>>().join(" ")
+        };
+        let verdict = self.fact(format!("bridge -d link show dev {port}: {}", set(is)));
+        let run = format!("bridge link set dev {port} {}", set(mend));
+        if isolated {
+            verdict.run(run, "host", None, Impact::OpensFirewall).advise(
+                "it may be meant so (Docker leaves ports alone; CNI's portIsolation and network managers set it): isolated ports still reach the host and the outside",
+            )
+        } else {
+            verdict
+                .run(run, "host", None, Impact::None)
+                .advise("find what sets it: Docker leaves flooding on")
+        }
+    }
+}
+
 /// A frame that the bridge has no port for, `br_forward` and `br_flood` refusing those that there are (net/bridge/br_forward.c,
 /// inlined into this one).
 fn no_port(case: &Case<'_>) -> bool {
@@ -43,7 +116,7 @@ pub(super) fn port_isolated(case: &Case<'_>) -> Option<Verdict> {
     if case.in_host() && !no_port(case) {
         // From the host itself: isolation is among ports only, flooding is not.
         return (case.device() == towards.bridge)
-            .then(|| unflooded(towards, there))
+            .then(|| unflooded(case, towards, there))
             .flatten();
     }
     let from = crossings.iter().find(|crossing| {
@@ -51,52 +124,40 @@ pub(super) fn port_isolated(case: &Case<'_>) -> Option<Verdict> {
     })?;
     let here = port(from)?;
     if !(here.isolated && there.isolated) {
-        return unflooded(towards, there);
+        return unflooded(case, towards, there);
     }
     let (a, b) = (&from.container.name, &towards.container.name);
     Some(
         Verdict::confirmed(
             "bridge-port-isolated",
-            format!("{a} and {b} are on isolated ports of {}, which exchange nothing", towards.bridge),
+            format!(
+                "{a} and {b} are on isolated ports of {}, which exchange nothing",
+                towards.bridge
+            ),
         )
         .fact(format!("{} and {} are isolated", here.name, there.name))
-        .run(
-            format!("bridge link set dev {} isolated off", there.name),
-            "host",
-            None,
-            Impact::OpensFirewall,
-        )
-        .advise("it may be meant so (Docker leaves ports alone; CNI's portIsolation and network managers set it): isolated ports still reach the host and the outside"),
+        .withheld(&there.name, &[Withheld::Isolated]),
     )
 }
 
-fn unflooded(towards: &Crossing<'_>, there: &BridgePort) -> Option<Verdict> {
-    let (attribute, what) = if !there.unicast_flood {
-        (
-            "flood",
-            "unicast frames for addresses that the bridge has not learnt",
-        )
-    } else if !there.broadcast_flood {
-        ("bcast_flood", "broadcasts, ARP requests among them")
-    } else {
-        return None;
-    };
+fn unflooded(case: &Case<'_>, towards: &Crossing<'_>, there: &BridgePort) -> Option<Verdict> {
+    let mut withheld = Withheld::from(there);
+    withheld.retain(|one| *one != Withheld::Multicasts || case.is_ipv6());
+    let first = withheld.first()?;
+    // Who has joined a group gets it all the same, where the bridge does snooping.
+    let sure = *first != Withheld::Multicasts;
     Some(
-        Verdict::confirmed(
+        Verdict::when(
+            sure,
             "bridge-port-isolated",
             format!(
-                "the port of {} on {} gets no {what}",
-                towards.container.name, towards.bridge
+                "the port of {} on {} gets no {}",
+                towards.container.name,
+                towards.bridge,
+                first.what()
             ),
         )
-        .fact(format!("{attribute} off on {}", there.name))
-        .run(
-            format!("bridge link set dev {} {attribute} on", there.name),
-            "host",
-            None,
-            Impact::None,
-        )
-        .advise("find what sets it: Docker leaves flooding on"),
+        .withheld(&there.name, &withheld),
     )
 }
 

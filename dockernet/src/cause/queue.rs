@@ -58,10 +58,10 @@ pub(super) fn queue_overflow(case: &Case<'_>) -> Option<Verdict> {
 
 fn mend(case: &Case<'_>, verdict: Verdict, device: &str, queue: &Queue) -> Verdict {
     let look = case.command(&format!("tc -s qdisc show dev {device}"));
-    if matches!(queue.kind.as_str(), "pfifo_fast" | "pfifo" | "bfifo") {
-        /// Twice what an Ethernet device has by default.
-        const LONGER: u32 = 2000;
-        let longer = LONGER.max(queue.length.saturating_mul(2));
+    // The others' limits are those that they were made with (`pfifo_fast_change_tx_queue_len`, net/sched/sch_generic.c, 4.16+).
+    let length = queue.txqueuelen.filter(|_| queue.kind == "pfifo_fast");
+    if let Some(length) = length {
+        let longer = length.saturating_mul(2).max(2000);
         return verdict
             .run(
                 case.command(&format!("ip link set {device} txqueuelen {longer}")),
@@ -69,7 +69,12 @@ fn mend(case: &Case<'_>, verdict: Verdict, device: &str, queue: &Queue) -> Verdi
                 None,
                 Impact::None,
             )
-            .advise(format!("a queue made by tc has a limit of its own: {look}; a longer one only helps against bursts"));
+            .advise("a longer queue only helps against bursts");
+    }
+    if matches!(queue.kind.as_str(), "pfifo" | "bfifo") {
+        return verdict.advise(format!(
+            "somebody gave {device} a queue with a limit: make it longer (tc qdisc change dev {device} … limit N), which only helps against bursts; {look} shows it"
+        ));
     }
     verdict.advise(format!(
         "somebody shapes {device}: give it a higher rate or limit (tc qdisc change dev {device} …), or let the sender send less; {look} shows it"

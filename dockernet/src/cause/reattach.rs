@@ -4,42 +4,13 @@ use super::Verdict;
 use crate::model::{Container, Impact};
 
 impl Verdict {
-    /// Adds the command that makes the engine give a container its interface, addresses and routes in a network again.
-    pub(crate) fn reattach(self, container: &Container, network: &str) -> Self {
-        let (run, impact) = command(container, network);
-        self.run(run, "host", None, impact)
+    /// Adds the command that makes the engine give a container its interfaces, addresses and routes again.
+    pub(crate) fn reattach(self, container: &Container) -> Self {
+        self.run(command(container), "host", None, Impact::RestartsContainers)
     }
 }
 
-/// The command, and what it does to what works now.
-pub(super) fn command(container: &Container, network: &str) -> (String, Impact) {
-    of(&container.name, container.service.is_some(), network)
-}
-
-/// Taken off the network and put on again; what Compose has made would lose its service's name by that, and is restarted.
-fn of(name: &str, by_compose: bool, network: &str) -> (String, Impact) {
-    if by_compose {
-        return (format!("docker restart {name}"), Impact::RestartsContainers);
-    }
-    (
-        format!(
-            "docker network disconnect {network} {name} && docker network connect {network} {name}"
-        ),
-        Impact::Interrupts,
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_compose_has_made_keeps_its_services_name() {
-        let plain = of("web", false, "lan").0;
-        assert!(
-            plain.starts_with("docker network disconnect lan web && "),
-            "{plain}"
-        );
-        assert_eq!(of("web", true, "lan").0, "docker restart web");
-    }
+/// Taken off a network and put on again it would lose the addresses and aliases that it was given there.
+pub(super) fn command(container: &Container) -> String {
+    format!("docker restart {}", container.name)
 }

@@ -253,7 +253,7 @@ fn hook(hook: Hook) -> HookPoint {
     }
 }
 
-fn link(address: &str) -> Link {
+pub(crate) fn link(address: &str) -> Link {
     Link {
         ifindex: 2,
         name: "eth0".into(),

@@ -1,7 +1,7 @@
 //! What a cause's test finds.
 
 use crate::{
-    host::sysctl::{display_key, files::SysctlFiles},
+    host::sysctl::{display_key, files::SysctlFiles, interface_key},
     model::{Cause, Confidence, Fix, Impact, Rule},
 };
 
@@ -100,25 +100,36 @@ impl Verdict {
         wrong: &str,
         right: &str,
     ) -> Self {
-        let who = files.who_sets_to(key, wrong).map_or_else(
-            || format!("no file found that sets {wrong}"),
-            |setting| {
-                let value = setting.value.as_deref().unwrap_or(wrong);
-                format!(
-                    "{}:{} sets {} to {value}",
-                    setting.file.display(),
-                    setting.line,
-                    display_key(&setting.key)
-                )
-            },
-        );
         self.run(
             format!("sysctl -w {key}={right}"),
             "host",
             Some(files.persist(key)),
             Impact::None,
         )
-        .set_by(who)
+        .set_by(who_sets(files, key, wrong))
+    }
+
+    /// The same for the host's IPv6 forwarding. `uplink`: the interface that would lose its router's routes by it
+    /// (`rt6_purge_dflt_routers`, net/ipv6/route.c), and keeps them if it is told to.
+    pub(crate) fn forward_ipv6(self, files: &SysctlFiles, uplink: Option<&str>) -> Self {
+        let key = "net/ipv6/conf/all/forwarding";
+        let Some(uplink) = uplink else {
+            return self.set_host_sysctl(files, key, "0", "1").advise(
+                "if the host takes its own IPv6 route from router advertisements, set accept_ra=2 on the uplink first",
+            );
+        };
+        let also = interface_key(true, uplink, "accept_ra");
+        self.run(
+            format!("sysctl -w {also}=2 && sysctl -w {key}=1"),
+            "host",
+            Some(files.persist(key)),
+            Impact::None,
+        )
+        .set_by(who_sets(files, key, "0"))
+        .advise(format!(
+            "keep {} = 2 as well: a router on {uplink} gives the host its default route, and a host that forwards takes none otherwise",
+            display_key(&also)
+        ))
     }
 
     /// Adds a harmless command if there is one: it, and where it is run.
@@ -142,4 +153,19 @@ impl Verdict {
         self.rule = Some(rule);
         self
     }
+}
+/// Which file set the wrong value, or that none did.
+fn who_sets(files: &SysctlFiles, key: &str, wrong: &str) -> String {
+    files.who_sets_to(key, wrong).map_or_else(
+        || format!("no file found that sets {wrong}"),
+        |setting| {
+            let value = setting.value.as_deref().unwrap_or(wrong);
+            format!(
+                "{}:{} sets {} to {value}",
+                setting.file.display(),
+                setting.line,
+                display_key(&setting.key)
+            )
+        },
+    )
 }

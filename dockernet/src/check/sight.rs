@@ -2,6 +2,8 @@
 
 use std::{cell::RefCell, collections::HashMap, net::IpAddr};
 
+use ipnet::IpNet;
+
 use super::{
     finding::{Finding, Subject},
     space::Space,
@@ -92,6 +94,18 @@ impl<'a> Sight<'a> {
         if !unread.contains(&finding) {
             unread.push(finding);
         }
+    }
+
+    /// Whether a way out of the host goes by this interface: a router is behind it.
+    pub(super) fn leads_out(&self, device: &str) -> bool {
+        let mut routes = self.host.routes.iter();
+        routes.any(|route| route.gateway.is_some() && route.oif.as_deref() == Some(device))
+    }
+
+    /// Whether a prefix is that of an address of this interface of the host.
+    pub(super) fn is_own_network(&self, device: &str, prefix: &IpNet) -> bool {
+        let link = self.host.link(device);
+        link.is_some_and(|link| link.addresses.iter().any(|net| net.trunc() == *prefix))
     }
 
     /// A kernel setting as a number; none where the kernel has none of that name, or it cannot be read (noted).
@@ -264,7 +278,7 @@ pub(super) fn is_docker_bridge(name: &str) -> bool {
 }
 
 /// Link-local and multicast prefixes, which every interface has.
-fn is_internal(prefix: &ipnet::IpNet) -> bool {
+fn is_internal(prefix: &IpNet) -> bool {
     crate::map::marks::is_link_local(prefix) || prefix.addr().is_multicast()
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Counters {
     pub out_no_routes: u64,
     /// `IpInDelivers`: packets that came to a protocol.
     pub in_delivers: u64,
+    /// `IcmpInMsgs`: those of them that the kernel answers itself.
+    pub icmp_in: u64,
     /// `IcmpOutEchos`: echo requests sent.
     pub echo_requests: u64,
     /// `IcmpInEchoReps`: answers to them.
@@ -41,8 +43,10 @@ pub(super) struct Counters {
 /// Events of IPv6; those of TCP are counted for both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Six {
-    /// `Ip6InDelivers`: packets that came to a protocol, neighbour discovery among them.
+    /// `Ip6InDelivers`: packets that came to a protocol.
     pub in_delivers: u64,
+    /// `Icmp6InMsgs`: those of them that the kernel answers itself, neighbour discovery among them.
+    pub icmp_in: u64,
     /// `Udp6InDatagrams`: datagrams that a program has read.
     pub udp_in: u64,
 }
@@ -88,6 +92,7 @@ impl Six {
             let mut words = line.split_ascii_whitespace();
             let counter = match words.next() {
                 Some("Ip6InDelivers") => &mut six.in_delivers,
+                Some("Icmp6InMsgs") => &mut six.icmp_in,
                 Some("Udp6InDatagrams") => &mut six.udp_in,
                 _ => continue,
             };
@@ -126,6 +131,7 @@ impl Counters {
         Some(match (protocol, name) {
             ("Ip", "OutNoRoutes") => &mut self.out_no_routes,
             ("Ip", "InDelivers") => &mut self.in_delivers,
+            ("Icmp", "InMsgs") => &mut self.icmp_in,
             ("Icmp", "OutEchos") => &mut self.echo_requests,
             ("Icmp", "InEchoReps") => &mut self.echo_answers,
             ("Udp", "InDatagrams") => &mut self.udp_in,
@@ -144,6 +150,7 @@ impl Counters {
         Self {
             out_no_routes: of(self.out_no_routes, before.out_no_routes),
             in_delivers: of(self.in_delivers, before.in_delivers),
+            icmp_in: of(self.icmp_in, before.icmp_in),
             echo_requests: of(self.echo_requests, before.echo_requests),
             echo_answers: of(self.echo_answers, before.echo_answers),
             udp_in: of(self.udp_in, before.udp_in),
@@ -155,15 +162,17 @@ impl Counters {
             // One that was not read before counts from here.
             six: self.six.zip(before.six).map(|(now, then)| Six {
                 in_delivers: of(now.in_delivers, then.in_delivers),
+                icmp_in: of(now.icmp_in, then.icmp_in),
                 udp_in: of(now.udp_in, then.udp_in),
             }),
         }
     }
 
-    /// Packets that came to a protocol, of IPv4 and, where it was read, IPv6.
+    /// Packets that came for programs, of IPv4 and, where it was read, IPv6.
     pub(super) fn delivered(self) -> u64 {
-        self.in_delivers
-            .saturating_add(self.six.unwrap_or_default().in_delivers)
+        let six = self.six.unwrap_or_default();
+        let four = self.in_delivers.saturating_sub(self.icmp_in);
+        four.saturating_add(six.in_delivers.saturating_sub(six.icmp_in))
     }
 
     /// The same for datagrams that a program has read.
@@ -220,6 +229,7 @@ IpExt: 99
         let expected = Counters {
             out_no_routes: 7,
             in_delivers: 90,
+            icmp_in: 5,
             echo_requests: 3,
             echo_answers: 2,
             udp_in: 4,
@@ -240,7 +250,7 @@ IpExt: 99
     fn six_counts_from_when_it_was_read_first() {
         let read = |delivers| {
             let text = format!(
-                "Ip6InReceives                   \t9\nIp6InDelivers                   \t{delivers}\nUdp6InDatagrams \t4\n"
+                "Ip6InReceives                   \t9\nIp6InDelivers                   \t{delivers}\nIcmp6InMsgs \t1\nUdp6InDatagrams \t4\n"
             );
             Counters {
                 in_delivers: delivers,
@@ -249,7 +259,7 @@ IpExt: 99
             }
         };
         assert_eq!(read(7).six.unwrap().in_delivers, 7);
-        assert_eq!((read(7).delivered(), read(7).datagrams()), (14, 4));
+        assert_eq!((read(7).delivered(), read(7).datagrams()), (13, 4));
         let without = Counters {
             in_delivers: 2,
             ..Counters::default()

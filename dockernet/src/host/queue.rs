@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Context as _, Result};
 use netlink_packet_route::{
     RouteNetlinkMessage,
+    link::{LinkAttribute, LinkMessage},
     tc::{TcAttribute, TcMessage, TcStats2},
 };
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ pub struct Queue {
     pub drops: u32,
     /// Packets that wait in it.
     pub length: u32,
+    /// `txqueuelen` of its device, which limits a `pfifo_fast`, where the kernel says.
+    #[serde(default)]
+    pub txqueuelen: Option<u32>,
 }
 
 /// The queueing disciplines of a device.
@@ -35,21 +39,44 @@ pub fn queues(netns: &NetnsHandle, device: &str) -> Result<Vec<Queue>> {
     netns
         .run(|| {
             let request = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
-            netlink::dump(request, |message| match message {
+            let all = netlink::dump(request, |message| match message {
                 RouteNetlinkMessage::NewQueueDiscipline(message) => Some(message),
                 _ => None,
-            })
-            .map(|all| {
-                all.iter()
-                    .filter(|message| {
-                        u32::try_from(message.header.index)
-                            .is_ok_and(|index| netlink::interface_name(index) == device)
-                    })
-                    .map(decode)
-                    .collect()
-            })
+            })?;
+            let txqueuelen = txqueuelen(device)?;
+            let of_device = |message: &&TcMessage| {
+                u32::try_from(message.header.index)
+                    .is_ok_and(|index| netlink::interface_name(index) == device)
+            };
+            let queues = all.iter().filter(of_device).map(|message| Queue {
+                txqueuelen,
+                ..decode(message)
+            });
+            anyhow::Ok(queues.collect())
         })?
         .with_context(|| format!("reading the queues of {device}"))
+}
+
+fn txqueuelen(device: &str) -> Result<Option<u32>> {
+    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let lengths = netlink::dump(request, |message| match message {
+        RouteNetlinkMessage::NewLink(link) => {
+            let is_it =
+                |one: &LinkAttribute| matches!(one, LinkAttribute::IfName(name) if name == device);
+            let length = |one: &LinkAttribute| match one {
+                LinkAttribute::TxQueueLen(length) => Some(*length),
+                _ => None,
+            };
+            let all = link.attributes;
+            if all.iter().any(is_it) {
+                all.iter().find_map(length)
+            } else {
+                None
+            }
+        }
+        _ => None,
+    })?;
+    Ok(lengths.first().copied())
 }
 
 fn decode(message: &TcMessage) -> Queue {
@@ -58,6 +85,7 @@ fn decode(message: &TcMessage) -> Queue {
         root: u32::from(message.header.parent) == ROOT,
         drops: 0,
         length: 0,
+        txqueuelen: None,
     };
     for attribute in &message.attributes {
         match attribute {

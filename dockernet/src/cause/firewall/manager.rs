@@ -137,7 +137,18 @@ pub(super) fn add_to_zone(found: &Attribution, device: &str, port: u16, protocol
         || format!("\"$(firewall-cmd --get-zone-of-interface={device} || firewall-cmd --get-default-zone)\""),
         str::to_owned,
     );
-    let add = format!("--zone={zone} --add-port={port}/{protocol}");
+    // What is denied stands before what is allowed; rules with a priority below 0 stand before both.
+    let priority = match &found.dropped.chain {
+        chain if chain.ends_with("_pre") => Some("-32768"),
+        chain if chain.ends_with("_deny") => Some("-1"),
+        _ => None,
+    };
+    let add = match priority {
+        Some(priority) => format!(
+            "--zone={zone} --add-rich-rule='rule priority=\"{priority}\" port port=\"{port}\" protocol=\"{protocol}\" accept'"
+        ),
+        None => format!("--zone={zone} --add-port={port}/{protocol}"),
+    };
     format!("firewall-cmd {add} && firewall-cmd --permanent {add}")
 }
 

@@ -136,7 +136,8 @@ fn isolation(
             format!("docker network connect {} {}", network.name, container.name),
             "host",
             Some("name both networks in the compose file or at docker run".into()),
-            Impact::None,
+            // Its gateway may become the new network's, and its published ports are made anew then.
+            Impact::Interrupts,
         ),
         _ => verdict.advise(
             "put both containers on one network, or publish the port and use the host's address",

@@ -189,6 +189,7 @@ fn a_queue_is_full_only_if_it_says_so_and_its_device_works() {
             root: true,
             drops,
             length: 3,
+            txqueuelen: Some(1000),
         };
         yard.canned(0).queues.insert("eth0".into(), vec![queue]);
         yard.id()
@@ -302,7 +303,20 @@ fn two_interfaces_with_one_prefix() {
     yard.canned(0).routes = vec![route("br-lan")];
     assert_eq!(yard.id(), "unexplained");
     yard.canned(0).routes.insert(0, route("eth0"));
-    assert_eq!(yard.id(), "connected-route-conflict");
+    let cause = yard.cause().unwrap();
+    assert_eq!(cause.id, "connected-route-conflict");
+    let text = format!("{:?}", cause.fix);
+    assert!(text.contains("Interrupts"), "{text}");
+    // A router is behind it: it is the LAN's, and its address is not to be taken off.
+    let mut default = Route::new("0.0.0.0/0".parse().unwrap(), RouteKind::Unicast);
+    default.oif = Some("eth0".into());
+    default.gateway = Some("172.18.0.1".parse().unwrap());
+    yard.canned(0).routes.push(default);
+    let cause = yard.cause().unwrap();
+    assert_eq!(cause.id, "subnet-overlaps-lan");
+    let text = format!("{:?}", cause.fix);
+    assert!(!text.contains("addr del"), "{text}");
+    yard.canned(0).routes.pop();
     // Nobody answers on the bridge itself.
     yard.evidence.out_device = Some("br-lan".into());
     assert_eq!(yard.id(), "unexplained");
@@ -334,6 +348,9 @@ fn all_sockets_together_may_hold_too_much() {
 #[test]
 fn the_ceiling_of_buffers_is_raised_never_lowered() {
     let mut yard = Yard::in_db("SOCKET_RCVBUFF", "udp_queue_rcv_one_skb");
+    // TCP's buffers are not limited by it.
+    assert!(format!("{:?}", yard.cause().unwrap().fix).contains("tcp_rmem"));
+    yard.evidence.drop.packet.as_mut().unwrap().protocol = "udp".into();
     let commands = |yard: &Yard| format!("{:?}", yard.cause().unwrap().fix);
     assert!(
         !commands(&yard).contains("sysctl"),
@@ -354,6 +371,28 @@ fn the_ceiling_of_buffers_is_raised_never_lowered() {
             ),
             None => assert!(!text.contains("sysctl -w"), "{text}"),
         }
+    }
+}
+
+#[test]
+fn a_devices_queue_is_made_longer_where_its_length_counts() {
+    let fix = |kind: &str, txqueuelen| {
+        let mut yard = Yard::in_host("QDISC_DROP", "__dev_queue_xmit", UPLINK);
+        yard.evidence.drop.destination = crate::report::samples::outside();
+        let queue = Queue {
+            kind: kind.into(),
+            root: true,
+            drops: 47,
+            length: 3,
+            txqueuelen,
+        };
+        yard.canned(0).queues.insert("eth0".into(), vec![queue]);
+        format!("{:?}", yard.cause().unwrap().fix)
+    };
+    let text = fix("pfifo_fast", Some(10_000));
+    assert!(text.contains("txqueuelen 20000"), "{text}");
+    for text in [fix("pfifo_fast", None), fix("pfifo", Some(1000))] {
+        assert!(!text.contains("txqueuelen"), "{text}");
     }
 }
 

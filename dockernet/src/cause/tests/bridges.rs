@@ -2,13 +2,14 @@
 
 use super::{Scene, listener, misrouted::bridge_network};
 use crate::{
+    cause::{Verdict, lan_port},
     host::{
         bridge::{Bridge, BridgePort, Bridges, PortState},
         firewall::Firewall,
         listeners::{Listener, Transport},
         resolver::Resolv,
     },
-    model::Published,
+    model::{Link, LinkKind, Published},
 };
 
 fn bridges(hairpin: bool, calls: bool) -> Bridges {
@@ -37,6 +38,27 @@ fn bridges(hairpin: bool, calls: bool) -> Bridges {
             learning: true,
         }],
     }
+}
+
+#[test]
+fn spanning_tree_is_left_on_where_a_bridge_has_a_port_to_the_lan() {
+    let bridges = bridges(false, false);
+    let mut port = super::link("192.0.2.10/24");
+    port.name = "eth0".into();
+    let fix = |port: &Link| {
+        let lan = lan_port(&bridges, "docker0", std::slice::from_ref(port));
+        let verdict =
+            Verdict::confirmed("stp-forward-delay", "").end_spanning_tree("docker0", None, lan);
+        format!("{:?}", verdict.cause.fix)
+    };
+    port.kind = LinkKind::Veth;
+    assert!(fix(&port).contains("stp_state 0"), "{}", fix(&port));
+    port.kind = LinkKind::Other("bond".into());
+    let text = fix(&port);
+    assert!(
+        !text.contains("stp_state") && text.contains("eth0"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -42,6 +42,22 @@ fn a_program_is_blamed_for_what_happens_where_it_hangs() {
 }
 
 #[test]
+fn each_of_two_commands_is_run_in_the_container() {
+    let mut scene = Scene::new("XDP", "do_xdp_generic").in_container();
+    let mut program = attached(At::Xdp);
+    program.link = None;
+    scene
+        .canned(1)
+        .attached
+        .insert("eth0".into(), vec![program]);
+    let text = format!("{:?}", scene.verdict().unwrap().cause.fix);
+    let (first, second) = text.split_once(" && ").unwrap();
+    for command in [first, second] {
+        assert!(command.contains("nsenter --net="), "{text}");
+    }
+}
+
+#[test]
 fn a_cgroups_programs_are_asked_for_the_containers_process() {
     let mut scene = Scene::new("BPF_CGROUP_EGRESS", "ip_finish_output").in_container();
     assert_eq!(scene.id(), "unexplained");

@@ -1,7 +1,7 @@
 //! Forwarding that is switched off, and IPv6 that is.
 
 use crate::{
-    cause::Verdict,
+    cause::{Verdict, at_stake},
     check::{
         Finding, Grade, Sight, Subject,
         finding::Affected,
@@ -145,6 +145,15 @@ fn interface(sight: &Sight<'_>, name: &str, what: String, grade: Grade) -> Optio
     Some(Finding::new(grade, Subject::host(), verdict))
 }
 
+/// Adds the command that has the host forward IPv6.
+pub(in crate::check) fn forward_ipv6(sight: &Sight<'_>, verdict: Verdict) -> Verdict {
+    let host = &sight.host;
+    let uplink = at_stake(&host.links, &host.neighbours, |key| {
+        sight.state.sysctl(&host.handle, key).ok().flatten()
+    });
+    verdict.forward_ipv6(&sight.files, uplink.as_deref())
+}
+
 fn ipv6(sight: &Sight<'_>) -> Option<Finding> {
     let networks = forwarded(sight);
     let members: Vec<&Member<'_>> = networks
@@ -160,8 +169,8 @@ fn ipv6(sight: &Sight<'_>) -> Option<Finding> {
         "the host forwards no IPv6, so containers reach nothing outside by IPv6 and nobody outside reaches them by it",
     )
     .fact("net.ipv6.conf.all.forwarding = 0")
-    .set_host_sysctl(&sight.files, "net/ipv6/conf/all/forwarding", "0", "1")
-    .advise("if the host takes its own IPv6 route from router advertisements, set accept_ra=2 on the uplink as well");
+;
+    let verdict = forward_ipv6(sight, verdict);
     let affected = members
         .iter()
         .map(|member| Affected::container(member.container));

@@ -67,7 +67,7 @@ fn changed(sight: &Sight<'_>) -> Vec<Finding> {
                     None,
                     Impact::None,
                 )
-                .reattach(container, &attachment.network)
+                .reattach(container)
                 .advise("find what changes addresses inside (a DHCP client, a script with NET_ADMIN); use names, and --ip for a fixed address");
                 found.push(
                     Finding::new(Grade::Broken, Subject::container(container), verdict)

@@ -125,7 +125,8 @@ fn backends(sight: &Sight<'_>) -> Option<Finding> {
     .fact(format!("Docker's rules are in {docker}"))
     .fact(format!("{other} has rules as well"))
     .advise(format!(
-        "choose one (update-alternatives --config iptables), move the rules of {other} there, then empty it: {other} -P FORWARD ACCEPT; {other} -F; {other} -t nat -F"
+        "choose one (update-alternatives --config iptables), move the rules of {other} there, then empty it, its policies first: for p in {other} {}; do for c in INPUT FORWARD OUTPUT; do $p -P $c ACCEPT; done; for t in filter nat mangle raw; do $p -t $t -F; done; done",
+        other.replacen("ip", "ip6", 1)
     ));
     let affected = forwarded(sight)
         .iter()

@@ -3,7 +3,7 @@
 mod configuration;
 mod engine;
 mod firewall;
-mod forwarding;
+pub(super) mod forwarding;
 pub(super) mod gateway;
 mod hosts;
 mod identity;

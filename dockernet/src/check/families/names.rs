@@ -72,7 +72,11 @@ fn judge(sight: &Sight<'_>, container: &Container, chain: &Chain) -> Vec<Finding
                 verdict.fact(format!("no rule of table nat inside the container leads {what} to it: something has flushed them"))
             }
         };
-        let verdict = if sight.daemon.pid.is_some() {
+        let verdict = if udp_alone {
+            verdict.advise(format!(
+                "docker restart {name} brings it back; find what writes firewall rules inside the container"
+            ))
+        } else if sight.daemon.pid.is_some() {
             verdict
                 .run(
                     format!("docker restart {name}"),

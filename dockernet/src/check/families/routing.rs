@@ -8,7 +8,7 @@ use super::{
     subnets,
 };
 use crate::{
-    cause::{ROUTE_COMES_BACK, Verdict, on_the_internet, refused},
+    cause::{ROUTE_COMES_BACK, Verdict, another_subnet, on_the_internet, refused},
     check::{
         Finding, Grade, Sight, Subject, finding::Affected, gather::Gather, probe::somewhere,
         sight::Member,
@@ -332,12 +332,20 @@ fn misled(
             Impact::None,
         )
         .advise("to keep it: the same in what sets the rules (a VPN client, networkd's [RoutingPolicyRule])")
+    } else if route.gateway.is_none()
+        && oif.is_some_and(|oif| sight.leads_out(oif) && sight.is_own_network(oif, &route.prefix))
+    {
+        Verdict::confirmed(
+            "subnet-overlaps-lan",
+            format!("{} is the host's own network on {elsewhere}, and the subnet of {} covers it: packets for containers go out by {elsewhere}", route.prefix, network.name),
+        )
+        .advise(another_subnet(&network.name))
     } else if connected && has_main {
         Verdict::confirmed(
             "connected-route-conflict",
             format!("{elsewhere} and {bridge} both claim {subnet}, and packets for containers go to {elsewhere}"),
         )
-        .run(route.delete_command(), "host", None, Impact::None)
+        .run(route.delete_command(), "host", None, Impact::Interrupts)
         .advise(format!("take the address out of {subnet} off {elsewhere}"))
     } else {
         Verdict::confirmed(

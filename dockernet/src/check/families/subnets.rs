@@ -2,7 +2,7 @@
 
 use super::forwarding::whole;
 use crate::{
-    cause::Verdict,
+    cause::{Verdict, another_subnet},
     check::{Finding, Grade, Sight, Subject, finding::Affected},
     host::route::{RouteKind, TABLE_MAIN},
     map::marks::is_link_local,
@@ -27,11 +27,7 @@ pub(super) fn shadows(sight: &Sight<'_>, network: &Network, bridge: &str) -> Opt
     })?;
     let oif = route.oif.clone().unwrap_or_default();
     // The LAN's own prefix inside a Docker subnet: the other way round.
-    let lan = sight
-        .host
-        .link(&oif)
-        .is_some_and(|link| link.addresses.iter().any(|net| net.trunc() == route.prefix));
-    if lan {
+    if sight.is_own_network(&oif, &route.prefix) {
         return None;
     }
     let verdict = Verdict::confirmed(
@@ -65,7 +61,7 @@ fn conflicts(sight: &Sight<'_>) -> Vec<Finding> {
                         continue;
                     }
                     let theirs = net.trunc();
-                    if theirs == prefix {
+                    if theirs == prefix && !sight.leads_out(&link.name) {
                         let verdict = Verdict::confirmed(
                             "connected-route-conflict",
                             format!("{} and {bridge} both claim {prefix}: packets for it go to one of them only", link.name),
@@ -77,6 +73,7 @@ fn conflicts(sight: &Sight<'_>) -> Vec<Finding> {
                                 .affects(affected.clone()),
                         );
                     } else if prefix.contains(&theirs) || theirs.contains(&prefix) {
+                        // One of both is the LAN's.
                         found.push(
                             overlap(
                                 network,
@@ -116,9 +113,6 @@ fn overlap(network: &Network, bridge: &str, prefix: ipnet::IpNet, fact: &str) ->
     )
     .fact(format!("{prefix} is on {bridge}"))
     .fact(fact)
-    .advise(format!(
-        "recreate {} with another --subnet, and keep Docker off the LAN's addresses: default-address-pools (or bip) in /etc/docker/daemon.json",
-        network.name
-    ));
+    .advise(another_subnet(&network.name));
     Finding::new(Grade::Risk, Subject::network(&network.name), verdict)
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use dockernet_common::packet::UDP;
+use ipnet::IpNet;
 
 use crate::{
     cause::Verdict,
@@ -12,6 +13,7 @@ use crate::{
     },
     host::inside,
     inventory::Inventory,
+    map::marks::is_link_local,
     model::{Container, Impact, Published},
 };
 
@@ -109,7 +111,9 @@ pub(in crate::check) fn stale_flow<'i>(
     flow: &Flow,
 ) -> Option<(&'i Container, &'i Published, Verdict)> {
     // docker-proxy serves the host itself and the containers without translation: that is how it is meant.
+    // So it does IPv6 clients by link-local addresses, which its rules leave out.
     let local = (host.has_address)(flow.client)
+        || is_link_local(&IpNet::from(flow.client))
         || flow.client.is_loopback()
         || host.inventory.is_docker_address(flow.client)
         || !(host.has_address)(flow.to);

@@ -2,7 +2,7 @@
 
 use super::forwarding::whole;
 use crate::{
-    cause::{Verdict, without_spanning_tree},
+    cause::{Verdict, Withheld, lan_port},
     check::{Finding, Grade, Sight, Subject, finding::Affected, sight::Member},
     host::{bridge::PortState, route::Family},
     map::{marks, model::Interface},
@@ -133,20 +133,17 @@ fn spanning_tree(
     let Some(bridge) = bridges.bridge(name) else {
         return Vec::new();
     };
-    let mend = |verdict: Verdict, command: String| {
-        verdict
-            .run(command, "host", None, Impact::None)
-            .advise(format!("to keep it, where NetworkManager made the bridge: nmcli connection modify {name} bridge.stp no"))
-    };
+    let lan = lan_port(bridges, name, &sight.host.links);
     let mut found = Vec::new();
     let mut held = Vec::new();
     for port in bridges.ports_of(name) {
-        let blocked = port.state == PortState::Blocking && bridge.stp;
+        let behind = sight.inventory.container_behind(port.ifindex);
+        // That it blocks one of several ways to the LAN is what spanning tree is for.
+        let blocked = port.state == PortState::Blocking && bridge.stp && behind.is_some();
         if !(port.state.is_waiting() || blocked) {
             continue;
         }
         held.push(format!("{} is {}", port.name, port.state));
-        let behind = sight.inventory.container_behind(port.ifindex);
         let verdict = Verdict::confirmed(
             "stp-forward-delay",
             format!(
@@ -160,7 +157,7 @@ fn spanning_tree(
             bridge.forward_delay.as_secs()
         ));
         let verdict = if bridge.stp {
-            mend(verdict, without_spanning_tree(name, &port.name))
+            verdict.end_spanning_tree(name, Some(&port.name), lan)
         } else {
             // It was switched off a moment ago; the port's timers still run.
             let run = format!("bridge link set dev {} state 3", port.name);
@@ -183,10 +180,7 @@ fn spanning_tree(
             Finding::new(
                 Grade::Risk,
                 Subject::network(&network.name),
-                mend(
-                    verdict,
-                    format!("ip link set {name} type bridge stp_state 0"),
-                ),
+                verdict.end_spanning_tree(name, None, lan),
             )
             .affects(everyone(members)),
         );
@@ -244,28 +238,26 @@ fn cable(sight: &Sight<'_>, network: &Network, bridge: &str, member: &Member<'_>
                     "bridge-port-isolated",
                     format!("{name} is isolated on {bridge}: {} exchanges nothing with other isolated ports", container.name),
                 )
-                .fact(format!("bridge -d link show dev {name}: isolated on"))
-                .run(format!("bridge link set dev {name} isolated off"), "host", None, Impact::None);
+                .withheld(name, &[Withheld::Isolated]);
                 found.push(Finding::new(Grade::Risk, subject.clone(), verdict));
             }
-            let flags = sight.host.bridges.port(name);
-            if let Some(port) = flags.filter(|port| !port.unicast_flood || !port.broadcast_flood) {
-                let what = if port.broadcast_flood {
-                    "unknown unicast"
-                } else {
-                    "broadcast"
-                };
-                let option = if port.broadcast_flood {
-                    "flood"
-                } else {
-                    "bcast_flood"
-                };
+            let mut withheld = sight
+                .host
+                .bridges
+                .port(name)
+                .map_or_else(Vec::new, Withheld::from);
+            // Whether a group's members are known by snooping is not read.
+            withheld.retain(|one| *one != Withheld::Multicasts);
+            if let Some(first) = withheld.first() {
                 let verdict = Verdict::confirmed(
                     "bridge-port-isolated",
-                    format!("{bridge} sends no {what} frames to {name}: neighbours that {} has not spoken to of late do not find it", container.name),
+                    format!(
+                        "{name} gets no {} from {bridge}: neighbours that {} has not spoken to of late do not find it",
+                        first.what(),
+                        container.name
+                    ),
                 )
-                .fact(format!("bridge -d link show dev {name}: {option} off"))
-                .run(format!("bridge link set dev {name} {option} on"), "host", None, Impact::None);
+                .withheld(name, &withheld);
                 found.push(Finding::new(Grade::Risk, subject.clone(), verdict));
             }
         }
@@ -312,7 +304,7 @@ fn missing(member: &Member<'_>, network: &Network) -> Option<Finding> {
         "Docker says {told}; no interface in {} has it",
         container.name
     ))
-    .reattach(container, &network.name);
+    .reattach(container);
     Some(
         Finding::new(Grade::Broken, Subject::container(container), verdict)
             .affects(whole(container)),

@@ -122,7 +122,7 @@ impl<'s> Walk<'s> {
         }
     }
 
-    fn is_reply(&self) -> bool {
+    pub(super) fn is_reply(&self) -> bool {
         self.direction == Direction::Back
     }
 

@@ -6,7 +6,10 @@ use super::{Go, Space, Walk};
 use crate::{
     cause::{BY_FIREWALLD, Verdict, delete},
     check::{
-        families::wiring::{bridge_gone, bridge_is_down, bridge_lost_address},
+        families::{
+            forwarding::forward_ipv6,
+            wiring::{bridge_gone, bridge_is_down, bridge_lost_address},
+        },
         probe::{Judged, judge, judge_bridged},
     },
     host::{
@@ -243,8 +246,8 @@ impl<'s> Walk<'s> {
             if self.sight.number(host, key) == Some(0) {
                 let verdict =
                     Verdict::confirmed("ipv6-forwarding-disabled", "the host forwards no IPv6")
-                        .fact(format!("{} = 0", display_key(key)))
-                        .set_host_sysctl(&self.sight.files, key, "0", "1");
+                        .fact(format!("{} = 0", display_key(key)));
+                let verdict = forward_ipv6(self.sight, verdict);
                 return self.stop("host", "forwarding", verdict);
             }
             self.pass("host", "forwarding", "IPv6 forwarding is on");
@@ -370,6 +373,21 @@ fn dropped(space: &Space, found: &Attribution, hook: Hook) -> Verdict {
     let verdict = verdict.fact(found.sentence());
     if found.owner == crate::host::firewall::Owner::Firewalld {
         return verdict.advise(BY_FIREWALLD).rule(Rule::from(found));
+    }
+    // What keeps all of a network's containers from others: without it they would be as open as nobody asked for.
+    let by_docker = matches!(
+        found.kind,
+        DropKind::NetworkIsolation
+            | DropKind::InternalNetwork
+            | DropKind::Icc
+            | DropKind::DirectAccess
+            | DropKind::LoopbackPublished
+            | DropKind::UnpublishedPort
+    );
+    if by_docker && !container {
+        return verdict
+            .advise("if this should pass: publish the port, or connect both to one network (docker network connect NETWORK CONTAINER)")
+            .rule(Rule::from(found));
     }
     verdict
         .advise("if this should pass: publish the port, connect both to one network, or change the rule")

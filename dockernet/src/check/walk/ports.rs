@@ -2,12 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::{Direction, Go, Space, Walk, device::ACROSS};
+use super::{Go, Space, Walk, device::ACROSS};
 use crate::{
-    cause::Verdict,
+    cause::{Verdict, Withheld},
     check::probe::Side,
-    host::{bridge::BridgePort, neighbour::NeighbourState},
-    model::Impact,
+    host::bridge::BridgePort,
 };
 
 /// One end of a frame's way over a bridge.
@@ -19,104 +18,95 @@ pub(super) struct End<'s> {
     pub address: IpAddr,
 }
 
-/// A flag of a port, as `bridge link` calls it.
-enum Flag {
-    Isolated,
-    Flood,
-    Broadcast,
-    Multicast,
-}
-
-impl Flag {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Isolated => "isolated",
-            Self::Flood => "flood",
-            Self::Broadcast => "bcast_flood",
-            Self::Multicast => "mcast_flood",
-        }
-    }
-}
-
 impl<'s> Walk<'s> {
     /// From one container's port to another's.
     pub(super) fn across(&mut self, from: End<'s>, to: End<'s>) -> Go<()> {
         let names = [from, to].map(|end| self.port_to(end.space, end.address));
         let [out_of, into] = names.each_ref().map(Option::as_deref);
-        // `should_deliver` asks for isolation before the rules are asked.
-        let [first, second] = [out_of, into].map(|name| self.bridge_port(name));
-        if let (Some(first), Some(second)) = (first, second)
-            && first.isolated
-            && second.isolated
+        let host = &self.sight.host;
+        let packet = self
+            .probe
+            .untouched(self.is_reply(), Side::Client, (out_of, into));
+        // `should_deliver` asks for isolation between the first hook and the others.
+        let (first, others) = ACROSS.split_at(1);
+        self.bridge_filter(host, &packet, first)?;
+        let [here, there] = [out_of, into].map(|name| host.bridges.port(name?));
+        if let (Some(here), Some(there)) = (here, there)
+            && here.isolated
+            && there.isolated
+            && here.bridge == there.bridge
         {
-            let says = format!(
-                "{} and {} are isolated on {}: they exchange nothing",
-                first.name, second.name, second.bridge
+            let verdict = Verdict::confirmed(
+                "bridge-port-isolated",
+                format!(
+                    "{} and {} are isolated on {}: they exchange nothing",
+                    here.name, there.name, there.bridge
+                ),
             );
-            return self.stop(
-                "host",
-                "bridge",
-                set_wrongly(&says, second, &Flag::Isolated),
-            );
+            let verdict = verdict.withheld(&there.name, &[Withheld::Isolated]);
+            return self.stop("host", "bridge", verdict);
         }
-        self.found(from, to, second)?;
-        let packet = self.probe.untouched(
-            self.direction == Direction::Back,
-            Side::Client,
-            (out_of, into),
-        );
-        self.bridge_filter(&self.sight.host, &packet, ACROSS)
-    }
-
-    /// From the bridge itself to a container's port.
-    pub(super) fn reaches_port(&mut self, space: &'s Space, address: IpAddr) -> Go<()> {
-        let to = End { space, address };
-        let port = self.bridge_port(self.port_to(space, address).as_deref());
-        let from = End {
-            space: &self.sight.host,
-            ..to
-        };
-        self.found(from, to, port)
-    }
-
-    /// The port of the receiver gets what is needed to find it.
-    fn found(&mut self, from: End<'s>, to: End<'s>, port: Option<&'s BridgePort>) -> Go<()> {
-        let Some(port) = port else { return Ok(()) };
-        let knows = |whose: End<'_>, whom: End<'_>| {
-            whose.space.neighbours.iter().any(|entry| {
-                let told = !matches!(
-                    entry.state,
-                    NeighbourState::Failed | NeighbourState::Incomplete
-                );
-                entry.address == whom.address && entry.mac.is_some() && told
-            })
-        };
-        let asks = !knows(from, to);
-        // `br_flood`: from the bridge itself every port gets them, and the answer teaches it where the receiver is.
-        let from_bridge = from.space.key == self.sight.host.key;
         // Whoever was asked for its address has learned the asker's (`arp_process`, `ndisc_recv_ns`).
-        let was_asked = self.direction == Direction::Back && !knows(to, from);
-        if asks && (from_bridge || was_asked) {
+        let was_asked = self.is_reply() && !knows(to.space, from.address);
+        if !knows(from.space, to.address) && !was_asked {
+            self.asked_for(from.space, to, there)?;
+        }
+        let answers = was_asked || !knows(from.space, to.address);
+        self.unicast(to, there, answers)?;
+        self.bridge_filter(host, &packet, others)
+    }
+
+    /// From the bridge itself to a container's port: `br_flood` gives each port what the host broadcasts.
+    pub(super) fn reaches_port(&mut self, space: &'s Space, address: IpAddr) -> Go<()> {
+        let host = &self.sight.host;
+        let port = self.port_to(space, address);
+        let port = port.and_then(|name| host.bridges.port(&name));
+        self.unicast(End { space, address }, port, !knows(host, address))
+    }
+
+    /// A neighbour's question comes to the port.
+    fn asked_for(&mut self, from: &Space, to: End<'s>, port: Option<&'s BridgePort>) -> Go<()> {
+        let Some(port) = port else { return Ok(()) };
+        let (bridge, name) = (&port.bridge, &port.name);
+        let unknown = format!("{} does not know where {} is", from.label, to.address);
+        if to.address.is_ipv6() && !port.multicast_flood {
+            let says = format!(
+                "{unknown}, and {bridge} floods no multicasts to {name} (mcast_flood off): whether it finds it by snooping is not known"
+            );
+            self.unknown("host", "bridge", says);
+        }
+        if to.address.is_ipv6() || port.broadcast_flood {
             return Ok(());
         }
-        let (floods, flag, what) = match (asks, to.address.is_ipv6()) {
-            (false, _) => (port.unicast_flood, Flag::Flood, "unknown unicast"),
-            (true, false) => (port.broadcast_flood, Flag::Broadcast, "broadcast"),
-            (true, true) => (port.multicast_flood, Flag::Multicast, "multicast"),
-        };
-        if floods || (!asks && self.learned(to, port)) {
+        let says = format!("{unknown}, and {bridge} sends no broadcasts to {name}");
+        let verdict = Verdict::confirmed("bridge-port-isolated", says);
+        let verdict = verdict.withheld(name, &[Withheld::Broadcasts]);
+        self.stop("host", "bridge", verdict)
+    }
+
+    /// The packet itself comes to the port. `answers`: its receiver has just sent something, an answer to the neighbour's
+    /// question, or the packet that this is the answer to.
+    fn unicast(&mut self, to: End<'s>, port: Option<&'s BridgePort>, answers: bool) -> Go<()> {
+        let Some(port) = port else { return Ok(()) };
+        let is_taught = port.learning && (answers || self.is_reply());
+        if port.unicast_flood || is_taught || self.learned(to, port) {
             return Ok(());
         }
-        let because = if asks {
-            format!("{} does not know where {} is", from.space.label, to.address)
-        } else {
-            format!("{} has forgotten where {} is", port.bridge, to.address)
-        };
-        let says = format!(
-            "{because}, and {} sends no {what} frames to {}",
-            port.bridge, port.name
+        let (bridge, name) = (&port.bridge, &port.name);
+        let unknown = format!(
+            "{bridge} does not know where {} is, and sends no unknown unicast to {name}",
+            to.address
         );
-        self.stop("host", "bridge", set_wrongly(&says, port, &flag))
+        if port.learning {
+            // Its neighbour asks anew once nothing comes back, and the answer teaches the bridge.
+            let says = format!("{unknown}: the first seconds of a connection may be lost");
+            self.pass("host", "bridge", says);
+            return Ok(());
+        }
+        let verdict = Verdict::confirmed("bridge-port-isolated", unknown)
+            .fact(format!("{name} learns no addresses (learning off)"))
+            .withheld(name, &[Withheld::Unknown]);
+        self.stop("host", "bridge", verdict)
     }
 
     /// The bridge knows which port an address is behind.
@@ -132,25 +122,10 @@ impl<'s> Walk<'s> {
             entries.any(|entry| entry.device == port.name && entry.mac == mac)
         })
     }
-
-    fn bridge_port(&self, name: Option<&str>) -> Option<&'s BridgePort> {
-        self.sight.host.bridges.port(name?)
-    }
 }
 
-fn set_wrongly(says: &str, port: &BridgePort, flag: &Flag) -> Verdict {
-    let name = &port.name;
-    let (is, mend) = match flag {
-        Flag::Isolated => ("on", "off"),
-        Flag::Flood | Flag::Broadcast | Flag::Multicast => ("off", "on"),
-    };
-    let flag = flag.name();
-    Verdict::confirmed("bridge-port-isolated", says)
-        .fact(format!("bridge -d link show dev {name}: {flag} {is}"))
-        .run(
-            format!("bridge link set dev {name} {flag} {mend}"),
-            "host",
-            None,
-            Impact::None,
-        )
+/// Whether a namespace has an address's neighbour entry that can be used.
+fn knows(space: &Space, address: IpAddr) -> bool {
+    let mut entries = space.neighbours.iter();
+    entries.any(|entry| entry.address == address && entry.mac.is_some() && !entry.is_unresolved())
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Go, Halted, Space, Walk};
 use crate::{
-    cause::{Verdict, without_spanning_tree},
+    cause::{Verdict, lan_port},
     check::{families::wiring::bridge_is_down, sight::has_been_given},
     host::{bridge::PortState, neighbour::NeighbourState},
     model::{Attachment, Container, Impact},
@@ -111,11 +111,10 @@ impl<'s> Walk<'s> {
                 "stp-forward-delay",
                 format!("{name} is {state} on {bridge}: it passes nothing"),
             )
-            .run(
-                without_spanning_tree(&bridge, name),
-                "host",
-                None,
-                Impact::None,
+            .end_spanning_tree(
+                &bridge,
+                Some(name),
+                lan_port(&sight.host.bridges, &bridge, &sight.host.links),
             );
             return self.stop("host", "bridge", verdict);
         }

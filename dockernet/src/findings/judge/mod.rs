@@ -8,7 +8,11 @@ mod untranslated;
 mod uplink;
 mod way_out;
 
-use std::{net::SocketAddr, thread, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    thread,
+    time::Duration,
+};
 
 use anyhow::Result;
 
@@ -125,10 +129,10 @@ impl<'a> Case<'a> {
         // An IPv6 socket that takes IPv4 too has such addresses.
         let is_ipv4 = local.ip().to_canonical().is_ipv4();
         let mut alike = all.iter().filter(|one| one.host_ip.is_ipv4() == is_ipv4);
-        let suits = if local.ip().is_unspecified() {
-            None
-        } else {
-            alike.next()
+        // `::` may take both.
+        let suits = match local.ip() {
+            IpAddr::V6(six) if six.is_unspecified() => None,
+            _ => alike.next(),
         };
         Some(suits.or(all.first())?.to_string())
     }

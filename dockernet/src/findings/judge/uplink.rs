@@ -44,7 +44,7 @@ pub(super) fn xdp(case: &Case<'_>, index: u32) -> Result<Vec<Found>> {
     .fact(format!("the driver's count of what it dropped rose by {}", case.events))
     .advise("if this should pass: find who loaded it (bpftool net, bpftool prog show id ID: a network plugin, a DDoS filter) and let that allow it");
     let verdict = match detach(program, &device) {
-        Some(command) => verdict.run(command, "host", None, Impact::OpensFirewall),
+        Some(commands) => verdict.run(commands.join(" && "), "host", None, Impact::OpensFirewall),
         None => verdict,
     };
     Ok(vec![found(case, verdict, device)])

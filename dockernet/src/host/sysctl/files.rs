@@ -20,6 +20,11 @@ const DIRECTORIES: [&str; 5] = [
 ];
 /// Read after all of them by `sysctl --system` and `sysctl -p`.
 const LAST: &str = "etc/sysctl.conf";
+/// Settings that come with a module that the engine's rules load.
+const LATE: [(&str, &str); 2] = [
+    ("net/netfilter/nf_conntrack", "nf_conntrack"),
+    ("net/bridge/", "br_netfilter"),
+];
 /// A configuration file is a page or two; more is not read.
 const LIMIT: u64 = 1 << 20;
 
@@ -40,6 +45,12 @@ pub struct SysctlSetting {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SysctlFiles {
     settings: Vec<SysctlSetting>,
+    /// systemd sets what is kept, and no link in sysctl.d leads it to /etc/sysctl.conf (Debian 13, Arch).
+    #[serde(default)]
+    passes_over_conf: bool,
+    /// Modules whose settings are there once they are loaded, which is after the files were read at boot (sysctl.d(5)).
+    #[serde(default)]
+    late_modules: Vec<String>,
 }
 
 impl SysctlFiles {
@@ -62,7 +73,10 @@ impl SysctlFiles {
             }
         }
         let mut files: Vec<PathBuf> = names.into_values().collect();
-        files.push(root.join(LAST));
+        let conf = root.join(LAST);
+        let is_linked = files.iter().any(|path| resolve_link(root, path) == conf);
+        let passes_over_conf = !is_linked && root.join("run/systemd/system").is_dir();
+        files.push(conf);
         if ufw_enabled(root) {
             files.push(root.join("etc/ufw/sysctl.conf"));
         }
@@ -76,7 +90,18 @@ impl SysctlFiles {
                 settings.extend(parse(&text, &file));
             }
         }
-        Self { settings }
+        let loaded = fs::read_to_string(root.join("proc/modules")).unwrap_or_default();
+        let is_loaded = |module: &&str| {
+            loaded
+                .lines()
+                .any(|line| line.split(' ').next() == Some(*module))
+        };
+        let late = LATE.iter().map(|(_, module)| *module);
+        Self {
+            settings,
+            passes_over_conf,
+            late_modules: late.filter(is_loaded).map(str::to_owned).collect(),
+        }
     }
 
     /// Lines that set this very key, by name or by pattern, in the order in which they are applied.
@@ -114,19 +139,36 @@ impl SysctlFiles {
     /// applied after it, such as `/etc/sysctl.d/90-eth0.conf`.
     #[must_use]
     pub fn persist(&self, key: &str) -> String {
-        let plain = persist_path(key);
-        let Some(setting) = self.who_sets(key) else {
-            return plain;
+        let file = self.file_for(key);
+        let comes_late = |(prefix, module): &&(&str, &str)| {
+            key.starts_with(prefix) && self.late_modules.iter().any(|late| late == module)
         };
-        if setting.key == key && setting.file.starts_with("/etc") {
-            return setting.file.display().to_string();
+        match LATE.iter().find(comes_late) {
+            Some((_, module)) => {
+                format!("{file}, with {module} in /etc/modules-load.d/{module}.conf")
+            }
+            None => file,
         }
-        let decides = setting.file.file_name().unwrap_or_default();
-        let later = setting.key != key || Path::new(&plain).file_name() > Some(decides);
-        if later {
-            plain
-        } else {
+    }
+
+    fn file_for(&self, key: &str) -> String {
+        let plain = persist_path(key);
+        let own = self.who_sets(key).filter(|setting| setting.key == key);
+        let is_read = |setting: &SysctlSetting| {
+            !self.passes_over_conf || setting.file != Path::new("/").join(LAST)
+        };
+        if let Some(own) = own.filter(|own| own.file.starts_with("/etc") && is_read(own)) {
+            return own.file.display().to_string();
+        }
+        // A name beats a pattern wherever that stands; what writes it through another key has to come before.
+        let wider = wider_keys(key);
+        let wider = wider.iter().filter_map(|key| self.who_sets(key));
+        let mut others = own.into_iter().chain(wider).filter(|one| is_read(one));
+        let is_after = |one: &SysctlSetting| one.file.file_name() >= Path::new(&plain).file_name();
+        if others.any(is_after) {
             plain.replace("/90-", "/zz-")
+        } else {
+            plain
         }
     }
 }
@@ -315,6 +357,29 @@ mod tests {
     }
 
     #[test]
+    fn systemd_does_not_read_sysctl_conf_without_a_link() {
+        let (_root, files) = tree(&[
+            ("etc/sysctl.conf", "net.ipv4.conf.eth0.forwarding = 0"),
+            ("run/systemd/system/README", ""),
+        ]);
+        assert_eq!(at(files.who_sets_to(FORWARDING, "0")), "/etc/sysctl.conf:1");
+        assert_eq!(files.persist(FORWARDING), "/etc/sysctl.d/90-eth0.conf");
+    }
+
+    #[test]
+    fn what_a_module_brings_needs_the_module_first() {
+        let (_root, files) = tree(&[("proc/modules", "nf_conntrack 204800 5 nf_nat, Live 0x0\n")]);
+        assert_eq!(
+            files.persist("net/netfilter/nf_conntrack_max"),
+            "/etc/sysctl.d/90-nf_conntrack_max.conf, with nf_conntrack in /etc/modules-load.d/nf_conntrack.conf"
+        );
+        assert_eq!(
+            files.persist("net/bridge/bridge-nf-call-iptables"),
+            "/etc/sysctl.d/90-bridge-nf-call-iptables.conf"
+        );
+    }
+
+    #[test]
     fn a_link_to_dev_null_masks() {
         let (root, _) = tree(&[
             ("usr/lib/sysctl.d/50-a.conf", "net.ipv4.ip_forward=0"),
@@ -372,7 +437,7 @@ mod tests {
         ]);
         let blamed = files.who_sets_to(FORWARDING, "0");
         assert_eq!(at(blamed), "/usr/lib/sysctl.d/95-cis.conf:1");
-        assert_eq!(files.persist(FORWARDING), "/etc/sysctl.d/90-eth0.conf");
+        assert_eq!(files.persist(FORWARDING), "/etc/sysctl.d/zz-eth0.conf");
         assert_eq!(
             files.persist("net/ipv4/conf/eth0/rp_filter"),
             "/etc/sysctl.d/zz-eth0.conf"
