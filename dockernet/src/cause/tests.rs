@@ -411,6 +411,7 @@ fn a_published_port_without_its_rule_is_told_by_the_rules() {
         Some(Firewall {
             rulesets: vec![canned::save(&rules, Backend::IptablesNft)],
             notes: Vec::new(),
+            ..Firewall::default()
         })
     };
     let leads = "-A DOCKER -p tcp -m tcp --dport 10001 -j DNAT --to-destination 172.17.0.2:80\n";

@@ -108,8 +108,8 @@ fn program(dropped: &Dropped) -> &'static str {
         (Backend::IptablesLegacy, Family::Ip6) => "ip6tables-legacy",
         (Backend::IptablesLegacy, _) => "iptables-legacy",
         (Backend::EbtablesLegacy, _) => "ebtables-legacy",
-        (_, Family::Ip6) if dropped.is_mixed => "ip6tables-nft",
-        _ if dropped.is_mixed => "iptables-nft",
+        (_, Family::Ip6) if dropped.is_ambiguous => "ip6tables-nft",
+        _ if dropped.is_ambiguous => "iptables-nft",
         (_, Family::Ip6) => "ip6tables",
         _ => "iptables",
     }

@@ -137,19 +137,27 @@ pub(super) fn add_to_zone(found: &Attribution, device: &str, port: u16, protocol
         || format!("\"$(firewall-cmd --get-zone-of-interface={device} || firewall-cmd --get-default-zone)\""),
         str::to_owned,
     );
+    let add = format!(
+        "--zone={zone} {}",
+        allowed(&found.dropped.chain, port, protocol)
+    );
+    format!("firewall-cmd {add} && firewall-cmd --permanent {add}")
+}
+
+/// What lets a port through before the chain of a zone that drops it.
+fn allowed(chain: &str, port: u16, protocol: &str) -> String {
     // What is denied stands before what is allowed; rules with a priority below 0 stand before both.
-    let priority = match &found.dropped.chain {
+    let priority = match chain {
         chain if chain.ends_with("_pre") => Some("-32768"),
         chain if chain.ends_with("_deny") => Some("-1"),
         _ => None,
     };
-    let add = match priority {
+    match priority {
         Some(priority) => format!(
-            "--zone={zone} --add-rich-rule='rule priority=\"{priority}\" port port=\"{port}\" protocol=\"{protocol}\" accept'"
+            "--add-rich-rule='rule priority=\"{priority}\" port port=\"{port}\" protocol=\"{protocol}\" accept'"
         ),
-        None => format!("--zone={zone} --add-port={port}/{protocol}"),
-    };
-    format!("firewall-cmd {add} && firewall-cmd --permanent {add}")
+        None => format!("--add-port={port}/{protocol}"),
+    }
 }
 
 /// `filter_IN_public_deny`, or with its iptables backend `IN_public_deny`.
@@ -182,6 +190,16 @@ fn has_bridged(case: &Case<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_is_let_through_before_what_denies_it() {
+        let on = |chain: &str| allowed(chain, 53, "udp");
+        assert_eq!(on("filter_INPUT"), "--add-port=53/udp");
+        let rule = "port port=\"53\" protocol=\"udp\" accept'";
+        let at = |priority: &str| format!("--add-rich-rule='rule priority=\"{priority}\" {rule}");
+        assert_eq!(on("filter_IN_public_deny"), at("-1"));
+        assert_eq!(on("filter_IN_public_pre"), at("-32768"));
+    }
 
     #[test]
     fn a_zone_is_known_by_its_chains() {

@@ -171,6 +171,7 @@ fn a_stale_udp_flow_is_one_that_a_rule_would_translate_today() {
         Some(Firewall {
             rulesets: vec![canned::save(&text, Backend::IptablesNft)],
             notes: Vec::new(),
+            ..Firewall::default()
         })
     };
     scene.firewall = leads("", 10001);

@@ -40,8 +40,27 @@ fn dropped(rulesets: Vec<Ruleset>) -> Scene {
     scene.firewall = Some(Firewall {
         rulesets,
         notes: Vec::new(),
+        ..Firewall::default()
     });
     scene
+}
+
+#[test]
+fn a_rules_program_is_named_where_iptables_alone_is_the_other() {
+    let rule = "-A FORWARD -p tcp -m tcp --dport 80 -j DROP\n";
+    let fix = |is_legacy_plain: bool| {
+        let mut scene = dropped(vec![rules(rule, Backend::IptablesNft)]);
+        scene.evidence.drop.location = Some("nft_do_chain".into());
+        if let Some(hook) = &mut scene.evidence.hook {
+            hook.nft = true;
+        }
+        if let Some(firewall) = &mut scene.firewall {
+            firewall.is_legacy_plain = is_legacy_plain;
+        }
+        format!("{:?}", scene.verdict().unwrap().cause.fix)
+    };
+    assert!(fix(false).contains("\"iptables -"), "{}", fix(false));
+    assert!(fix(true).contains("\"iptables-nft -"), "{}", fix(true));
 }
 
 fn native() -> Ruleset {
@@ -235,6 +254,7 @@ fn a_virtual_service_is_blamed_where_it_has_no_server_and_no_rule_did_it() {
         scene.firewall = Some(Firewall {
             rulesets: vec![rules(&text, Backend::IptablesLegacy)],
             notes: Vec::new(),
+            ..Firewall::default()
         });
         scene.verdict().unwrap().cause
     };
@@ -313,6 +333,7 @@ fn what_is_not_translated_and_then_dropped_lacks_its_translation() {
         scene.firewall = Some(Firewall {
             rulesets: vec![canned::save(&text, Backend::IptablesLegacy)],
             notes: Vec::new(),
+            ..Firewall::default()
         });
         scene.verdict().unwrap().cause
     };
@@ -326,6 +347,7 @@ fn what_is_not_translated_and_then_dropped_lacks_its_translation() {
     scene.firewall = Some(Firewall {
         rulesets: vec![rules("-A INPUT -j DROP\n", Backend::IptablesLegacy)],
         notes: Vec::new(),
+        ..Firewall::default()
     });
     let none = scene.verdict().unwrap().cause;
     assert_eq!(none.id, "host-input-drop");

@@ -36,6 +36,7 @@ fn ask(ruleset: Ruleset) {
     let firewall = Firewall {
         rulesets: vec![ruleset],
         notes: Vec::new(),
+        ..Firewall::default()
     };
     every_question(&firewall, &Vec::<ipnet::IpNet>::new());
 }

@@ -267,6 +267,9 @@ pub struct Firewall {
     pub rulesets: Vec<Ruleset>,
     /// What could not be read and why, one sentence each.
     pub notes: Vec<String>,
+    /// `iptables` without more is iptables-legacy on this machine (update-alternatives).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_legacy_plain: bool,
 }
 
 impl Firewall {

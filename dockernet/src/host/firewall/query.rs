@@ -130,6 +130,12 @@ impl Firewall {
         active.contains(&Backend::IptablesLegacy) && active.contains(&Backend::IptablesNft)
     }
 
+    /// Whether `iptables` alone may mean another backend than that of iptables-nft's rules.
+    #[must_use]
+    pub fn is_ambiguous(&self) -> bool {
+        self.is_legacy_plain || self.is_mixed()
+    }
+
     /// All destination translations to one address.
     #[must_use]
     pub fn dnat_targets(&self) -> Vec<DnatTarget> {
@@ -159,7 +165,7 @@ impl Firewall {
                 && dport(rule).is_none_or(|port| port == host_port)
                 && proto(rule).is_none_or(|number| number == of)
         };
-        let is_mixed = self.is_mixed();
+        let is_ambiguous = self.is_ambiguous();
         let others = self
             .tables()
             .filter(|(_, table)| table.name != "docker-bridges");
@@ -174,7 +180,7 @@ impl Firewall {
             .find_map(|(backend, table, chain)| {
                 let rule = chain.rules.iter().find(leads)?;
                 Some(Dropped {
-                    is_mixed,
+                    is_ambiguous,
                     ..Dropped::at(backend, table, chain, rule)
                 })
             })

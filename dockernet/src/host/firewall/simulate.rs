@@ -30,8 +30,8 @@ pub struct Step {
 pub struct Dropped {
     /// Backend.
     pub backend: Backend,
-    /// Whether both of iptables' backends hold rules: `iptables` alone may then mean the other one.
-    pub is_mixed: bool,
+    /// `iptables` alone may mean the other backend.
+    pub is_ambiguous: bool,
     /// Table's family.
     pub family: Family,
     /// Table's name.
@@ -61,7 +61,7 @@ impl Dropped {
     pub(super) fn at(backend: Backend, table: &Table, chain: &Chain, rule: &Rule) -> Self {
         Self {
             backend,
-            is_mixed: false,
+            is_ambiguous: false,
             family: table.family,
             table: table.name.clone(),
             chain: chain.name.clone(),

@@ -39,6 +39,7 @@ fn save(text: &str, family: Family) -> Firewall {
     Firewall {
         rulesets: vec![iptables::parse(text, Backend::IptablesNft, family)],
         notes: Vec::new(),
+        ..Firewall::default()
     }
 }
 
@@ -46,6 +47,7 @@ fn native(json: &str, listing: &str) -> Firewall {
     Firewall {
         rulesets: vec![nft::parse(json, &Texts::parse(listing)).unwrap()],
         notes: Vec::new(),
+        ..Firewall::default()
     }
 }
 

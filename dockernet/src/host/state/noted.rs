@@ -174,8 +174,8 @@ macro_rules! questions {
 
             fn firewall(&self, netns: &NetnsHandle) -> Firewall {
                 self.answer(&json!(["firewall", netns.inum()])).unwrap_or_else(|error| Firewall {
-                    rulesets: Vec::new(),
                     notes: vec![format!("{error:#}")],
+                    ..Firewall::default()
                 })
             }
 

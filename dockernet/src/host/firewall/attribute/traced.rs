@@ -50,7 +50,7 @@ pub fn traced(firewall: &Firewall, traced: &Traced, site: &Site) -> Option<Attri
     let base = table.chain(start)?.base.as_ref()?;
     let dropped = Dropped {
         backend,
-        is_mixed: firewall.is_mixed(),
+        is_ambiguous: firewall.is_ambiguous(),
         family: table.family,
         table: table.name.clone(),
         chain: chain.name.clone(),

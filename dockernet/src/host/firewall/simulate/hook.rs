@@ -49,7 +49,7 @@ pub(in crate::host::firewall) fn candidates(
         survives: true,
         ..Walked::default()
     };
-    let is_mixed = firewall.is_mixed();
+    let is_ambiguous = firewall.is_ambiguous();
     let mut budget = BUDGET;
     let mut marks = Marks {
         packet: packet.mark,
@@ -75,7 +75,7 @@ pub(in crate::host::firewall) fn candidates(
                 let before = if alone { marks } else { Marks::default() };
                 let mut walk = Walk {
                     backend: seat.backend,
-                    is_mixed,
+                    is_ambiguous,
                     table: seat.table,
                     base: seat.base,
                     context: Context {

@@ -25,7 +25,7 @@ struct Ways {
 pub(super) struct Walk<'a, 'b> {
     pub(super) backend: Backend,
     /// Whether both of iptables' backends hold rules.
-    pub(super) is_mixed: bool,
+    pub(super) is_ambiguous: bool,
     pub(super) table: &'a Table,
     pub(super) base: &'a Base,
     pub(super) context: Context<'b>,
@@ -295,7 +295,7 @@ impl<'a> Walk<'a, '_> {
     fn spot(&self, chain: &str, rule: Option<&Rule>, reject: bool, certain: bool) -> Dropped {
         Dropped {
             backend: self.backend,
-            is_mixed: self.is_mixed,
+            is_ambiguous: self.is_ambiguous,
             family: self.table.family,
             table: self.table.name.clone(),
             chain: chain.to_owned(),

@@ -8,6 +8,7 @@ fn bridge(text: &str) -> Firewall {
     Firewall {
         rulesets: vec![ebtables::parse(text)],
         notes: Vec::new(),
+        ..Firewall::default()
     }
 }
 

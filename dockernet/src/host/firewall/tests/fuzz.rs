@@ -71,7 +71,7 @@ proptest! {
         let texts = Texts::parse(&mutate(listing, &edits));
         let json = shuffle(&mutate(json, &edits), &swaps);
         if let Ok(ruleset) = nft::parse(&json, &texts) {
-            every_question(&Firewall { rulesets: vec![ruleset], notes: Vec::new() }, &host());
+            every_question(&Firewall { rulesets: vec![ruleset], ..Firewall::default() }, &host());
         }
     }
 }
