@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::{Case, Verdict};
 use crate::{
     host::route::Family,
+    inventory::Inventory,
     model::{Impact, Link, Network, Subnet},
 };
 
@@ -23,32 +24,25 @@ pub(super) fn bridge_of<'a>(case: &Case<'a>, network: &Network) -> Option<&'a Li
 }
 
 /// Row 11: the bridge no longer has the address that containers take for their gateway.
-pub(super) fn lost_address(
-    case: &Case<'_>,
+pub(crate) fn lost_address(
+    inventory: &Inventory,
     network: &Network,
     subnet: &Subnet,
     bridge: &Link,
 ) -> Option<Verdict> {
-    let set = |key: &str, wrong: &str| {
-        let mut options = network.options.iter();
-        options.any(|(name, value)| name.ends_with(key) && value == wrong)
-    };
-    // Networks whose bridge is not meant to have one.
-    if set("inhibit_ipv4", "true") || network.options.iter().any(|(_, value)| value == "isolated") {
+    if network.is_without_address() {
         return None;
     }
-    let gateway = subnet
-        .gateway
-        .or_else(|| gateway_of(case, network, subnet))?;
+    let gateway = inventory.gateway(network, subnet)?;
     if bridge.addresses.iter().any(|net| net.addr() == gateway) {
         return None;
     }
     let (name, length) = (&bridge.name, subnet.prefix.prefix_len());
-    let ip = Family::of(gateway).ip_command();
+    let family = Family::of(gateway);
     let others: Vec<String> = bridge
         .addresses
         .iter()
-        .filter(|net| net.addr().is_ipv4() == gateway.is_ipv4())
+        .filter(|net| Family::of(net.addr()) == family)
         .map(ToString::to_string)
         .collect();
     let has = if others.is_empty() {
@@ -66,7 +60,7 @@ pub(super) fn lost_address(
         )
         .fact(format!("Docker says {gateway}/{length}, {name} has {has}"))
         .run(
-            format!("{ip} addr add {gateway}/{length} dev {name}"),
+            format!("{} addr add {gateway}/{length} dev {name}", family.ip_command()),
             "host",
             Some(format!(
                 "/etc/systemd/network/10-docker.network: [Match] Name={name}, [Link] Unmanaged=yes"
@@ -78,14 +72,4 @@ pub(super) fn lost_address(
              takes in the bridge), NetworkManager (unmanaged-devices=interface-name:docker0;interface-name:br-*), dhcp clients",
         ),
     )
-}
-
-/// What the network's containers were given, where the network itself does not say.
-fn gateway_of(case: &Case<'_>, network: &Network, subnet: &Subnet) -> Option<IpAddr> {
-    case.inventory
-        .containers()
-        .flat_map(|container| &container.attachments)
-        .filter(|attachment| attachment.network_id == network.id)
-        .filter_map(|attachment| attachment.gateway)
-        .find(|gateway| subnet.prefix.contains(gateway))
 }

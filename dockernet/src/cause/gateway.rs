@@ -32,7 +32,7 @@ pub(super) fn gateway(case: &Case<'_>) -> Option<Verdict> {
         .or(subnet.gateway)?;
     if right == asked {
         let bridge = bridge_of(case, network).filter(|bridge| bridge.up)?;
-        return lost_address(case, network, subnet, bridge);
+        return lost_address(case.inventory, network, subnet, bridge);
     }
     let device = route.oif.as_deref().unwrap_or("eth0");
     let netns = case.netns()?;

@@ -55,7 +55,7 @@ pub(super) fn misrouted(case: &Case<'_>) -> Option<Verdict> {
             .is_some()
             .then(|| transient(dst, left, &bridge.name));
     }
-    let verdict = lost_address(case, network, subnet, bridge)
+    let verdict = lost_address(case.inventory, network, subnet, bridge)
         .or_else(|| by_rule(case, &query, &found, subnet, bridge))
         .or_else(|| by_route(&found, network, subnet, bridge))?;
     let verdict = verdict.maybe_fact((place == Place::Filtered).then(|| {

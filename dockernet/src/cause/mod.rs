@@ -49,6 +49,7 @@ pub(crate) use advertised::{ADVICE as ROUTE_COMES_BACK, at_stake, on_the_interne
 pub(crate) use anew::suit;
 pub(crate) use bpf::detach;
 pub(crate) use bridge::lan_port;
+pub(crate) use bridged::lost_address;
 pub use case::Case;
 pub use conntrack::{adopt, may_be_adopted};
 pub(crate) use firewall::{

@@ -3,9 +3,30 @@
 use std::net::IpAddr;
 
 use super::{Holder, Inventory, TOMBSTONE};
-use crate::model::{Container, Endpoint, EndpointKind, NetnsKey, Network, Owner, State};
+use crate::model::{Container, Endpoint, EndpointKind, NetnsKey, Network, Owner, State, Subnet};
 
 impl Inventory {
+    /// A subnet's gateway. Docker tells it in the network's description only if somebody chose it; else the containers on
+    /// the network have it, or the bridge.
+    #[must_use]
+    pub fn gateway(&self, network: &Network, subnet: &Subnet) -> Option<IpAddr> {
+        let attached = || {
+            self.containers()
+                .filter(|container| container.ended.is_none())
+                .flat_map(|container| &container.attachments)
+                .filter(|attachment| attachment.network_id == network.id)
+                .filter_map(|attachment| attachment.gateway)
+                .find(|gateway| subnet.prefix.contains(gateway))
+        };
+        let on_bridge = || {
+            let bridge = network.bridge.as_deref()?;
+            let link = self.link_named(self.host_key(), bridge)?;
+            let mut addresses = link.addresses.iter().map(ipnet::IpNet::addr);
+            addresses.find(|address| subnet.prefix.contains(address))
+        };
+        subnet.gateway.or_else(attached).or_else(on_bridge)
+    }
+
     /// Whose address it is, as seen from `in_netns` (loopback and addresses used twice depend on it).
     ///
     /// An address in a Docker network that nobody holds is [`EndpointKind::Unknown`] with the network named.

@@ -85,7 +85,7 @@ fn net(inventory: &Inventory, network: &crate::model::Network) -> Net {
             .iter()
             .map(|subnet| Range {
                 prefix: subnet.prefix,
-                gateway: marks::gateway(inventory, network, subnet),
+                gateway: inventory.gateway(network, subnet),
             })
             .collect(),
         containers,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::model::{Interface, Problem};
 use crate::{
     inventory::Inventory,
-    model::{Attachment, Network, Subnet},
+    model::{Attachment, Network},
 };
 
 /// Marks of a network: its device is not as the engine made it.
@@ -25,7 +25,7 @@ pub(super) fn network(inventory: &Inventory, network: &Network) -> Vec<Problem> 
     network
         .subnets
         .iter()
-        .filter_map(|subnet| gateway(inventory, network, subnet))
+        .filter_map(|subnet| inventory.gateway(network, subnet))
         .filter(IpAddr::is_ipv4)
         .filter(|gateway| !link.addresses.iter().any(|has| has.addr() == *gateway))
         .map(|gateway| Problem {
@@ -36,27 +36,6 @@ pub(super) fn network(inventory: &Inventory, network: &Network) -> Vec<Problem> 
             ),
         })
         .collect()
-}
-
-/// A subnet's gateway. Docker tells it in the network's description only if somebody chose it; else the containers on
-/// the network have it, or the bridge.
-pub(crate) fn gateway(inventory: &Inventory, network: &Network, subnet: &Subnet) -> Option<IpAddr> {
-    let attached = || {
-        inventory
-            .containers()
-            .filter(|container| container.ended.is_none())
-            .flat_map(|container| &container.attachments)
-            .filter(|attachment| attachment.network_id == network.id)
-            .filter_map(|attachment| attachment.gateway)
-            .find(|gateway| subnet.prefix.contains(gateway))
-    };
-    let on_bridge = || {
-        let bridge = network.bridge.as_deref()?;
-        let link = inventory.link_named(inventory.host_key(), bridge)?;
-        let mut addresses = link.addresses.iter().map(ipnet::IpNet::addr);
-        addresses.find(|addr| subnet.prefix.contains(addr))
-    };
-    subnet.gateway.or_else(attached).or_else(on_bridge)
 }
 
 /// Marks what an interface has and what the engine says of it.

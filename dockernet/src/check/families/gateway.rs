@@ -54,7 +54,7 @@ fn gateways<'c>(
                         .subnets
                         .iter()
                         .find(|subnet| subnet.prefix.contains(&own.addr()))?;
-                    let gateway = crate::map::marks::gateway(sight.inventory, network, subnet)?;
+                    let gateway = sight.inventory.gateway(network, subnet)?;
                     Some((attachment, gateway))
                 }
             }

@@ -253,10 +253,14 @@ fn to_containers(sight: &Sight<'_>) -> Vec<Finding> {
 fn has_lost_address(sight: &Sight<'_>, network: &Network, bridge: &str) -> bool {
     let link = sight.host.link(bridge);
     network.subnets.iter().any(|subnet| {
-        crate::map::marks::gateway(sight.inventory, network, subnet).is_some_and(|gateway| {
-            gateway.is_ipv4()
-                && link.is_some_and(|link| !link.addresses.iter().any(|has| has.addr() == gateway))
-        })
+        sight
+            .inventory
+            .gateway(network, subnet)
+            .is_some_and(|gateway| {
+                gateway.is_ipv4()
+                    && link
+                        .is_some_and(|link| !link.addresses.iter().any(|has| has.addr() == gateway))
+            })
     })
 }
 

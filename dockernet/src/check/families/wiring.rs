@@ -2,11 +2,11 @@
 
 use super::forwarding::whole;
 use crate::{
-    cause::{Verdict, Withheld, lan_port},
+    cause::{Verdict, Withheld, lan_port, lost_address},
     check::{Finding, Grade, Sight, Subject, finding::Affected, sight::Member},
-    host::{bridge::PortState, route::Family},
-    map::{marks, model::Interface},
-    model::{Impact, Link, Network, State, Subnet},
+    host::bridge::PortState,
+    map::model::Interface,
+    model::{Impact, Network, State},
 };
 
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
@@ -56,7 +56,7 @@ fn bridge_itself(
         .iter()
         .filter(|subnet| subnet.prefix.addr().is_ipv4())
     {
-        if let Some(verdict) = bridge_lost_address(sight, network, subnet, link) {
+        if let Some(verdict) = lost_address(sight.inventory, network, subnet, link) {
             found.push(Finding::new(grade, subject.clone(), verdict).affects(everyone(members)));
         }
     }
@@ -80,47 +80,6 @@ pub(in crate::check) fn bridge_is_down(bridge: &str) -> Verdict {
     )
     .fact(format!("{bridge} is not up"))
     .run(format!("ip link set {bridge} up"), "host", None, Impact::None)
-}
-
-/// The gateway of a subnet is not on its bridge, though it is to be.
-pub(in crate::check) fn bridge_lost_address(
-    sight: &Sight<'_>,
-    network: &Network,
-    subnet: &Subnet,
-    link: &Link,
-) -> Option<Verdict> {
-    if network.is_without_address() {
-        return None;
-    }
-    let gateway = marks::gateway(sight.inventory, network, subnet)?;
-    if link.addresses.iter().any(|has| has.addr() == gateway) {
-        return None;
-    }
-    let (family, bridge) = (Family::of(gateway), &link.name);
-    let has: Vec<String> = link
-        .addresses
-        .iter()
-        .filter(|has| Family::of(has.addr()) == family)
-        .map(ToString::to_string)
-        .collect();
-    let has = if has.is_empty() {
-        format!(
-            "no {} address",
-            if gateway.is_ipv6() { "IPv6" } else { "IPv4" }
-        )
-    } else {
-        has.join(", ")
-    };
-    let (ip, length) = (family.ip_command(), subnet.prefix.prefix_len());
-    Some(
-        Verdict::confirmed(
-            "bridge-lost-address",
-            format!("{bridge} has lost {gateway}, the gateway of its containers: they reach nothing outside, and nobody reaches them"),
-        )
-        .fact(format!("Docker says {gateway}; {bridge} has {has}"))
-        .run(format!("{ip} addr add {gateway}/{length} dev {bridge}"), "host", None, Impact::None)
-        .advise("find who took it: systemd-networkd (a .network file that matches the bridge; give it Unmanaged=yes), NetworkManager, a DHCP client"),
-    )
 }
 
 fn spanning_tree(

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use super::{Go, Space, Walk};
 use crate::{
-    cause::{BY_FIREWALLD, Verdict, delete},
+    cause::{BY_FIREWALLD, Verdict, delete, lost_address},
     check::{
         families::{
             forwarding::forward_ipv6,
-            wiring::{bridge_gone, bridge_is_down, bridge_lost_address},
+            wiring::{bridge_gone, bridge_is_down},
         },
         probe::{Judged, judge, judge_bridged},
     },
@@ -232,7 +232,7 @@ impl<'s> Walk<'s> {
         let is_meant = network.is_nat() && !network.internal;
         let mut subnets = network.subnets.iter();
         let subnet = subnets.find(|subnet| is_meant && subnet.prefix.contains(&to));
-        match subnet.and_then(|subnet| bridge_lost_address(self.sight, network, subnet, link)) {
+        match subnet.and_then(|subnet| lost_address(self.sight.inventory, network, subnet, link)) {
             Some(verdict) => self.stop("host", "bridge", verdict),
             None => Ok(()),
         }
