@@ -6,7 +6,7 @@ use super::{Case, Verdict};
 use crate::{
     host::{
         neighbour::Neighbour,
-        route::fib::FibMatch,
+        route::{Route, fib::FibMatch},
         sysctl::{display_key, interface_key},
     },
     model::{Link, LinkKind},
@@ -65,10 +65,23 @@ pub(crate) fn on_the_internet(links: &[Link]) -> Vec<Link> {
 pub(crate) fn at_stake(
     links: &[Link],
     neighbours: &[Neighbour],
+    routes: &[Route],
     read: impl Fn(&str) -> Option<String>,
 ) -> Option<String> {
-    by_routers(links, neighbours)
-        .map(|(link, _)| link.name.clone())
+    /// `RTPROT_RA` (include/uapi/linux/rtnetlink.h).
+    const ADVERTISED: u8 = 9;
+    let advertised = routes
+        .iter()
+        .filter(|route| route.protocol == ADVERTISED && route.prefix.prefix_len() == 0)
+        .flat_map(|route| {
+            route
+                .oif
+                .iter()
+                .chain(route.nexthops.iter().map(|hop| &hop.oif))
+        });
+    advertised
+        .chain(by_routers(links, neighbours).map(|(link, _)| &link.name))
+        .cloned()
         .find(|device| {
             let key = interface_key(true, device, "accept_ra");
             read(&key).is_some_and(|mode| mode.trim() == "1")
@@ -114,7 +127,7 @@ pub(crate) fn refused(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::neighbour::NeighbourState;
+    use crate::host::{neighbour::NeighbourState, route::RouteKind};
 
     #[test]
     fn a_routers_interface_keeps_taking_its_advertisements() {
@@ -129,7 +142,7 @@ mod tests {
         };
         let links = [link];
         let with = |router: &Neighbour, mode: &'static str| {
-            at_stake(&links, std::slice::from_ref(router), |key| {
+            at_stake(&links, std::slice::from_ref(router), &[], |key| {
                 (key == "net/ipv6/conf/wan0/accept_ra").then(|| mode.to_owned())
             })
         };
@@ -140,6 +153,11 @@ mod tests {
             ..router
         };
         assert_eq!(with(&host, "1\n"), None);
+        // On a bridge, and its neighbour entry is gone: the route is there still.
+        let mut route = Route::new("::/0".parse().unwrap(), RouteKind::Unicast);
+        (route.oif, route.protocol) = (Some("br0".into()), 9);
+        let by_route = at_stake(&links, &[], &[route], |_| Some("1".into()));
+        assert_eq!(by_route.as_deref(), Some("br0"));
         let files = crate::host::sysctl::files::SysctlFiles::default();
         let verdict =
             Verdict::confirmed("ipv6-forwarding-disabled", "").forward_ipv6(&files, Some("wan0"));

@@ -30,7 +30,7 @@ pub(crate) fn lost_address(
     subnet: &Subnet,
     bridge: &Link,
 ) -> Option<Verdict> {
-    if network.is_without_address() {
+    if network.is_without_address(subnet.prefix.addr().is_ipv6()) {
         return None;
     }
     let gateway = inventory.gateway(network, subnet)?;

@@ -38,7 +38,7 @@ catalogue! {
     "ipv6-forwarding-disabled": "The host forwards no IPv6",
         "IPv6 to and from containers is dead while IPv4 works.",
         "A drop in ip6_forward. Confirmed by net.ipv6.conf.all.forwarding = 0.",
-        "sysctl -w net/ipv6/conf/all/forwarding=1; with router advertisements on the uplink also accept_ra=2, or the host loses its own route.";
+        "sysctl -w net/ipv6/conf/all/forwarding=1; with router advertisements on the uplink first accept_ra=2, or the host loses its own route.";
     "ipv6-disabled": "IPv6 is switched off where the packet arrived",
         "A container is reached by IPv4 but not by its IPv6 address.",
         "IPV6DISABLED in ip6_rcv_core, for a packet or a neighbour solicitation that was meant for it. Confirmed by disable_ipv6 = 1.",
@@ -73,7 +73,7 @@ catalogue! {
         "Delete the route and exclude the subnet where it is made, or move Docker's networks (bip, default-address-pools).";
     "subnet-overlaps-lan": "A Docker network covers addresses of the LAN",
         "Only some clients time out; containers do not reach some machines of the LAN.",
-        "NEIGH_FAILED, or a drop on the forward hook, for an address in a Docker subnet that no container has; or IP_RPFILTER for a packet from one. Confirmed when another interface or route of the host's leads to that address.",
+        "NEIGH_FAILED, or a drop on the forward hook, for an address in a Docker subnet that no container has, or for a container that the LAN's own route takes it from; or IP_RPFILTER for a packet from one. Confirmed when another interface or route of the host's leads to that address.",
         "Recreate the network with a subnet that nobody else uses; set default-address-pools.";
     "container-wrong-gateway": "A container sends by a gateway that is not its own",
         "No route to host after three seconds for all that is outside.",
@@ -218,7 +218,7 @@ catalogue! {
     "container-address-changed": "The container lost the address Docker gave it",
         "No route to host after three seconds.",
         "NEIGH_FAILED, or a drop in the container for an address it no longer has. Confirmed: Docker's address is on none of its interfaces.",
-        "Reconnect the container to its network; find what changes addresses inside.";
+        "docker restart CONTAINER; find what changes addresses inside.";
     "duplicate-address": "Two containers have one address",
         "Flapping: now one answers, now the other, which refuses.",
         "NO_SOCKET in a container for an address that Docker gave to another one. Confirmed: an interface of this one has it as well.",
@@ -238,7 +238,7 @@ catalogue! {
     "stp-forward-delay": "Spanning tree holds new ports back",
         "The first thirty seconds after each container start are lost.",
         "BRIDGE_INGRESS_STP_STATE in br_handle_frame. Confirmed by the port's state, listening or learning, at that moment.",
-        "Switch spanning tree off on the bridge.";
+        "Switch spanning tree off on the bridge, unless it has a port to the LAN: there it may be what prevents a loop.";
     "veth-down": "A container's interface is down",
         "One container is cut off.",
         "QDISC_DROP on its interface, or NEIGH_FAILED towards it. Confirmed by the interface's state.",
@@ -253,7 +253,7 @@ catalogue! {
         "ip link set VETH master BRIDGE. systemd-networkd takes veths off bridges where a .network file matches them: Unmanaged=yes.";
     "bridge-port-isolated": "A bridge port does not get what is meant for it",
         "Two containers of one network do not reach each other, both reach the host and the outside.",
-        "NOT_SPECIFIED or NO_TX_TARGET in br_handle_frame_finish for a frame with one receiver, later NEIGH_FAILED. Confirmed by the ports' isolated, flood or bcast_flood attribute.",
+        "NOT_SPECIFIED or NO_TX_TARGET in br_handle_frame_finish for a frame with one receiver, later NEIGH_FAILED. Confirmed by the ports' isolated, flood or bcast_flood attribute, likely by mcast_flood (IPv6).",
         "bridge link set dev VETH isolated off (or flood on), unless it is meant so: Docker leaves these alone, CNI's portIsolation and network managers set them.";
     "duplicate-mac": "Two containers have one MAC address",
         "Alternating losses; both are never reachable at a time, and they do not reach each other.",
@@ -286,7 +286,7 @@ catalogue! {
     "queue-overflow": "A queue is full",
         "Losses under load.",
         "QDISC_DROP or QDISC_OVERLIMIT in __dev_queue_xmit on a device that is up, CPU_BACKLOG. Confirmed by the queue's own drop counter (tc -s qdisc, /proc/net/softnet_stat).",
-        "A higher rate or limit for the shaper that somebody put there (tc qdisc change), a longer txqueuelen against bursts, net.core.netdev_max_backlog for CPU_BACKLOG.";
+        "A higher rate or limit for the shaper that somebody put there (tc qdisc change), a longer txqueuelen (pfifo_fast) against bursts, net.core.netdev_max_backlog for CPU_BACKLOG.";
     "connected-route-conflict": "Two interfaces claim one network",
         "Containers of one network are not reached from the host and the outside, though all of them run.",
         "NEIGH_FAILED or a FORWARD drop with an outgoing interface that is not the network's bridge. Confirmed by two connected routes with that prefix, the wrong one first.",
@@ -306,7 +306,7 @@ catalogue! {
     "socket-buffer-full": "The program reads too slowly",
         "UDP losses under load.",
         "SOCKET_RCVBUFF, or PROTO_MEM (UDP: the memory of all sockets together, likely). Confirmed by the socket's own drop counter; before 5.18, which tells no such reason, likely by it and what waits there.",
-        "Raise net.core.rmem_max and the program's SO_RCVBUF; read faster.";
+        "UDP: raise net.core.rmem_max and the program's SO_RCVBUF. TCP: net.ipv4.tcp_rmem. Or read faster.";
     "embedded-dns-broken": "Docker's resolver is not reached any more",
         "Names do not resolve in one container: connection refused by 127.0.0.11.",
         "NO_SOCKET for 127.0.0.11:53 in the container. Confirmed when no rule in its nat table translates that any more.",

@@ -43,12 +43,16 @@ pub(super) fn route_conflict(case: &Case<'_>) -> Option<Verdict> {
     if wrong.prefix.prefix_len() < right.prefix.prefix_len() {
         return None;
     }
-    // The LAN's own: nothing is left over there.
-    if routes
-        .iter()
-        .any(|route| route.gateway.is_some() && route.oif.as_ref() == Some(&taken))
-    {
-        return Some(
+    let link = case.inventory.link_named(case.evidence.netns, &taken);
+    let is_lan = link.is_some_and(|link| link.kind.is_physical())
+        || routes
+            .iter()
+            .any(|route| route.leads_on() && route.leaves_by(&taken));
+    if is_lan {
+        // Whom no container is may be a machine of the LAN's that is switched off.
+        let is_containers =
+            case.assigned_to(dst).is_some() || case.inventory.container_by_address(dst).is_some();
+        return is_containers.then(|| {
             Verdict::confirmed(
                 "subnet-overlaps-lan",
                 format!(
@@ -57,18 +61,15 @@ pub(super) fn route_conflict(case: &Case<'_>) -> Option<Verdict> {
                 ),
             )
             .fact(format!("route {} dev {taken} comes before {} dev {bridge}", wrong.prefix, right.prefix))
-            .advise(another_subnet(&network.name)),
-        );
-    }
-    let own: Option<IpNet> = case
-        .inventory
-        .link_named(case.evidence.netns, &taken)
-        .and_then(|link| {
-            link.addresses
-                .iter()
-                .find(|net| net.trunc() == wrong.prefix)
-                .copied()
+            .advise(another_subnet(&network.name))
         });
+    }
+    let own: Option<IpNet> = link.and_then(|link| {
+        link.addresses
+            .iter()
+            .find(|net| net.trunc() == wrong.prefix)
+            .copied()
+    });
     let verdict = Verdict::confirmed(
         "connected-route-conflict",
         format!(

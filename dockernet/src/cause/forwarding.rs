@@ -6,7 +6,10 @@ use ipnet::IpNet;
 
 use super::{Case, Verdict, advertised::at_stake, case::known};
 use crate::{
-    host::sysctl::{display_key, interface_key},
+    host::{
+        route::Family,
+        sysctl::{display_key, interface_key},
+    },
     model::{Container, Impact, Link, NetnsInfo, NetnsKey},
 };
 
@@ -61,10 +64,15 @@ pub(super) fn ipv6_forwarding_disabled(case: &Case<'_>) -> Option<Verdict> {
         "the host forwards no IPv6: net.ipv6.conf.all.forwarding is 0",
     )
     .fact("net.ipv6.conf.all.forwarding = 0");
+    // A namespace of somebody else's: what else goes on there is not known.
+    if !case.in_host() {
+        return Some(case.set_sysctl(verdict, "net/ipv6/conf/all/forwarding", "0", "1"));
+    }
     let neighbours = case.state.neighbours(case.host).unwrap_or_default();
     let host = case.inventory.host_netns();
     let links = host.map_or(&[][..], |info| &info.links);
-    let uplink = at_stake(links, &neighbours, |key| {
+    let routes = case.state.routes(case.host, Family::V6).unwrap_or_default();
+    let uplink = at_stake(links, &neighbours, &routes, |key| {
         case.state.sysctl(case.host, key).ok().flatten()
     });
     Some(verdict.forward_ipv6(&case.state.sysctl_files(), uplink.as_deref()))

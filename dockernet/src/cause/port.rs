@@ -113,18 +113,19 @@ pub(super) fn port_isolated(case: &Case<'_>) -> Option<Verdict> {
         .iter()
         .find(|crossing| crossing.container.id.starts_with(&to.id))?;
     let there = port(towards)?;
-    if case.in_host() && !no_port(case) {
-        // From the host itself: isolation is among ports only, flooding is not.
-        return (case.device() == towards.bridge)
-            .then(|| unflooded(case, towards, there))
-            .flatten();
+    if case.in_host() && case.device() == towards.bridge {
+        // From the bridge itself: isolation is among ports only, and what the host asks neighbours is flooded to all.
+        let is_lost = no_port(case) && !there.unicast_flood;
+        return is_lost.then(|| unflooded(Withheld::Unknown, towards, there));
     }
     let from = crossings.iter().find(|crossing| {
         crossing.bridge == towards.bridge && crossing.host.ifindex != towards.host.ifindex
     })?;
     let here = port(from)?;
     if !(here.isolated && there.isolated) {
-        return unflooded(case, towards, there);
+        let lost = lost(case);
+        let withheld = Withheld::from(there).contains(&lost);
+        return withheld.then(|| unflooded(lost, towards, there));
     }
     let (a, b) = (&from.container.name, &towards.container.name);
     Some(
@@ -140,25 +141,41 @@ pub(super) fn port_isolated(case: &Case<'_>) -> Option<Verdict> {
     )
 }
 
-fn unflooded(case: &Case<'_>, towards: &Crossing<'_>, there: &BridgePort) -> Option<Verdict> {
-    let mut withheld = Withheld::from(there);
-    withheld.retain(|one| *one != Withheld::Multicasts || case.is_ipv6());
-    let first = withheld.first()?;
+/// What kind of frame it was that did not come: the packet's own, or the one that was to find its receiver.
+fn lost(case: &Case<'_>) -> Withheld {
+    let asked = if case.is_ipv6() {
+        Withheld::Multicasts
+    } else {
+        Withheld::Broadcasts
+    };
+    if !no_port(case) {
+        return asked;
+    }
+    let packet = case.packet();
+    match packet.and_then(|packet| packet.dst_mac.as_deref()) {
+        Some("ff:ff:ff:ff:ff:ff") => Withheld::Broadcasts,
+        // IPv6's and IPv4's multicast (RFC 2464, RFC 1112).
+        Some(mac) if mac.starts_with("33:33:") || mac.starts_with("01:00:5e:") => {
+            Withheld::Multicasts
+        }
+        _ => Withheld::Unknown,
+    }
+}
+
+fn unflooded(lost: Withheld, towards: &Crossing<'_>, there: &BridgePort) -> Verdict {
     // Who has joined a group gets it all the same, where the bridge does snooping.
-    let sure = *first != Withheld::Multicasts;
-    Some(
-        Verdict::when(
-            sure,
-            "bridge-port-isolated",
-            format!(
-                "the port of {} on {} gets no {}",
-                towards.container.name,
-                towards.bridge,
-                first.what()
-            ),
-        )
-        .withheld(&there.name, &withheld),
+    let sure = lost != Withheld::Multicasts;
+    Verdict::when(
+        sure,
+        "bridge-port-isolated",
+        format!(
+            "the port of {} on {} gets no {}",
+            towards.container.name,
+            towards.bridge,
+            lost.what()
+        ),
     )
+    .withheld(&there.name, &[lost])
 }
 
 /// Row 59. A bridge knows one port for an address: what is for the other container goes to the one that spoke last, and

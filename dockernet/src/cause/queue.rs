@@ -71,6 +71,11 @@ fn mend(case: &Case<'_>, verdict: Verdict, device: &str, queue: &Queue) -> Verdi
             )
             .advise("a longer queue only helps against bursts");
     }
+    if queue.kind == "pfifo_fast" {
+        return verdict.advise(format!(
+            "a longer one (txqueuelen) only helps against bursts; {look} shows it"
+        ));
+    }
     if matches!(queue.kind.as_str(), "pfifo" | "bfifo") {
         return verdict.advise(format!(
             "somebody gave {device} a queue with a limit: make it longer (tc qdisc change dev {device} … limit N), which only helps against bursts; {look} shows it"

@@ -96,10 +96,12 @@ impl<'a> Sight<'a> {
         }
     }
 
-    /// Whether a way out of the host goes by this interface: a router is behind it.
+    /// Whether others than containers are behind this interface.
     pub(super) fn leads_out(&self, device: &str) -> bool {
         let mut routes = self.host.routes.iter();
-        routes.any(|route| route.gateway.is_some() && route.oif.as_deref() == Some(device))
+        let link = self.host.link(device);
+        link.is_some_and(|link| link.kind.is_physical())
+            || routes.any(|route| route.leads_on() && route.leaves_by(device))
     }
 
     /// Whether a prefix is that of an address of this interface of the host.

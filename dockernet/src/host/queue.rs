@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context as _, Result};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{LinkAttribute, LinkMessage},
+    link::LinkAttribute,
     tc::{TcAttribute, TcMessage, TcStats2},
 };
 use serde::{Deserialize, Serialize};
@@ -43,40 +43,35 @@ pub fn queues(netns: &NetnsHandle, device: &str) -> Result<Vec<Queue>> {
                 RouteNetlinkMessage::NewQueueDiscipline(message) => Some(message),
                 _ => None,
             })?;
-            let txqueuelen = txqueuelen(device)?;
             let of_device = |message: &&TcMessage| {
                 u32::try_from(message.header.index)
                     .is_ok_and(|index| netlink::interface_name(index) == device)
             };
-            let queues = all.iter().filter(of_device).map(|message| Queue {
-                txqueuelen,
-                ..decode(message)
-            });
-            anyhow::Ok(queues.collect())
+            let mut queues: Vec<Queue> = all.iter().filter(of_device).map(decode).collect();
+            if queues.iter().any(|queue| queue.kind == "pfifo_fast") {
+                let txqueuelen = txqueuelen(device);
+                queues
+                    .iter_mut()
+                    .for_each(|queue| queue.txqueuelen = txqueuelen);
+            }
+            anyhow::Ok(queues)
         })?
         .with_context(|| format!("reading the queues of {device}"))
 }
 
-fn txqueuelen(device: &str) -> Result<Option<u32>> {
-    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    let lengths = netlink::dump(request, |message| match message {
-        RouteNetlinkMessage::NewLink(link) => {
-            let is_it =
-                |one: &LinkAttribute| matches!(one, LinkAttribute::IfName(name) if name == device);
-            let length = |one: &LinkAttribute| match one {
+fn txqueuelen(device: &str) -> Option<u32> {
+    let lengths = netlink::links(|link| {
+        let is_it =
+            |one: &LinkAttribute| matches!(one, LinkAttribute::IfName(name) if name == device);
+        let all = &link.attributes;
+        all.iter().any(is_it).then(|| {
+            all.iter().find_map(|one| match one {
                 LinkAttribute::TxQueueLen(length) => Some(*length),
                 _ => None,
-            };
-            let all = link.attributes;
-            if all.iter().any(is_it) {
-                all.iter().find_map(length)
-            } else {
-                None
-            }
-        }
-        _ => None,
-    })?;
-    Ok(lengths.first().copied())
+            })
+        })?
+    });
+    lengths.ok()?.first().copied()
 }
 
 fn decode(message: &TcMessage) -> Queue {

@@ -177,6 +177,21 @@ impl Route {
         }
     }
 
+    /// Whether packets leave by this interface, it alone or one of several.
+    #[must_use]
+    pub fn leaves_by(&self, device: &str) -> bool {
+        let mut hops = self.nexthops.iter();
+        self.oif.as_deref() == Some(device) || hops.any(|hop| hop.oif == device)
+    }
+
+    /// Whether it leads to a router, or to everywhere else.
+    #[must_use]
+    pub fn leads_on(&self) -> bool {
+        let mut hops = self.nexthops.iter();
+        let by_router = self.gateway.is_some() || hops.any(|hop| hop.gateway.is_some());
+        self.kind == RouteKind::Unicast && (by_router || self.prefix.prefix_len() == 0)
+    }
+
     /// The command that deletes this route and no other.
     #[must_use]
     pub fn delete_command(&self) -> String {

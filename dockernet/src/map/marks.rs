@@ -19,7 +19,7 @@ pub(super) fn network(inventory: &Inventory, network: &Network) -> Vec<Problem> 
             text: format!("bridge {name} of network {} does not exist", network.name),
         }];
     };
-    if network.is_without_address() {
+    if network.is_without_address(false) {
         return Vec::new();
     }
     network

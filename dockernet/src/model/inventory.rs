@@ -179,9 +179,12 @@ impl Network {
         mode.is_none_or(|mode| mode.starts_with("nat"))
     }
 
-    /// Whether Docker gives its bridge no address: two of its modes.
+    /// Whether Docker gives its bridge no address of an IP version.
     #[must_use]
-    pub fn is_without_address(&self) -> bool {
+    pub fn is_without_address(&self, ipv6: bool) -> bool {
+        if ipv6 {
+            return self.option("com.docker.network.bridge.gateway_mode_ipv6") == Some("isolated");
+        }
         self.gateway_mode.as_deref() == Some("isolated")
             || self.option("com.docker.network.bridge.inhibit_ipv4") == Some("true")
     }
@@ -209,6 +212,12 @@ pub enum LinkKind {
 }
 
 impl LinkKind {
+    /// Whether it is a device of the machine's own, or a virtual machine's.
+    #[must_use]
+    pub fn is_physical(&self) -> bool {
+        matches!(self, Self::Other(kind) if kind.is_empty())
+    }
+
     /// Whether it is the tunnel of an overlay network.
     #[must_use]
     pub fn is_vxlan(&self) -> bool {

@@ -25,7 +25,7 @@ pub(super) const ROWS: &[Guide] = &[
     ),
     row(
         "bridge-port-isolated",
-        "bridge -d link show dev VETH (isolated, flood, bcast_flood)",
+        "bridge -d link show dev VETH (isolated, flood, bcast_flood, mcast_flood)",
         "bridge link set dev VETH isolated on for two containers' veths",
     ),
     row(

@@ -148,7 +148,7 @@ fn interface(sight: &Sight<'_>, name: &str, what: String, grade: Grade) -> Optio
 /// Adds the command that has the host forward IPv6.
 pub(in crate::check) fn forward_ipv6(sight: &Sight<'_>, verdict: Verdict) -> Verdict {
     let host = &sight.host;
-    let uplink = at_stake(&host.links, &host.neighbours, |key| {
+    let uplink = at_stake(&host.links, &host.neighbours, &host.routes, |key| {
         sight.state.sysctl(&host.handle, key).ok().flatten()
     });
     verdict.forward_ipv6(&sight.files, uplink.as_deref())
@@ -168,8 +168,7 @@ fn ipv6(sight: &Sight<'_>) -> Option<Finding> {
         "ipv6-forwarding-disabled",
         "the host forwards no IPv6, so containers reach nothing outside by IPv6 and nobody outside reaches them by it",
     )
-    .fact("net.ipv6.conf.all.forwarding = 0")
-;
+    .fact("net.ipv6.conf.all.forwarding = 0");
     let verdict = forward_ipv6(sight, verdict);
     let affected = members
         .iter()

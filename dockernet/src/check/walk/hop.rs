@@ -385,8 +385,18 @@ fn dropped(space: &Space, found: &Attribution, hook: Hook) -> Verdict {
             | DropKind::UnpublishedPort
     );
     if by_docker && !container {
+        let how = match found.kind {
+            DropKind::UnpublishedPort | DropKind::DirectAccess => {
+                "publish the port, and use the host's address"
+            }
+            DropKind::LoopbackPublished => "publish the port on another address than 127.0.0.1",
+            DropKind::Icc => {
+                "make the network anew without enable_icc=false, or connect both to a second network"
+            }
+            _ => "connect both to one network (docker network connect NETWORK CONTAINER)",
+        };
         return verdict
-            .advise("if this should pass: publish the port, or connect both to one network (docker network connect NETWORK CONTAINER)")
+            .advise(format!("if this should pass: {how}"))
             .rule(Rule::from(found));
     }
     verdict

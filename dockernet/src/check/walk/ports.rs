@@ -6,7 +6,10 @@ use super::{Go, Space, Walk, device::ACROSS};
 use crate::{
     cause::{Verdict, Withheld},
     check::probe::Side,
-    host::bridge::BridgePort,
+    host::{
+        bridge::BridgePort,
+        neighbour::{Neighbour, NeighbourState},
+    },
 };
 
 /// One end of a frame's way over a bridge.
@@ -46,13 +49,15 @@ impl<'s> Walk<'s> {
             let verdict = verdict.withheld(&there.name, &[Withheld::Isolated]);
             return self.stop("host", "bridge", verdict);
         }
+        let asks = !knows(from.space, to.address);
         // Whoever was asked for its address has learned the asker's (`arp_process`, `ndisc_recv_ns`).
         let was_asked = self.is_reply() && !knows(to.space, from.address);
-        if !knows(from.space, to.address) && !was_asked {
+        if asks && !was_asked {
             self.asked_for(from.space, to, there)?;
         }
-        let answers = was_asked || !knows(from.space, to.address);
-        self.unicast(to, there, answers)?;
+        let is_found = there.is_none_or(|port| to.address.is_ipv6() || port.broadcast_flood);
+        let again = is_found && asks_again(from.space, to.address);
+        self.unicast(to, there, asks, again)?;
         self.bridge_filter(host, &packet, others)
     }
 
@@ -61,7 +66,13 @@ impl<'s> Walk<'s> {
         let host = &self.sight.host;
         let port = self.port_to(space, address);
         let port = port.and_then(|name| host.bridges.port(&name));
-        self.unicast(End { space, address }, port, !knows(host, address))
+        let asks = !knows(host, address);
+        self.unicast(
+            End { space, address },
+            port,
+            asks,
+            asks_again(host, address),
+        )
     }
 
     /// A neighbour's question comes to the port.
@@ -84,9 +95,15 @@ impl<'s> Walk<'s> {
         self.stop("host", "bridge", verdict)
     }
 
-    /// The packet itself comes to the port. `answers`: its receiver has just sent something, an answer to the neighbour's
-    /// question, or the packet that this is the answer to.
-    fn unicast(&mut self, to: End<'s>, port: Option<&'s BridgePort>, answers: bool) -> Go<()> {
+    /// The packet itself comes to the port. `answers`: its receiver has just answered its neighbour's question. `again`: it
+    /// will be asked anew if nothing comes back.
+    fn unicast(
+        &mut self,
+        to: End<'s>,
+        port: Option<&'s BridgePort>,
+        answers: bool,
+        again: bool,
+    ) -> Go<()> {
         let Some(port) = port else { return Ok(()) };
         let is_taught = port.learning && (answers || self.is_reply());
         if port.unicast_flood || is_taught || self.learned(to, port) {
@@ -97,14 +114,16 @@ impl<'s> Walk<'s> {
             "{bridge} does not know where {} is, and sends no unknown unicast to {name}",
             to.address
         );
-        if port.learning {
-            // Its neighbour asks anew once nothing comes back, and the answer teaches the bridge.
-            let says = format!("{unknown}: the first seconds of a connection may be lost");
+        if port.learning && again {
+            // The answer teaches the bridge.
+            let says = format!("{unknown}: packets are lost until its neighbour asks for it anew");
             self.pass("host", "bridge", says);
             return Ok(());
         }
         let verdict = Verdict::confirmed("bridge-port-isolated", unknown)
-            .fact(format!("{name} learns no addresses (learning off)"))
+            .maybe_fact(
+                (!port.learning).then(|| format!("{name} learns no addresses (learning off)")),
+            )
             .withheld(name, &[Withheld::Unknown]);
         self.stop("host", "bridge", verdict)
     }
@@ -128,4 +147,16 @@ impl<'s> Walk<'s> {
 fn knows(space: &Space, address: IpAddr) -> bool {
     let mut entries = space.neighbours.iter();
     entries.any(|entry| entry.address == address && entry.mac.is_some() && !entry.is_unresolved())
+}
+
+/// Whether an address is asked for anew when nothing comes back: not where somebody has set it by hand.
+fn asks_again(space: &Space, address: IpAddr) -> bool {
+    let fixed = |entry: &Neighbour| {
+        matches!(
+            entry.state,
+            NeighbourState::Permanent | NeighbourState::Noarp
+        )
+    };
+    let mut entries = space.neighbours.iter();
+    !entries.any(|entry| entry.address == address && fixed(entry))
 }

@@ -76,7 +76,9 @@ impl SysctlFiles {
         let conf = root.join(LAST);
         let is_linked = files.iter().any(|path| resolve_link(root, path) == conf);
         let passes_over_conf = !is_linked && root.join("run/systemd/system").is_dir();
-        files.push(conf);
+        // What nothing reads at boot is to blame only where nothing else is.
+        let place = if passes_over_conf { 0 } else { files.len() };
+        files.insert(place, conf);
         if ufw_enabled(root) {
             files.push(root.join("etc/ufw/sysctl.conf"));
         }
@@ -157,18 +159,25 @@ impl SysctlFiles {
         let is_read = |setting: &SysctlSetting| {
             !self.passes_over_conf || setting.file != Path::new("/").join(LAST)
         };
-        if let Some(own) = own.filter(|own| own.file.starts_with("/etc") && is_read(own)) {
-            return own.file.display().to_string();
-        }
+        let own = own.filter(|own| is_read(own));
         // A name beats a pattern wherever that stands; what writes it through another key has to come before.
         let wider = wider_keys(key);
         let wider = wider.iter().filter_map(|key| self.who_sets(key));
-        let mut others = own.into_iter().chain(wider).filter(|one| is_read(one));
-        let is_after = |one: &SysctlSetting| one.file.file_name() >= Path::new(&plain).file_name();
-        if others.any(is_after) {
-            plain.replace("/90-", "/zz-")
-        } else {
+        let others: Vec<_> = wider.filter(|one| is_read(one)).collect();
+        let is_last = |file: &Path| {
+            others
+                .iter()
+                .all(|one| one.file.file_name() < file.file_name())
+        };
+        if let Some(own) = own.filter(|own| own.file.starts_with("/etc") && is_last(&own.file)) {
+            return own.file.display().to_string();
+        }
+        let is_after_own =
+            own.is_none_or(|own| own.file.file_name() < Path::new(&plain).file_name());
+        if is_after_own && is_last(Path::new(&plain)) {
             plain
+        } else {
+            plain.replace("/90-", "/zz-")
         }
     }
 }
@@ -364,6 +373,33 @@ mod tests {
         ]);
         assert_eq!(at(files.who_sets_to(FORWARDING, "0")), "/etc/sysctl.conf:1");
         assert_eq!(files.persist(FORWARDING), "/etc/sysctl.d/90-eth0.conf");
+    }
+
+    #[test]
+    fn what_is_read_beats_what_is_not() {
+        let (_root, files) = tree(&[
+            ("etc/sysctl.conf", "net.ipv4.ip_forward = 1"),
+            ("etc/sysctl.d/99-x.conf", "net.ipv4.ip_forward = 0"),
+            ("run/systemd/system/README", ""),
+        ]);
+        let key = "net/ipv4/ip_forward";
+        assert_eq!(at(files.who_sets_to(key, "0")), "/etc/sysctl.d/99-x.conf:1");
+        assert_eq!(files.persist(key), "/etc/sysctl.d/99-x.conf");
+    }
+
+    #[test]
+    fn an_early_file_is_not_enough_where_a_later_one_writes_it_too() {
+        let (_root, files) = tree(&[
+            (
+                "etc/sysctl.d/10-own.conf",
+                "net.ipv4.conf.eth0.forwarding = 0",
+            ),
+            (
+                "etc/sysctl.d/99-cis.conf",
+                "net.ipv4.conf.all.forwarding = 0",
+            ),
+        ]);
+        assert_eq!(files.persist(FORWARDING), "/etc/sysctl.d/zz-eth0.conf");
     }
 
     #[test]

@@ -24,7 +24,7 @@ struct Ways {
 /// A base chain that is being walked.
 pub(super) struct Walk<'a, 'b> {
     pub(super) backend: Backend,
-    /// Whether both of iptables' backends hold rules.
+    /// `iptables` alone may mean the other backend.
     pub(super) is_ambiguous: bool,
     pub(super) table: &'a Table,
     pub(super) base: &'a Base,
