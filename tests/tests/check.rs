@@ -138,6 +138,7 @@ fn healthy_then_each_fault() -> Result<()> {
             &mut lab,
             &[
                 ("a healthy host", healthy),
+                ("other healthy hosts", otherwise_healthy),
                 ("one fault after the other", |lab| each(lab, "plain.toml")),
                 ("text, narrowing, bad usage, a closed stdout", views),
                 ("one connection, step by step", walks),
@@ -295,6 +296,55 @@ fn healthy(lab: &mut Lab) -> Result<()> {
         .collect();
     ensure!(unknown.is_empty(), "could not be told: {unknown:#?}");
     Ok(())
+}
+
+/// What hosts have that the lab's has not, and nothing is broken by it: where it is made, how, and how it is taken away.
+const VARIATIONS: &[(&str, &str, &str)] = &[
+    // A second uplink, for what comes from its own address.
+    (
+        "host",
+        "ip link add up1 type veth peer name up1p; ip addr add 203.0.113.2/24 dev up1; ip link set up1p up; ip link set up1 up; \
+         ip route add default via 203.0.113.1 dev up1 table 100; ip rule add from 203.0.113.2 lookup 100; sleep 0.3",
+        "ip rule del from 203.0.113.2 lookup 100; ip link del up1",
+    ),
+    // A firewall that tells by marks what may pass.
+    (
+        "host",
+        "nft 'add table inet own; add chain inet own pre { type filter hook prerouting priority mangle; }; \
+         add chain inet own way { type filter hook forward priority -1; policy drop; }; \
+         add rule inet own pre meta mark set 1; add rule inet own way meta mark 1 accept'",
+        "nft delete table inet own",
+    ),
+    // A host name that is another container's name, too.
+    (
+        "container:api",
+        "cp /etc/hosts /tmp/hosts; echo '${ip:api} two' >> /etc/hosts; echo '172.30.1.1 web' >> /etc/hosts",
+        "cat /tmp/hosts > /etc/hosts",
+    ),
+    // A VPN's wide routes.
+    (
+        "host",
+        "ip route add 172.16.0.0/12 via ${outside}; ip route add 192.168.0.0/16 via ${outside}; ip route add 0.0.0.0/1 via ${outside}",
+        "ip route del 172.16.0.0/12; ip route del 192.168.0.0/16; ip route del 0.0.0.0/1",
+    ),
+    // What a firewall of a container's own accepts by marks of its own.
+    (
+        "container:web",
+        "iptables -t mangle -A PREROUTING -j MARK --set-mark 7; iptables -A INPUT -m mark --mark 7 -j ACCEPT; iptables -P INPUT DROP",
+        "iptables -P INPUT ACCEPT; iptables -D INPUT -m mark --mark 7 -j ACCEPT; iptables -t mangle -D PREROUTING -j MARK --set-mark 7",
+    ),
+];
+
+fn otherwise_healthy(lab: &mut Lab) -> Result<()> {
+    for (place, makes, unmakes) in VARIATIONS {
+        let place: Place = place.parse()?;
+        script(lab, &place, Some(makes))?;
+        let found = findings(lab, &[]);
+        script(lab, &place, Some(unmakes))?;
+        let (_, bad) = found.with_context(|| (*makes).to_owned())?;
+        ensure!(bad.is_empty(), "{makes}: {bad:#?}");
+    }
+    healthy(lab)
 }
 
 fn each(lab: &mut Lab, file: &str) -> Result<()> {
@@ -739,6 +789,13 @@ fn walks(lab: &mut Lab) -> Result<()> {
                 Some("container-firewall-drop"),
                 &["snat", "leaves"],
             ),
+        ),
+        // Answers leave by one of several ways, which is the one that it came in by.
+        (
+            "host",
+            "ip route replace default nexthop via 198.51.100.20 dev eth0 nexthop via 198.51.100.21 dev eth0; sysctl -qw net.ipv4.conf.eth0.rp_filter=1",
+            "ip route replace default via 198.51.100.20 dev eth0; sysctl -qw net.ipv4.conf.eth0.rp_filter=0",
+            ("outside", ":10001", None, &["dnat", "socket"]),
         ),
         (
             "host",

@@ -301,8 +301,24 @@ pub(super) fn judge_bridged(space: &Space, packet: &FlowPacket, hook: Hook) -> J
     judge_at(space, &packet, &site)
 }
 
+/// The packet at a hook, with no mark that is known where an earlier hook's rules may have set one.
+fn marked(space: &Space, packet: &FlowPacket, hook: Hook) -> FlowPacket {
+    let earlier: &[Hook] = match hook {
+        Hook::Ingress | Hook::Egress => &[],
+        Hook::Prerouting | Hook::Output => &[Hook::Ingress],
+        Hook::Input | Hook::Forward => &[Hook::Ingress, Hook::Prerouting],
+        Hook::Postrouting => &[Hook::Ingress, Hook::Prerouting, Hook::Forward, Hook::Output],
+    };
+    let mut packet = packet.clone();
+    if space.firewall.sets_marks_at(earlier) {
+        (packet.mark, packet.ct_mark) = (None, None);
+    }
+    packet
+}
+
 fn judge_at(space: &Space, packet: &FlowPacket, site: &Site) -> Judged {
     let env = space.addresses();
+    let packet = &marked(space, packet, site.hook);
     match simulate_at(&space.firewall, packet, site, &env) {
         Outcome::Accepted => Judged::Passes,
         Outcome::Dropped(dropped) => {
@@ -322,6 +338,7 @@ fn judge_at(space: &Space, packet: &FlowPacket, site: &Site) -> Judged {
 /// itself: what becomes of it is not told.
 #[must_use]
 pub(super) fn translation(space: &Space, packet: &FlowPacket, hook: Hook) -> Translation {
+    let packet = &marked(space, packet, hook);
     let ask = |packet: &FlowPacket| translate(&space.firewall, packet, hook, &space.addresses());
     let first = ask(packet);
     let Translation::Untracked { rule, .. } = &first else {

@@ -13,7 +13,7 @@ use crate::{
         daemon::Daemon,
         docker::Ending,
         netns::NetnsHandle,
-        route::{Family, Route, RouteKind},
+        route::{Family, Route, RouteKind, TABLE_MAIN},
         state::HostState,
         sysctl::{display_key, files::SysctlFiles},
     },
@@ -129,10 +129,16 @@ impl<'a> Sight<'a> {
     /// Networks of bridges that this host has.
     pub(super) fn bridge_networks(&self) -> impl Iterator<Item = (&'a Network, &'a str)> + use<'a> {
         let inventory = self.inventory;
+        let host = inventory.host_key();
+        // A rootless engine's bridges are in a namespace of its own; Podman does not tell what its bridges are called.
+        let elsewhere = inventory.engine_status().has_bridges_elsewhere();
+        let is_here =
+            move |bridge: &str| !elsewhere || inventory.link_named(host, bridge).is_some();
         inventory
             .networks()
             .filter(|network| network.driver == "bridge")
             .filter_map(|network| Some((network, network.bridge.as_deref()?)))
+            .filter(move |(_, bridge)| is_here(bridge))
     }
 
     /// Containers that run (paused ones too), in the order of their names.
@@ -214,14 +220,16 @@ impl<'a> Sight<'a> {
         port || leftover || self.inventory.container_behind(link.ifindex).is_some()
     }
 
-    /// Whether it is a default route, and no other of its table and family comes before it.
+    /// Whether it is the default route of its family. Those of other tables are for what some rule sends there, as long as the
+    /// main table has one.
     pub(super) fn is_first_default(&self, route: &Route) -> bool {
         let is_default = |route: &Route| route.prefix.prefix_len() == 0;
         let better = |other: &Route| {
-            other.prefix == route.prefix
-                && other.table == route.table
-                && other.from == route.from
-                && other.metric < route.metric
+            let first = other.table == TABLE_MAIN && route.table != TABLE_MAIN;
+            let same = other.table == route.table && other.from == route.from;
+            other.kind == RouteKind::Unicast
+                && other.prefix == route.prefix
+                && (first || same && other.metric < route.metric)
         };
         is_default(route) && !self.host.routes.iter().any(better)
     }

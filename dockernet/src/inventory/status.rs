@@ -39,6 +39,12 @@ impl EngineStatus {
         }
     }
 
+    /// Whether its networks' bridges need not be where, or be called what, Docker's are.
+    #[must_use]
+    pub fn has_bridges_elsewhere(&self) -> bool {
+        matches!(self, Self::Up { podman, rootless, .. } if *podman || *rootless)
+    }
+
     /// Whether it answers, for all that is known: one that does not may be about to write its rules.
     #[must_use]
     pub fn may_be_up(&self) -> bool {

@@ -9,7 +9,7 @@ use super::configuration::{configuration, shown};
 use crate::{
     cause::Verdict,
     check::{Finding, Grade, Sight, Subject, last_words::LastWords, sight::is_docker_bridge},
-    host::route::RouteKind,
+    host::route::{RouteKind, TABLE_MAIN},
     inventory::EngineStatus,
     model::{Impact, LinkKind},
 };
@@ -157,6 +157,9 @@ fn pools(sight: &Sight<'_>) -> Option<Finding> {
         .routes
         .iter()
         .filter(|route| route.kind == RouteKind::Unicast && route.prefix.prefix_len() > 0)
+        // libnetwork/netutils (23.0+) minds what is on a link of the host's; half of the internet by a VPN is no network.
+        .filter(|route| route.gateway.is_none() && route.table == TABLE_MAIN)
+        .filter(|route| !route.prefix.addr().is_unspecified())
         .map(|route| route.prefix);
     let taken: Vec<Ipv4Net> = networks
         .chain(routes)

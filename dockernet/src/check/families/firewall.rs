@@ -57,9 +57,10 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
 
 /// The interface that the default route of a family leads to.
 pub(in crate::check) fn uplink<'s>(sight: &'s Sight<'_>, family: Family) -> Option<Uplink<'s>> {
-    let routes = sight.host.routes.iter().filter(|route| {
-        route.prefix.prefix_len() == 0 && Family::of(route.prefix.addr()) == family
-    });
+    let routes =
+        sight.host.routes.iter().filter(|route| {
+            sight.is_first_default(route) && Family::of(route.prefix.addr()) == family
+        });
     let mut names = routes.filter_map(|route| {
         let first = route.nexthops.first().map(|hop| hop.oif.as_str());
         route.oif.as_deref().or(first)

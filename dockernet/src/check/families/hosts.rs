@@ -44,7 +44,8 @@ fn stale(
             })
     })?;
     let has = |container: &Container| has_been_given(container, address);
-    if has(meant) || meant.id == container.id {
+    // Its own name, which another has too, and the host's own address (host-gateway), are what they are meant to be.
+    if has(meant) || meant.id == container.id || has(container) || sight.host.has_address(address) {
         return None;
     }
     let now = sight.running().into_iter().find(|other| has(other));

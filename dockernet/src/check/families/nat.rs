@@ -256,9 +256,10 @@ fn holder(sight: &Sight<'_>, address: IpAddr) -> Option<String> {
     }
     let space = sight.spaces.iter().find(|space| space.has_address(address));
     space.map(|space| space.label.clone()).or_else(|| {
-        let label = sight.inventory.label(address);
-        let container = sight.inventory.container_by_address(address)?;
-        label.or_else(|| (container.ended.is_none()).then(|| container.name.clone()))
+        sight.inventory.label(address).or_else(|| {
+            let container = sight.inventory.container_by_address(address)?;
+            container.ended.is_none().then(|| container.name.clone())
+        })
     })
 }
 

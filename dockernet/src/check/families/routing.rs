@@ -16,7 +16,8 @@ use crate::{
     host::route::{
         Family, Route, RouteKind, TABLE_MAIN, fib::FibMatch, lookup::RouteQuery, rule::RuleVerdict,
     },
-    model::{Impact, Network},
+    map::marks::is_link_local,
+    model::{Impact, Link, Network},
 };
 
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
@@ -48,9 +49,10 @@ fn all_affected(sight: &Sight<'_>) -> Vec<Affected> {
         .collect()
 }
 
-/// Routing daemons put rejecting routes for whole prefixes in place on purpose (`RTPROT_*`, include/uapi/linux/rtnetlink.h).
+/// Routing daemons put rejecting routes for whole prefixes in place on purpose (`RTPROT_*`, include/uapi/linux/rtnetlink.h; 80 is
+/// Calico's).
 fn of_daemon(route: &Route) -> bool {
-    matches!(route.protocol, 11 | 12 | 42 | 186..=192)
+    matches!(route.protocol, 11 | 12 | 42 | 80 | 186..=192)
 }
 
 /// The host has no default route.
@@ -62,6 +64,29 @@ fn no_default(sight: &Sight<'_>) -> Option<Finding> {
     let query = RouteQuery::to(somewhere(Family::V4));
     if sight.host.route(&query) != FibMatch::Nothing {
         return None;
+    }
+    let six = RouteQuery::to(somewhere(Family::V6));
+    let leads_out =
+        matches!(sight.host.route(&six), FibMatch::Route { route, .. } if !route.kind.rejects());
+    let has_address = |link: &&Link| {
+        let mut addresses = link.addresses.iter();
+        addresses
+            .any(|net| net.addr().is_ipv4() && !net.addr().is_loopback() && !is_link_local(net))
+    };
+    let mut own = sight
+        .host
+        .links
+        .iter()
+        .filter(|link| !sight.is_engines(link));
+    // A host of IPv6 alone, and not one that has lost its route.
+    if leads_out && !own.any(|link| has_address(&link)) {
+        let verdict = Verdict::confirmed(
+            "no-route",
+            "the host has no default route of IPv4, but one of IPv6: containers reach the outside by IPv6 alone",
+        )
+        .fact("no route matches IPv4 addresses of the internet");
+        let finding = Finding::new(Grade::Note, Subject::host(), verdict);
+        return Some(finding.affects(affected));
     }
     let mut verdict = Verdict::confirmed(
         "no-route",

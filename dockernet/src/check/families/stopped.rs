@@ -4,6 +4,7 @@ use super::forwarding::whole;
 use crate::{
     cause::Verdict,
     check::{Finding, Grade, Sight, Subject},
+    host::docker::Ending,
     inventory::EngineStatus,
     model::{Container, Impact, NetworkMode, State},
 };
@@ -16,7 +17,11 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
         .filter(|container| container.ended.is_none() && container.state == State::Stopped)
         .collect();
     stopped.sort_by(|left, right| left.name.cmp(&right.name));
-    let answers = matches!(sight.inventory.engine_status(), EngineStatus::Up { .. });
+    // Podman tells of networks in other ways, and of some not at all.
+    let answers = matches!(
+        sight.inventory.engine_status(),
+        EngineStatus::Up { podman: false, .. }
+    );
     for container in stopped {
         // Without the engine its list of networks is not known, and what it says of itself may be old.
         if answers && let Some(finding) = orphan(sight, container) {
@@ -25,8 +30,8 @@ pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
         }
         found.extend(ended(sight, container));
     }
-    for container in sight.running() {
-        found.extend(cut_off(container));
+    if answers {
+        found.extend(sight.running().into_iter().filter_map(cut_off));
     }
     found
 }
@@ -120,9 +125,10 @@ fn ended(sight: &Sight<'_>, container: &Container) -> Option<Finding> {
     let verdict = verdict
         .run(format!("docker start {name}"), "host", None, Impact::None)
         .advise(format!("docker logs {name} says why it stopped"));
-    // Who stopped it by hand knows; a policy or an error says that nobody meant it.
-    let unwanted =
-        failed || (restart && ending.is_some_and(|ending| ending.status != 0 || ending.restarting));
+    // Who stopped it by hand knows: with these policies the engine starts anew what ends by itself, whatever its status. An error,
+    // or a number of tries that is used up, says that nobody meant it.
+    let given_up = |ending: &Ending| ending.restart.starts_with("on-failure") && ending.status != 0;
+    let unwanted = failed || ending.is_some_and(|ending| ending.restarting || given_up(ending));
     let grade = if unwanted { Grade::Risk } else { Grade::Note };
     Some(Finding::new(grade, Subject::container(container), verdict).affects(whole(container)))
 }

@@ -145,7 +145,7 @@ impl<'s> Walk<'s> {
         let packet = self.probe.untranslated(Some(&iif), None);
         // Raw and mangle rules see it as it was sent.
         self.quietly(host, &packet, Hook::Prerouting)?;
-        self.reverse_path(host, &iif, self.probe.original.src)?;
+        self.reverse_path(host, &iif, self.probe.original.src, self.probe.original.dst)?;
         self.translate(&packet, Hook::Prerouting)?;
         let (to, _) = self.probe.destination();
         if host.has_address(to) {
@@ -244,7 +244,7 @@ impl<'s> Walk<'s> {
         self.cable(container, space, &device)?;
         self.reaches_port(space, to)?;
         self.into(space, &device, Side::Server, true)?;
-        self.reverse_path(space, &device, self.probe.answer.dst)?;
+        self.reverse_path(space, &device, self.probe.answer.dst, self.probe.answer.src)?;
         self.program(space, container, true)?;
         Ok(Arrived::Container(container, space, oif))
     }

@@ -276,7 +276,14 @@ impl<'s> Walk<'s> {
     }
 
     /// The reverse path filter: strict demands the way back by the same interface, loose any way.
-    pub(super) fn reverse_path(&mut self, space: &Space, iif: &str, source: IpAddr) -> Go<()> {
+    /// `to`: where the packet is sent, at this place.
+    pub(super) fn reverse_path(
+        &mut self,
+        space: &Space,
+        iif: &str,
+        source: IpAddr,
+        to: IpAddr,
+    ) -> Go<()> {
         if source.is_ipv6() {
             return Ok(());
         }
@@ -288,9 +295,14 @@ impl<'s> Walk<'s> {
         if mode == 0 {
             return Ok(());
         }
-        let found = space.route(&RouteQuery::to(source));
+        // `__fib_validate_source` (net/ipv4/fib_frontend.c) asks for the way back from where it was sent to.
+        let found = space.route(&RouteQuery::to(source).from(to));
         let back = match &found {
-            FibMatch::Route { route, .. } => route.oif.clone(),
+            FibMatch::Route { route, .. } if route.leaves_by(iif) => Some(iif.to_owned()),
+            FibMatch::Route { route, .. } => {
+                let first = route.nexthops.first().map(|hop| hop.oif.clone());
+                route.oif.clone().or(first)
+            }
             FibMatch::Unsure(rule) => {
                 self.unknown(
                     &space.label,

@@ -158,7 +158,9 @@ impl<'s> Walk<'s> {
                 return self.stop(&space.label, "neighbour", verdict);
             }
         }
-        if owner.is_none() && self.sight.inventory.network_of(next).is_some() {
+        // A machine behind another port of the bridge.
+        let is_known = entry.is_some_and(|entry| entry.mac.is_some() && !entry.is_unresolved());
+        if owner.is_none() && !is_known && self.sight.inventory.network_of(next).is_some() {
             let id = if next == self.probe.destination().0 {
                 "dnat-to-dead-address"
             } else {

@@ -20,7 +20,8 @@ pub(crate) fn inspected(answer: ContainerInspectResponse) -> Option<Container> {
         name: answer.name,
         image: config.image,
         labels: config.labels.unwrap_or_default(),
-        running: state.running.unwrap_or_default(),
+        // In a crash loop's pauses the engine says both, and there is no process.
+        running: state.running.unwrap_or_default() && !state.restarting.unwrap_or_default(),
         paused: state.paused.unwrap_or_default(),
         pid: state.pid,
         network_mode: host.network_mode,

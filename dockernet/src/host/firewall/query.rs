@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{
     matching::{Field, Item, Match},
-    model::{Backend, ChainKind, Family, Firewall, Hook, Policy, Rule},
+    model::{Backend, Chain, ChainKind, Family, Firewall, Hook, Policy, Rule},
     simulate::Dropped,
     target::{NatKind, Target},
 };
@@ -121,6 +121,27 @@ impl Firewall {
         found.sort_unstable();
         found.dedup();
         found
+    }
+
+    /// Whether rules of a table with a chain at one of these hooks set marks.
+    #[must_use]
+    pub fn sets_marks_at(&self, hooks: &[Hook]) -> bool {
+        self.tables().any(|(_, table)| {
+            let is_there = |chain: &Chain| {
+                chain
+                    .base
+                    .as_ref()
+                    .is_some_and(|base| hooks.contains(&base.hook))
+            };
+            let rules = || table.chains.iter().flat_map(|chain| &chain.rules);
+            let sets = |target: &Target| {
+                matches!(
+                    target,
+                    Target::SetMark { .. } | Target::SetMarkUnknown | Target::SetCtMark
+                )
+            };
+            table.chains.iter().any(is_there) && rules().any(|rule| rule.targets.iter().any(sets))
+        })
     }
 
     /// Whether both of iptables' backends hold rules.
