@@ -81,11 +81,11 @@ pub(crate) fn at_stake(
         });
     advertised
         .chain(by_routers(links, neighbours).map(|(link, _)| &link.name))
-        .cloned()
         .find(|device| {
             let key = interface_key(true, device, "accept_ra");
             read(&key).is_some_and(|mode| mode.trim() == "1")
         })
+        .cloned()
 }
 
 /// Interfaces that a router is behind.
@@ -126,6 +126,8 @@ pub(crate) fn refused(
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
     use crate::host::{neighbour::NeighbourState, route::RouteKind};
 
