@@ -315,6 +315,21 @@ const VARIATIONS: &[(&str, &str, &str)] = &[
          add rule inet own pre meta mark set 1; add rule inet own way meta mark 1 accept'",
         "nft delete table inet own",
     ),
+    // Tailscale's marks, which packets of others do not get.
+    (
+        "host",
+        "iptables -I FORWARD -i tailscale0 -j MARK --set-xmark 0x40000/0xff0000; \
+         iptables -t nat -I POSTROUTING -m mark --mark 0x40000/0xff0000 -j MASQUERADE",
+        "iptables -D FORWARD -i tailscale0 -j MARK --set-xmark 0x40000/0xff0000; \
+         iptables -t nat -D POSTROUTING -m mark --mark 0x40000/0xff0000 -j MASQUERADE",
+    ),
+    // A tunnel that takes all that the host sends, by a rule, while the main table keeps its default.
+    (
+        "host",
+        "ip link add up2 type veth peer name up2p; ip addr add 203.0.113.6/30 dev up2; ip link set up2p up; ip link set up2 up; \
+         ip route add default via 203.0.113.5 dev up2 table 100; ip rule add iif lo fwmark 5 lookup 100; sleep 0.3",
+        "ip rule del iif lo fwmark 5 lookup 100; ip link del up2",
+    ),
     // A host name that is another container's name, too.
     (
         "container:api",

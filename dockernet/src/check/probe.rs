@@ -8,7 +8,7 @@ use super::space::Space;
 use crate::host::{
     firewall::{
         self, Attribution, CtState, FlowPacket, FlowTuple, Hook, Outcome, Site, Translation,
-        drop_candidates, simulate_at, translate,
+        drop_candidates, marks_behind, simulate_at, translate,
     },
     route::Family,
 };
@@ -301,17 +301,41 @@ pub(super) fn judge_bridged(space: &Space, packet: &FlowPacket, hook: Hook) -> J
     judge_at(space, &packet, &site)
 }
 
-/// The packet at a hook, with no mark that is known where an earlier hook's rules may have set one.
+/// The packet at a hook, with the marks that the rules of the hooks before it have set.
 fn marked(space: &Space, packet: &FlowPacket, hook: Hook) -> FlowPacket {
-    let earlier: &[Hook] = match hook {
-        Hook::Ingress | Hook::Egress => &[],
-        Hook::Prerouting | Hook::Output => &[Hook::Ingress],
-        Hook::Input | Hook::Forward => &[Hook::Ingress, Hook::Prerouting],
-        Hook::Postrouting => &[Hook::Ingress, Hook::Prerouting, Hook::Forward, Hook::Output],
+    let earlier: &[Hook] = match (hook, &packet.iif) {
+        (Hook::Input | Hook::Forward, _) => &[Hook::Prerouting],
+        (Hook::Postrouting, Some(_)) => &[Hook::Prerouting, Hook::Forward],
+        (Hook::Postrouting, None) => &[Hook::Output],
+        (Hook::Ingress | Hook::Egress | Hook::Prerouting | Hook::Output, _) => &[],
     };
     let mut packet = packet.clone();
-    if space.firewall.sets_marks_at(earlier) {
-        (packet.mark, packet.ct_mark) = (None, None);
+    if !space.firewall.sets_marks_at(earlier) {
+        return packet;
+    }
+    let is_reply = packet.ct_reply == Some(true);
+    // What its first packet left in conntrack is not known from its answer.
+    if is_reply {
+        packet.ct_mark = None;
+    }
+    for hook in earlier {
+        let mut then = packet.clone();
+        if *hook == Hook::Prerouting {
+            // Before any translation.
+            let tuple = if is_reply {
+                packet.ct_answer
+            } else {
+                packet.ct_original
+            };
+            if let Some(tuple) = tuple {
+                (then.src, then.sport) = (Some(tuple.src), tuple.sport);
+                (then.dst, then.dport) = (Some(tuple.dst), tuple.dport);
+            }
+            then.oif = None;
+        }
+        let env = space.addresses();
+        (packet.mark, packet.ct_mark) =
+            marks_behind(&space.firewall, &then, &Site::new(*hook), &env);
     }
     packet
 }

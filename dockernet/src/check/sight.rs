@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::{
     finding::{Finding, Subject},
+    probe::somewhere,
     space::Space,
 };
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
         daemon::Daemon,
         docker::Ending,
         netns::NetnsHandle,
-        route::{Family, Route, RouteKind, TABLE_MAIN},
+        route::{Family, Route, RouteKind, TABLE_MAIN, fib::FibMatch, lookup::RouteQuery},
         state::HostState,
         sysctl::{display_key, files::SysctlFiles},
     },
@@ -78,7 +79,7 @@ impl Member<'_> {
 pub(super) struct Uplink<'a> {
     /// It.
     pub link: &'a Link,
-    /// A default route leads there, the first of its table.
+    /// The default route leads there.
     pub default: bool,
     /// A default route leads there, and others come before it.
     pub reserve: bool,
@@ -131,9 +132,10 @@ impl<'a> Sight<'a> {
         let inventory = self.inventory;
         let host = inventory.host_key();
         // A rootless engine's bridges are in a namespace of its own; Podman does not tell what its bridges are called.
-        let elsewhere = inventory.engine_status().has_bridges_elsewhere();
-        let is_here =
-            move |bridge: &str| !elsewhere || inventory.link_named(host, bridge).is_some();
+        let (rootless, podman) = inventory.engine_status().kind();
+        let is_here = move |bridge: &str| {
+            !rootless && (!podman || inventory.link_named(host, bridge).is_some())
+        };
         inventory
             .networks()
             .filter(|network| network.driver == "bridge")
@@ -220,10 +222,18 @@ impl<'a> Sight<'a> {
         port || leftover || self.inventory.container_behind(link.ifindex).is_some()
     }
 
-    /// Whether it is the default route of its family. Those of other tables are for what some rule sends there, as long as the
-    /// main table has one.
+    /// Whether it is the default route of its family: the one that the host takes, by whatever rule. Where none is told, the
+    /// main table's comes first.
     pub(super) fn is_first_default(&self, route: &Route) -> bool {
-        let is_default = |route: &Route| route.prefix.prefix_len() == 0;
+        if route.prefix.prefix_len() != 0 {
+            return false;
+        }
+        let query = RouteQuery::to(somewhere(Family::of(route.prefix.addr())));
+        if let FibMatch::Route { route: taken, .. } = self.host.route(&query)
+            && taken.prefix.prefix_len() == 0
+        {
+            return taken == *route;
+        }
         let better = |other: &Route| {
             let first = other.table == TABLE_MAIN && route.table != TABLE_MAIN;
             let same = other.table == route.table && other.from == route.from;
@@ -231,7 +241,7 @@ impl<'a> Sight<'a> {
                 && other.prefix == route.prefix
                 && (first || same && other.metric < route.metric)
         };
-        is_default(route) && !self.host.routes.iter().any(better)
+        !self.host.routes.iter().any(better)
     }
 
     /// Interfaces of the host that lead out of it and that routes use, the default route's first.

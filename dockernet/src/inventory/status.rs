@@ -39,10 +39,15 @@ impl EngineStatus {
         }
     }
 
-    /// Whether its networks' bridges need not be where, or be called what, Docker's are.
+    /// Whether it runs without root, and whether it is Podman.
     #[must_use]
-    pub fn has_bridges_elsewhere(&self) -> bool {
-        matches!(self, Self::Up { podman, rootless, .. } if *podman || *rootless)
+    pub fn kind(&self) -> (bool, bool) {
+        match self {
+            Self::Up {
+                podman, rootless, ..
+            } => (*rootless, *podman),
+            _ => (false, false),
+        }
     }
 
     /// Whether it answers, for all that is known: one that does not may be about to write its rules.

@@ -17,7 +17,13 @@ use crate::{
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
     match sight.inventory.engine_status() {
         EngineStatus::Up { podman: false, .. } => {
-            let mut found = leftovers(sight);
+            let (rootless, _) = sight.inventory.engine_status().kind();
+            // Another engine's, then.
+            let mut found = if rootless {
+                Vec::new()
+            } else {
+                leftovers(sight)
+            };
             found.extend(pools(sight));
             // One that runs elsewhere (without root) was told something else.
             if sight.daemon.pid.is_some() {
@@ -144,6 +150,9 @@ fn left(pools: &[Pool], taken: &[Ipv4Net]) -> (usize, usize) {
     (free, total)
 }
 
+/// `RT_SCOPE_LINK` (include/uapi/linux/rtnetlink.h).
+const ON_LINK: u8 = 253;
+
 /// Whether a network can still be made without naming its subnet.
 fn pools(sight: &Sight<'_>) -> Option<Finding> {
     let pools = configured(sight);
@@ -158,7 +167,7 @@ fn pools(sight: &Sight<'_>) -> Option<Finding> {
         .iter()
         .filter(|route| route.kind == RouteKind::Unicast && route.prefix.prefix_len() > 0)
         // libnetwork/netutils (23.0+) minds what is on a link of the host's; half of the internet by a VPN is no network.
-        .filter(|route| route.gateway.is_none() && route.table == TABLE_MAIN)
+        .filter(|route| route.scope == ON_LINK && route.table == TABLE_MAIN)
         .filter(|route| !route.prefix.addr().is_unspecified())
         .map(|route| route.prefix);
     let taken: Vec<Ipv4Net> = networks

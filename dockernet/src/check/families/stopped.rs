@@ -127,7 +127,7 @@ fn ended(sight: &Sight<'_>, container: &Container) -> Option<Finding> {
         .advise(format!("docker logs {name} says why it stopped"));
     // Who stopped it by hand knows: with these policies the engine starts anew what ends by itself, whatever its status. An error,
     // or a number of tries that is used up, says that nobody meant it.
-    let given_up = |ending: &Ending| ending.restart.starts_with("on-failure") && ending.status != 0;
+    let given_up = |ending: &Ending| ending.gave_up && ending.status != 0;
     let unwanted = failed || ending.is_some_and(|ending| ending.restarting || given_up(ending));
     let grade = if unwanted { Grade::Risk } else { Grade::Note };
     Some(Finding::new(grade, Subject::container(container), verdict).affects(whole(container)))

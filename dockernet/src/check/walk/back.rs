@@ -88,7 +88,7 @@ impl<'s> Walk<'s> {
         let source = self.probe.answer.src;
         self.enters(host, iif, Side::Server)?;
         self.quietly(host, &self.probe.back(Some(iif), None), Hook::Prerouting)?;
-        self.reverse_path(host, iif, source, self.probe.answer.dst)?;
+        self.reverse_path(host, iif, source, client)?;
         // The host's own connection, or one that it masqueraded: conntrack has translated it back by now.
         let own = matches!(self.from, Party::Host) || host.has_address(client);
         if own {

@@ -145,9 +145,10 @@ impl<'s> Walk<'s> {
         let packet = self.probe.untranslated(Some(&iif), None);
         // Raw and mangle rules see it as it was sent.
         self.quietly(host, &packet, Hook::Prerouting)?;
-        self.reverse_path(host, &iif, self.probe.original.src, self.probe.original.dst)?;
         self.translate(&packet, Hook::Prerouting)?;
         let (to, _) = self.probe.destination();
+        // `ip_route_input_slow` comes after the hook: it asks with the new destination.
+        self.reverse_path(host, &iif, self.probe.original.src, to)?;
         if host.has_address(to) {
             self.filter(host, &self.probe.first(Some(&iif), None), Hook::Input)?;
             return self.host_program();

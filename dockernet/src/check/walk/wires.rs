@@ -158,9 +158,17 @@ impl<'s> Walk<'s> {
                 return self.stop(&space.label, "neighbour", verdict);
             }
         }
-        // A machine behind another port of the bridge.
         let is_known = entry.is_some_and(|entry| entry.mac.is_some() && !entry.is_unresolved());
-        if owner.is_none() && !is_known && self.sight.inventory.network_of(next).is_some() {
+        let network = self.sight.inventory.network_of(next);
+        // A machine behind another port of the bridge.
+        let is_lans = is_known
+            && self.assigned(next).is_none()
+            && network.is_some_and(|network| {
+                let host = &self.sight.host;
+                let bridge = network.bridge.as_deref();
+                bridge.is_some_and(|bridge| lan_port(&host.bridges, bridge, &host.links).is_some())
+            });
+        if owner.is_none() && !is_lans && network.is_some() {
             let id = if next == self.probe.destination().0 {
                 "dnat-to-dead-address"
             } else {

@@ -118,6 +118,8 @@ pub struct Ending {
     pub out_of_memory: bool,
     /// The engine is about to start it again.
     pub restarting: bool,
+    /// It has started it as often as its policy (`on-failure:N`) lets it.
+    pub gave_up: bool,
 }
 
 impl Client {
@@ -138,16 +140,20 @@ impl Client {
             other => other?,
         };
         let state = answer.state.unwrap_or_default();
-        let policy = answer
-            .host_config
-            .and_then(|config| config.restart_policy)
-            .and_then(|policy| policy.name);
+        let policy = answer.host_config.and_then(|config| config.restart_policy);
+        let most = policy
+            .as_ref()
+            .and_then(|policy| policy.maximum_retry_count);
+        let tries = answer.restart_count.unwrap_or_default();
+        let gave_up = most.is_some_and(|most| most > 0 && tries >= most);
+        let policy = policy.and_then(|policy| policy.name);
         Ok(Some(Ending {
             restart: policy.map_or_else(|| "no".to_owned(), |name| name.to_string()),
             status: state.exit_code.unwrap_or_default(),
             error: state.error.unwrap_or_default(),
             out_of_memory: state.oom_killed.unwrap_or_default(),
             restarting: state.restarting.unwrap_or_default(),
+            gave_up,
         }))
     }
 }

@@ -43,8 +43,8 @@ pub use owner::Owner;
 pub use packet::{CtState, Env, FlowPacket, FlowTuple};
 pub use query::DnatTarget;
 pub use simulate::{
-    Dropped, Near, Outcome, Step, Translation, Unaccepted, simulate, simulate_at, translate,
-    unaccepted,
+    Dropped, Near, Outcome, Step, Translation, Unaccepted, marks_behind, simulate, simulate_at,
+    translate, unaccepted,
 };
 pub use target::{NatKind, NatTarget, Target, Verdict};
 

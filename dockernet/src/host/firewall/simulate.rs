@@ -154,7 +154,18 @@ pub fn simulate(firewall: &Firewall, packet: &FlowPacket, hook: Hook, env: &dyn 
     simulate_at(firewall, packet, &Site::new(hook), env)
 }
 
-/// The same for the chains of a site: the bridge's, say.
+/// What a packet and its connection are marked with behind the chains of a site, as far as it is known.
+#[must_use]
+pub fn marks_behind(
+    firewall: &Firewall,
+    packet: &FlowPacket,
+    site: &Site,
+    env: &dyn Env,
+) -> (Option<u32>, Option<u32>) {
+    candidates(firewall, packet, site, env).marks
+}
+
+/// [`simulate`] for the chains of a site: the bridge's, say.
 #[must_use]
 pub fn simulate_at(
     firewall: &Firewall,

@@ -165,9 +165,8 @@ impl SysctlFiles {
         let wider = wider.iter().filter_map(|key| self.who_sets(key));
         let others: Vec<_> = wider.filter(|one| is_read(one)).collect();
         let is_last = |file: &Path| {
-            others
-                .iter()
-                .all(|one| one.file.file_name() < file.file_name())
+            let mut others = others.iter();
+            others.all(|one| one.file == file || one.file.file_name() < file.file_name())
         };
         if let Some(own) = own.filter(|own| own.file.starts_with("/etc") && is_last(&own.file)) {
             return own.file.display().to_string();

@@ -33,6 +33,8 @@ pub(in crate::host::firewall) struct Walked {
     pub(in crate::host::firewall) first_doubt: Option<String>,
     /// The rules make no sense or are too many: nothing can be told.
     pub(in crate::host::firewall) gave_up: bool,
+    /// What the packet is marked with behind all chains, as far as it is known, and its connection.
+    pub(in crate::host::firewall) marks: (Option<u32>, Option<u32>),
 }
 
 /// Everything at `site` that may drop the packet.
@@ -134,6 +136,7 @@ pub(in crate::host::firewall) fn candidates(
             break;
         }
     }
+    walked.marks = (marks.packet, marks.flow);
     walked
 }
 
