@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::{Case, Verdict, neighbour, overlap::another_subnet};
 use crate::{
     host::route::{Family, Route, RouteKind, TABLE_MAIN},
-    model::Impact,
+    model::{Impact, Link},
 };
 
 /// Row 85. Of two connected routes with one prefix the kernel takes the older, whoever is behind it.
@@ -44,11 +44,7 @@ pub(super) fn route_conflict(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let link = case.inventory.link_named(case.evidence.netns, &taken);
-    let is_lan = link.is_some_and(|link| link.kind.is_physical())
-        || routes
-            .iter()
-            .any(|route| route.leads_on() && route.leaves_by(&taken));
-    if is_lan {
+    if leads_out(link, &routes, &taken) {
         // Whom no container is may be a machine of the LAN's that is switched off.
         let is_containers =
             case.assigned_to(dst).is_some() || case.inventory.container_by_address(dst).is_some();
@@ -90,6 +86,13 @@ pub(super) fn route_conflict(case: &Case<'_>) -> Option<Verdict> {
                 "find what gives it to {taken}: a leftover of a network that was moved, a script, networkd or a VPN; or give the network another subnet"
             )),
     )
+}
+
+/// Whether others than containers are behind an interface of the host: by its kind, or by a route.
+pub(crate) fn leads_out(link: Option<&Link>, routes: &[Route], device: &str) -> bool {
+    let mut routes = routes.iter();
+    link.is_some_and(|link| link.kind.is_physical())
+        || routes.any(|route| route.leads_on() && route.leaves_by(device))
 }
 
 /// `RTPROT_KERNEL` (include/uapi/linux/rtnetlink.h).

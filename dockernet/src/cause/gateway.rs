@@ -39,7 +39,7 @@ pub(super) fn gateway(case: &Case<'_>) -> Option<Verdict> {
     let neighbours = case.state.neighbours(&netns).ok()?;
     let answers = neighbours
         .iter()
-        .any(|entry| entry.address == asked && !entry.is_unresolved() && entry.mac.is_some());
+        .any(|entry| entry.address == asked && entry.is_usable());
     if answers || case.inventory.container_by_address(asked).is_some() {
         return None;
     }

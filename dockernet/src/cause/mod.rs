@@ -51,6 +51,7 @@ pub(crate) use bpf::detach;
 pub(crate) use bridge::lan_port;
 pub(crate) use bridged::lost_address;
 pub use case::Case;
+pub(crate) use connected::leads_out;
 pub use conntrack::{adopt, may_be_adopted};
 pub(crate) use firewall::{
     Addresses, BY_FIREWALLD, accept, calls, delete, translated_again, untracked,

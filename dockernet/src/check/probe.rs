@@ -318,6 +318,7 @@ fn marked(space: &Space, packet: &FlowPacket, hook: Hook) -> FlowPacket {
     if is_reply {
         packet.ct_mark = None;
     }
+    let env = space.addresses();
     for hook in earlier {
         let mut then = packet.clone();
         if *hook == Hook::Prerouting {
@@ -333,7 +334,6 @@ fn marked(space: &Space, packet: &FlowPacket, hook: Hook) -> FlowPacket {
             }
             then.oif = None;
         }
-        let env = space.addresses();
         (packet.mark, packet.ct_mark) =
             marks_behind(&space.firewall, &then, &Site::new(*hook), &env);
     }

@@ -10,6 +10,7 @@ use super::{
     space::Space,
 };
 use crate::{
+    cause::leads_out,
     host::{
         daemon::Daemon,
         docker::Ending,
@@ -99,10 +100,7 @@ impl<'a> Sight<'a> {
 
     /// Whether others than containers are behind this interface.
     pub(super) fn leads_out(&self, device: &str) -> bool {
-        let mut routes = self.host.routes.iter();
-        let link = self.host.link(device);
-        link.is_some_and(|link| link.kind.is_physical())
-            || routes.any(|route| route.leads_on() && route.leaves_by(device))
+        leads_out(self.host.link(device), &self.host.routes, device)
     }
 
     /// Whether a prefix is that of an address of this interface of the host.

@@ -69,6 +69,12 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
+    /// True where the kernel sends to it without asking first.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.mac.is_some() && !self.is_unresolved()
+    }
+
     /// True where the kernel cannot send to it now.
     #[must_use]
     pub fn is_unresolved(&self) -> bool {

@@ -16,10 +16,13 @@ use crate::{
 
 pub(super) fn find(sight: &Sight<'_>) -> Vec<Finding> {
     match sight.inventory.engine_status() {
-        EngineStatus::Up { podman: false, .. } => {
-            let (rootless, _) = sight.inventory.engine_status().kind();
+        EngineStatus::Up {
+            podman: false,
+            rootless,
+            ..
+        } => {
             // Another engine's, then.
-            let mut found = if rootless {
+            let mut found = if *rootless {
                 Vec::new()
             } else {
                 leftovers(sight)

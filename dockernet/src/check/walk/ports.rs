@@ -146,7 +146,7 @@ impl<'s> Walk<'s> {
 /// Whether a namespace has an address's neighbour entry that can be used.
 fn knows(space: &Space, address: IpAddr) -> bool {
     let mut entries = space.neighbours.iter();
-    entries.any(|entry| entry.address == address && entry.mac.is_some() && !entry.is_unresolved())
+    entries.any(|entry| entry.address == address && entry.is_usable())
 }
 
 /// Whether an address is asked for anew when nothing comes back: not where somebody has set it by hand.

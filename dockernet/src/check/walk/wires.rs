@@ -6,7 +6,10 @@ use super::{Go, Halted, Space, Walk};
 use crate::{
     cause::{Verdict, lan_port},
     check::{families::wiring::bridge_is_down, sight::has_been_given},
-    host::{bridge::PortState, neighbour::NeighbourState},
+    host::{
+        bridge::PortState,
+        neighbour::{Neighbour, NeighbourState},
+    },
     model::{Attachment, Container, Impact},
 };
 
@@ -158,7 +161,7 @@ impl<'s> Walk<'s> {
                 return self.stop(&space.label, "neighbour", verdict);
             }
         }
-        let is_known = entry.is_some_and(|entry| entry.mac.is_some() && !entry.is_unresolved());
+        let is_known = entry.is_some_and(Neighbour::is_usable);
         let network = self.sight.inventory.network_of(next);
         // A machine behind another port of the bridge.
         let is_lans = is_known
