@@ -387,26 +387,20 @@ fn dropped(space: &Space, found: &Attribution, hook: Hook) -> Verdict {
         return verdict.advise(BY_FIREWALLD).rule(Rule::from(found));
     }
     // What keeps all of a network's containers from others: without it they would be as open as nobody asked for.
-    let by_docker = matches!(
-        found.kind,
-        DropKind::NetworkIsolation
-            | DropKind::InternalNetwork
-            | DropKind::Icc
-            | DropKind::DirectAccess
-            | DropKind::LoopbackPublished
-            | DropKind::UnpublishedPort
-    );
-    if by_docker && !container {
-        let how = match found.kind {
-            DropKind::UnpublishedPort | DropKind::DirectAccess => {
-                "publish the port, and use the host's address"
-            }
-            DropKind::LoopbackPublished => "publish the port on another address than 127.0.0.1",
-            DropKind::Icc => {
-                "make the network anew without enable_icc=false, or connect both to a second network"
-            }
-            _ => "connect both to one network (docker network connect NETWORK CONTAINER)",
-        };
+    let how = match found.kind {
+        DropKind::UnpublishedPort | DropKind::DirectAccess => {
+            Some("publish the port, and use the host's address")
+        }
+        DropKind::LoopbackPublished => Some("publish the port on another address than 127.0.0.1"),
+        DropKind::Icc => Some(
+            "make the network anew without enable_icc=false, or connect both to a second network",
+        ),
+        DropKind::NetworkIsolation | DropKind::InternalNetwork => {
+            Some("connect both to one network (docker network connect NETWORK CONTAINER)")
+        }
+        _ => None,
+    };
+    if let Some(how) = how.filter(|_| !container) {
         return verdict
             .advise(format!("if this should pass: {how}"))
             .rule(Rule::from(found));
