@@ -3,6 +3,7 @@
 //! `no_std` and pure, so that it is tested on any machine.
 #![cfg_attr(not(test), no_std)]
 
+pub mod cast;
 pub mod conntrack;
 pub mod control;
 pub mod count;

@@ -137,6 +137,12 @@ offsets! {
     tp_reason,
     /// Classic tracepoint: `rx_sk` (6.11+)
     tp_rx_sk,
+    /// `sk_buff.cb`, through which untyped addresses are read (see [`crate::cast`])
+    cast_window,
+    /// Not an offset: the number of `sk_buff`'s type; absent where untyped addresses cannot be cast (before 6.2)
+    cast_type,
+    /// Not an offset: the number of `bpf_rdonly_cast`, for the loader
+    cast_call,
     /// Not an offset: 1 if `kfree_skb` has the `reason` argument
     has_reason,
     /// Not an offset: 1 if `kfree_skb` has the `rx_sk` argument

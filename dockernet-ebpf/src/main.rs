@@ -5,6 +5,7 @@
 // For the stub that a filter expression takes the place of.
 #![feature(asm_experimental_arch)]
 
+mod cast;
 mod count;
 mod expression;
 mod filter;

@@ -6,6 +6,8 @@ use core::mem::MaybeUninit;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use dockernet_common::{offsets::ABSENT, packet::ByteSource};
 
+use crate::cast;
+
 /// Reads one field.
 pub(crate) trait Mem {
     /// Reads a `T` at `base + offset`, zero if that cannot be read or the field does not exist.
@@ -49,6 +51,22 @@ impl Mem for Probe {
     }
 }
 
+/// Through any address as well, by a plain load where it can be cast (6.2+): for what is read of every packet. (For all else it would be
+/// code twice, and stack.)
+pub(crate) struct Quick;
+
+impl Mem for Quick {
+    #[inline(always)]
+    fn load<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+        const { assert!(cast::is_one::<T>()) };
+        if cast::is_possible() && offset != ABSENT {
+            cast::load(base.wrapping_add(offset as usize))
+        } else {
+            Probe::load(base, offset)
+        }
+    }
+}
+
 /// What is read by words is to lie where words do: the kernel half has no unaligned loads, and the compiler would read byte by byte.
 #[repr(align(8))]
 struct Aligned<const N: usize>([u8; N]);
@@ -61,13 +79,15 @@ impl ByteSource for Bytes {
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         // Zeroing first would become a call of memset, on a stack slot that the verifier finds misaligned.
         let mut bytes = MaybeUninit::<Aligned<N>>::uninit();
-        // SAFETY: writes N bytes into `bytes`, zeroes on a fault.
-        let status = unsafe {
-            bpf_probe_read_kernel(
-                bytes.as_mut_ptr().cast(),
-                N as u32,
-                self.0.wrapping_add(offset).cast(),
-            )
+        let into = bytes.as_mut_ptr();
+        let from = self.0.wrapping_add(offset);
+        let status = if cast::are_few(N, align_of::<Aligned<N>>()) && cast::is_possible() {
+            // SAFETY: as long as that, and aligned.
+            unsafe { cast::copy::<N>(from, into.cast()) };
+            0
+        } else {
+            // SAFETY: writes N bytes into `bytes`, zeroes on a fault.
+            unsafe { bpf_probe_read_kernel(into.cast(), N as u32, from.cast()) }
         };
         // SAFETY: the helper has written all of the bytes.
         (status == 0).then(|| unsafe { bytes.assume_init() }.0)

@@ -15,7 +15,7 @@ use crate::{
         DOCKERNET_ADDR, DOCKERNET_FLOW, DOCKERNET_NAT, DOCKERNET_NATS, DOCKERNET_PORT,
         DOCKERNET_SETTLED, offsets,
     },
-    mem::{Mem, Probe},
+    mem::{Mem, Probe, Quick},
     skb::{Skb, cookie, load_ptr},
 };
 
@@ -38,7 +38,7 @@ struct Leaving {
 /// more to report of its direction, a table says so that is looked up by index.
 #[inline(always)]
 pub(crate) fn leaving(skb: *const u8) {
-    let nfct: u64 = Probe::load(skb, offsets!(skb_nfct));
+    let nfct: u64 = Quick::load(skb, offsets!(skb_nfct));
     let entry = (nfct & !NFCT_INFO) as *const u8;
     let ctinfo = (nfct & NFCT_INFO) as u8;
     if entry.is_null() {
@@ -92,7 +92,7 @@ pub(crate) fn leaving(skb: *const u8) {
 
 #[inline(always)]
 fn word(entry: *const u8) -> u64 {
-    Probe::load(entry, offsets!(ct_original).wrapping_add(PORTS))
+    Quick::load(entry, offsets!(ct_original).wrapping_add(PORTS))
 }
 
 #[inline(always)]

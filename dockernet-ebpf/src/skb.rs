@@ -11,7 +11,7 @@ use dockernet_common::{
 
 use crate::{
     maps::{DOCKERNET_CTRL, offsets},
-    mem::{Bytes, Mem, Probe},
+    mem::{Bytes, Mem, Probe, Quick},
 };
 
 /// Low bits of `_nfct` that hold `enum ip_conntrack_info` (include/linux/skbuff.h, `NFCT_INFOMASK`).
@@ -138,7 +138,7 @@ impl<M: Mem> Skb<M> {
             return 0;
         }
         // SRC_NAT is bit 4 and DST_NAT bit 5 of the status; they become bits 1 and 2.
-        let status: u64 = Probe::load(conntrack, offsets!(ct_status));
+        let status: u64 = Quick::load(conntrack, offsets!(ct_status));
         nat::TRACKED | ((status >> 3) as u8 & (nat::SNAT | nat::DNAT))
     }
 
@@ -202,7 +202,7 @@ impl<M: Mem> Skb<M> {
                 hook::POSTROUTING
             };
         }
-        let input: u64 = Probe::load(dst, offsets!(dst_input));
+        let input: u64 = Quick::load(dst, offsets!(dst_input));
         let Some(control) = DOCKERNET_CTRL.get(0) else {
             return hook::NONE;
         };

@@ -157,12 +157,30 @@ impl Btf {
 
     /// The first definition of that kind and name; forward declarations do not count.
     fn find(&self, kinds: &[u8], name: &str) -> Option<Type<'_>> {
-        let own = self.types.iter().find_map(|&at| {
-            let this = self.type_at(at as usize)?;
-            (kinds.contains(&this.kind) && self.string(this.name) == name.as_bytes())
-                .then_some(this)
+        self.by_id(self.id(kinds, name)?)
+    }
+
+    /// Its number.
+    fn id(&self, kinds: &[u8], name: &str) -> Option<u32> {
+        let own = self.types.iter().position(|&at| {
+            self.type_at(at as usize).is_some_and(|this| {
+                kinds.contains(&this.kind) && self.string(this.name) == name.as_bytes()
+            })
         });
-        own.or_else(|| self.base.as_ref()?.find(kinds, name))
+        own.and_then(|index| self.first_id.checked_add(u32::try_from(index).ok()?))
+            .or_else(|| self.base.as_ref()?.id(kinds, name))
+    }
+
+    /// The number of a structure's type, as programs name it to the kernel.
+    #[must_use]
+    pub fn structure_id(&self, name: &str) -> Option<u32> {
+        self.id(&[KIND_STRUCT], name)
+    }
+
+    /// The number of a function's.
+    #[must_use]
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        self.id(&[KIND_FUNC], name)
     }
 
     /// A member by its dotted path (`nd_net.net`), through anonymous structs and unions.

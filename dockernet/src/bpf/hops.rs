@@ -16,6 +16,7 @@ use dockernet_common::{
 };
 
 use super::{
+    cast,
     format::EventFormat,
     load::{self, Kernel, Tier},
     offsets,
@@ -49,7 +50,7 @@ impl PreparedHops {
         load::preconditions()?;
         let mut offsets = offsets::resolve(&kernel.btf)?;
         if only != Some(Tier::Tracepoint) {
-            match Self::tp_btf(&offsets) {
+            match cast::or_without(&mut offsets, Self::tp_btf) {
                 Ok(ebpf) => {
                     return Ok(Self {
                         ebpf,
@@ -66,15 +67,19 @@ impl PreparedHops {
         offsets.tp_net_skb = EventFormat::read("net/net_dev_queue")?
             .offset("skbaddr")
             .unwrap_or(ABSENT);
-        let mut ebpf = open(&offsets, None)?;
+        Ok(Self {
+            ebpf: cast::or_without(&mut offsets, Self::tracepoints)?,
+            tier: Tier::Tracepoint,
+        })
+    }
+
+    fn tracepoints(offsets: &Offsets) -> Result<Ebpf> {
+        let mut ebpf = open(offsets, None)?;
         for name in [names::HOP_SENT_TRACEPOINT, names::HOP_RECEIVED_TRACEPOINT] {
             let program: &mut TracePoint = load::program(&mut ebpf, name)?;
             program.load().map_err(|error| load::refused(name, error))?;
         }
-        Ok(Self {
-            ebpf,
-            tier: Tier::Tracepoint,
-        })
+        Ok(ebpf)
     }
 
     fn tp_btf(offsets: &Offsets) -> Result<Ebpf> {
@@ -239,6 +244,6 @@ fn open(offsets: &Offsets, btf: Option<&aya::Btf>) -> Result<Ebpf> {
         &[names::HOPS, names::FOLLOWED, names::HOP_TOTALS],
     );
     loader
-        .load(load::object()?)
+        .load(&load::object_with(offsets, None)?)
         .context("creating the kernel half's maps for following flows")
 }

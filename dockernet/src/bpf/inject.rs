@@ -1,24 +1,17 @@
 //! A filter expression into the kernel half, in place of its stub.
 
-use std::{borrow::Cow, ops::Range};
+use std::ops::Range;
 
 use anyhow::{Result, bail};
 use dockernet_common::frame::STUB_SLOTS;
 
 use crate::pcap_filter::{Expression, translate::NOP};
 
-/// The object with the expression in it; as it is without one.
-pub(super) fn object<'a>(
-    object: &'a [u8],
-    expression: Option<&Expression>,
-) -> Result<Cow<'a, [u8]>> {
-    let Some(expression) = expression else {
-        return Ok(Cow::Borrowed(object));
-    };
-    let mut changed = object.to_vec();
+/// Puts the expression into the object.
+pub(super) fn expression(object: &mut [u8], expression: &Expression) -> Result<()> {
     let place = stub(object)
         .filter(|_| expression.code().len() == STUB_SLOTS)
-        .and_then(|place| changed.get_mut(place));
+        .and_then(|place| object.get_mut(place));
     let Some(place) = place else {
         bail!(
             "the kernel half has no place for a filter expression; this binary was not built as it should be"
@@ -27,7 +20,7 @@ pub(super) fn object<'a>(
     for (slot, word) in place.chunks_exact_mut(8).zip(expression.code()) {
         slot.copy_from_slice(&word.to_ne_bytes());
     }
-    Ok(Cow::Owned(changed))
+    Ok(())
 }
 
 /// Where the stub's body is: nothing else is so long a run of instructions that do nothing.

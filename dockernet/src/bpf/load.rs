@@ -1,6 +1,6 @@
 //! Loading: offsets in, verified program out. Nothing is attached yet.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
@@ -13,12 +13,13 @@ use dockernet_common::{
     count::{CountKey, CountRow},
     filter::Filter,
     names,
+    offsets::Offsets,
 };
 
 use crate::{host::privileges, pcap_filter::Expression};
 
 use super::{
-    btf::Btf, features::Features, format::EventFormat, inject, late::Awaited, offsets,
+    btf::Btf, cast, features::Features, format::EventFormat, inject, late::Awaited, offsets,
     reasons::Reasons, tracer::Tracer,
 };
 
@@ -141,7 +142,7 @@ impl Prepared {
         };
         let mut refusal = None;
         if only != Some(Tier::Tracepoint) {
-            match Self::load_tp_btf(&offsets, fitting) {
+            match cast::or_without(&mut offsets, |offsets| Self::load_tp_btf(offsets, fitting)) {
                 Ok(ebpf) => return Ok(made(ebpf, Tier::TpBtf, degraded)),
                 Err(error) if only.is_some() => return Err(error),
                 Err(error) => {
@@ -162,7 +163,9 @@ impl Prepared {
             }
         };
         offsets::add_tracepoint(&mut offsets, &format)?;
-        match Self::load_tracepoint(&offsets, fitting) {
+        match cast::or_without(&mut offsets, |offsets| {
+            Self::load_tracepoint(offsets, fitting)
+        }) {
             Ok(ebpf) => {
                 degraded.extend(refusal);
                 Ok(made(ebpf, Tier::Tracepoint, degraded))
@@ -174,10 +177,7 @@ impl Prepared {
         }
     }
 
-    fn load_tp_btf(
-        offsets: &dockernet_common::offsets::Offsets,
-        fitting: Fitting<'_>,
-    ) -> Result<Ebpf> {
+    fn load_tp_btf(offsets: &Offsets, fitting: Fitting<'_>) -> Result<Ebpf> {
         let btf = aya::Btf::from_sys_fs().context("reading the kernel's type information")?;
         let mut ebpf = open(offsets, fitting, Some(&btf))?;
         let program: &mut BtfTracePoint = program(&mut ebpf, names::KFREE_SKB_BTF)?;
@@ -187,10 +187,7 @@ impl Prepared {
         Ok(ebpf)
     }
 
-    fn load_tracepoint(
-        offsets: &dockernet_common::offsets::Offsets,
-        fitting: Fitting<'_>,
-    ) -> Result<Ebpf> {
+    fn load_tracepoint(offsets: &Offsets, fitting: Fitting<'_>) -> Result<Ebpf> {
         let mut ebpf = open(offsets, fitting, None)?;
         let program: &mut TracePoint = program(&mut ebpf, names::KFREE_SKB_TRACEPOINT)?;
         program
@@ -230,11 +227,7 @@ impl Prepared {
     }
 }
 
-fn open(
-    offsets: &dockernet_common::offsets::Offsets,
-    fitting: Fitting<'_>,
-    btf: Option<&aya::Btf>,
-) -> Result<Ebpf> {
+fn open(offsets: &Offsets, fitting: Fitting<'_>, btf: Option<&aya::Btf>) -> Result<Ebpf> {
     let log_level = if fitting.verbose {
         aya_log::Level::Debug as u8
     } else {
@@ -263,13 +256,18 @@ fn open(
         .map_max_entries(names::COUNTS_EVEN, rows)
         .map_max_entries(names::COUNTS_ODD, rows);
     loader
-        .load(&object_with(fitting.expression)?)
+        .load(&object_with(offsets, fitting.expression)?)
         .context("creating the kernel half's maps")
 }
 
-/// The object, with the user's filter expression in it.
-pub(super) fn object_with(expression: Option<&Expression>) -> Result<Cow<'static, [u8]>> {
-    inject::object(object()?, expression)
+/// The object, with its reads by cast and the user's filter expression in it.
+pub(super) fn object_with(offsets: &Offsets, expression: Option<&Expression>) -> Result<Vec<u8>> {
+    let mut object = object()?.to_vec();
+    cast::complete(&mut object, offsets);
+    if let Some(expression) = expression {
+        inject::expression(&mut object, expression)?;
+    }
+    Ok(object)
 }
 
 /// CPUs that the kernel makes room for in a per-CPU map, whether they are there or not.

@@ -1,6 +1,7 @@
 //! The kernel half: load, resolve offsets, attach, drain, count. Bytes in, events and numbers out.
 
 pub mod btf;
+mod cast;
 pub mod clock;
 pub mod features;
 pub mod format;

@@ -39,6 +39,7 @@ pub fn resolve(btf: &Arc<Btf>) -> Result<Offsets> {
         enumerator(&module, "nf_ct_ext_id", extension)
     });
     let arguments = btf.tracepoint_arguments("kfree_skb").unwrap_or(0);
+    let cast = Cast::of(btf);
     Ok(Offsets {
         skb_dev: must("sk_buff", "dev")?,
         skb_sk: must("sk_buff", "sk")?,
@@ -101,6 +102,9 @@ pub fn resolve(btf: &Arc<Btf>) -> Result<Offsets> {
         v6_forwarding: may("ipv6_devconf", "forwarding"),
         v6_disable: may("ipv6_devconf", "disable_ipv6"),
         port_state: of_module("bridge", "net_bridge_port", "state").unwrap_or(ABSENT),
+        cast_window: cast.map_or(ABSENT, |cast| cast.window),
+        cast_type: cast.map_or(ABSENT, |cast| cast.structure),
+        cast_call: cast.map_or(ABSENT, |cast| cast.function),
         has_reason: u32::from(arguments >= 3),
         has_rx_sk: u32::from(arguments >= 4),
         netfilter_drop: enumerator(btf, "skb_drop_reason", "SKB_DROP_REASON_NETFILTER_DROP")
@@ -126,6 +130,24 @@ pub fn add_tracepoint(offsets: &mut Offsets, format: &EventFormat) -> Result<()>
 /// `sizeof(struct nf_conntrack_tuple_hash)`: an `hlist_nulls_node` (two pointers) and a tuple of 40 bytes
 /// (include/net/netfilter/nf_conntrack_tuple.h).
 const TUPLE_HASH_SIZE: u32 = 56;
+
+/// What reads by cast take (6.2+): see [`dockernet_common::cast`].
+#[derive(Clone, Copy)]
+struct Cast {
+    function: u32,
+    structure: u32,
+    window: u32,
+}
+
+impl Cast {
+    fn of(btf: &Btf) -> Option<Self> {
+        Some(Self {
+            function: btf.function_id("bpf_rdonly_cast")?,
+            structure: btf.structure_id("sk_buff")?,
+            window: btf.offset("sk_buff", "cb")?,
+        })
+    }
+}
 
 fn plus(a: Option<u32>, b: Option<u32>) -> u32 {
     a.zip(b)

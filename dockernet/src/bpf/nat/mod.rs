@@ -21,10 +21,11 @@ use dockernet_common::{
     filter::{Filter, test},
     names,
     nat::{NatRecord, NatTotals},
+    offsets::Offsets,
 };
 
 use self::follow::Follower;
-use super::{features::Features, load, mirror::Mirror, offsets};
+use super::{cast, features::Features, load, mirror::Mirror, offsets};
 use crate::{host::netns::NetnsHandle, pcap_filter::Expression};
 
 pub use attach::Hook;
@@ -52,31 +53,8 @@ impl NatTracer {
         expression: Option<&Expression>,
     ) -> Result<Self> {
         load::preconditions()?;
-        let offsets = offsets::resolve(&kernel.btf)?;
-        let filter = Filter {
-            tests: expression.map_or(0, |_| test::EXPRESSION),
-            ..Filter::ALL
-        };
-        let mut loader = EbpfLoader::new();
-        loader
-            .override_global(names::OFFSETS_GLOBAL, &offsets, true)
-            .override_global(names::FILTER_GLOBAL, &filter, true);
-        load::only_maps(
-            &mut loader,
-            &[
-                names::NAT_EVENTS,
-                names::NAT_FLOWS,
-                names::NAT_SETTLED,
-                names::ENDPOINTS,
-                names::PUBLISHED,
-            ],
-        );
-        let mut ebpf = loader
-            .load(&load::object_with(expression)?)
-            .context("creating the kernel half's maps for NAT")?;
-        attach::program(&mut ebpf)?
-            .load()
-            .map_err(|error| load::refused("the NAT program (tc)", error))?;
+        let mut offsets = offsets::resolve(&kernel.btf)?;
+        let mut ebpf = cast::or_without(&mut offsets, |offsets| open(offsets, expression))?;
         let mut take = |name: &str| {
             ebpf.take_map(name)
                 .with_context(|| format!("the kernel half has no map {name}"))
@@ -208,4 +186,33 @@ pub fn clean(netns: &NetnsHandle) -> Result<Vec<Leftover>> {
 #[must_use]
 pub fn running(netns: &NetnsHandle) -> Vec<u32> {
     stale::running(netns)
+}
+
+/// The program, verified.
+fn open(offsets: &Offsets, expression: Option<&Expression>) -> Result<Ebpf> {
+    let filter = Filter {
+        tests: expression.map_or(0, |_| test::EXPRESSION),
+        ..Filter::ALL
+    };
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global(names::OFFSETS_GLOBAL, offsets, true)
+        .override_global(names::FILTER_GLOBAL, &filter, true);
+    load::only_maps(
+        &mut loader,
+        &[
+            names::NAT_EVENTS,
+            names::NAT_FLOWS,
+            names::NAT_SETTLED,
+            names::ENDPOINTS,
+            names::PUBLISHED,
+        ],
+    );
+    let mut ebpf = loader
+        .load(&load::object_with(offsets, expression)?)
+        .context("creating the kernel half's maps for NAT")?;
+    attach::program(&mut ebpf)?
+        .load()
+        .map_err(|error| load::refused("the NAT program (tc)", error))?;
+    Ok(ebpf)
 }
