@@ -1,15 +1,15 @@
 //! How the kernel half reads by plain loads what no type is known of.
 //!
-//! From 6.2 on a program may declare any address to be that of a structure (`bpf_rdonly_cast`, kernel/bpf/helpers.c); a load through it
-//! reads zero where nothing is. The one structure that it is declared to be here is `struct sk_buff`, and what is read lies in its `cb`: bytes
-//! without a type of their own, of which the verifier lets any be loaded in any width (kernel/bpf/verifier.c, `btf_struct_walk`:
+//! From 6.2 on a program may declare any kernel address to be that of a structure (`bpf_rdonly_cast`, kernel/bpf/helpers.c); a load through
+//! it reads zero where nothing is. The one structure that it is declared to be here is `struct sk_buff`, and what is read lies in its `cb`: bytes
+//! without a type of their own, of which the verifier lets any be loaded in any width (kernel/bpf/btf.c, `btf_struct_walk`:
 //! "that also allows using an array of int as a scratch space. e.g. skb->cb[]"). A call of `bpf_probe_read_kernel` costs some 25 ns, such a load
 //! next to nothing.
 //!
 //! Rust cannot call kernel functions from BPF: the kernel half has [`CALL`] in their place, and user space puts in which function is meant, or
 //! something harmless, before the object is loaded.
 
-/// `sizeof(sk_buff.cb)` (include/linux/skbuff.h, since 2.6.25): how much one cast gives sight of.
+/// `sizeof(sk_buff.cb)` (include/linux/skbuff.h): how much one cast gives sight of.
 pub const WINDOW: usize = 48;
 
 /// The first half of an instruction that calls a kernel function (`BPF_JMP | BPF_CALL` with `BPF_PSEUDO_KFUNC_CALL`).

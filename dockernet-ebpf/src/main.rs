@@ -151,7 +151,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// `bpf_probe_read_kernel` and `bpf_get_stack` are for GPL-compatible programs only.
+/// `bpf_probe_read_kernel`, `bpf_get_stack` and loads through kernel types are for GPL-compatible programs only.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

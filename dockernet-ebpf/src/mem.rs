@@ -1,4 +1,4 @@
-//! Two ways to read kernel memory. Both yield zero where nothing can be read, so that code above them needs no
+//! Ways to read kernel memory. All yield zero where nothing can be read, so that code above them needs no
 //! error paths: a null or garbage pointer reads as zeroes.
 
 use core::mem::MaybeUninit;
@@ -51,8 +51,8 @@ impl Mem for Probe {
     }
 }
 
-/// Through any address as well, by a plain load where it can be cast (6.2+): for what is read of every packet. (For all else it would be
-/// code twice, and stack.)
+/// Through any kernel address as well, by a plain load where it can be cast (6.2+): for what is read of every packet. (For all else it would
+/// be code twice, and stack; and it is the helper that the kernel refuses under lockdown=confidentiality, not such loads.)
 pub(crate) struct Quick;
 
 impl Mem for Quick {
@@ -71,7 +71,8 @@ impl Mem for Quick {
 #[repr(align(8))]
 struct Aligned<const N: usize>([u8; N]);
 
-/// Kernel memory as a byte source for the parser in `dockernet-common`.
+/// Kernel memory as a byte source for the parser in `dockernet-common`. What cannot be read is `None`, or zeroes where it is read by plain
+/// loads.
 pub(crate) struct Bytes(pub(crate) *const u8);
 
 impl ByteSource for Bytes {
@@ -89,7 +90,7 @@ impl ByteSource for Bytes {
             // SAFETY: writes N bytes into `bytes`, zeroes on a fault.
             unsafe { bpf_probe_read_kernel(into.cast(), N as u32, from.cast()) }
         };
-        // SAFETY: the helper has written all of the bytes.
+        // SAFETY: all of the bytes are written.
         (status == 0).then(|| unsafe { bytes.assume_init() }.0)
     }
 

@@ -142,8 +142,11 @@ impl Prepared {
         };
         let mut refusal = None;
         if only != Some(Tier::Tracepoint) {
-            match cast::or_without(&mut offsets, |offsets| Self::load_tp_btf(offsets, fitting)) {
-                Ok(ebpf) => return Ok(made(ebpf, Tier::TpBtf, degraded)),
+            match cast::or_without(&offsets, |offsets| Self::load_tp_btf(offsets, fitting)) {
+                Ok((ebpf, sentence)) => {
+                    degraded.extend(sentence);
+                    return Ok(made(ebpf, Tier::TpBtf, degraded));
+                }
                 Err(error) if only.is_some() => return Err(error),
                 Err(error) => {
                     refusal = Some(format!(
@@ -163,11 +166,10 @@ impl Prepared {
             }
         };
         offsets::add_tracepoint(&mut offsets, &format)?;
-        match cast::or_without(&mut offsets, |offsets| {
-            Self::load_tracepoint(offsets, fitting)
-        }) {
-            Ok(ebpf) => {
+        match cast::or_without(&offsets, |offsets| Self::load_tracepoint(offsets, fitting)) {
+            Ok((ebpf, sentence)) => {
                 degraded.extend(refusal);
+                degraded.extend(sentence);
                 Ok(made(ebpf, Tier::Tracepoint, degraded))
             }
             Err(error) => Err(match refusal {

@@ -93,6 +93,8 @@ struct Matter {
     pending: u64,
     /// When the first of them was noted.
     first: Instant,
+    /// How long before that nobody had looked.
+    unseen: Duration,
     seen: Instant,
     next: Instant,
     wait: Duration,
@@ -111,6 +113,8 @@ pub(super) struct Due {
     pub events: u64,
     /// How long ago the first of these was noted.
     pub since: Duration,
+    /// How long before that the counters were read: it happened in between.
+    pub unseen: Duration,
 }
 
 /// Who waits for a look.
@@ -120,11 +124,19 @@ pub(super) struct Matters {
 }
 
 impl Matters {
-    /// Notes events.
-    pub(super) fn note(&mut self, key: NetnsKey, sign: Sign, events: u64, now: Instant) {
+    /// Notes events of the time `unseen`, which ends now.
+    pub(super) fn note(
+        &mut self,
+        key: NetnsKey,
+        sign: Sign,
+        events: u64,
+        now: Instant,
+        unseen: Duration,
+    ) {
         let matter = self.all.entry((key, sign)).or_insert(Matter {
             pending: 0,
             first: now,
+            unseen,
             seen: now,
             next: now,
             wait: FIRST_WAIT,
@@ -132,6 +144,7 @@ impl Matters {
         });
         if matter.pending == 0 {
             matter.first = now;
+            matter.unseen = unseen;
         }
         matter.pending = matter.pending.saturating_add(events);
         matter.seen = now;
@@ -148,6 +161,7 @@ impl Matters {
                 sign: *sign,
                 events: matter.pending,
                 since: now.duration_since(matter.first),
+                unseen: matter.unseen,
             })
             .collect();
         due.sort_by_key(|due| (due.sign, due.key));
@@ -196,23 +210,25 @@ mod tests {
     use super::*;
 
     const KEY: NetnsKey = NetnsKey(7);
+    const UNSEEN: Duration = Duration::from_secs(1);
 
     #[test]
     fn a_told_sign_waits_and_gathers() {
         let mut matters = Matters::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        matters.note(KEY, Sign::AcceptQueue, 3, start);
+        matters.note(KEY, Sign::AcceptQueue, 3, start, UNSEEN);
         let due = |events, since| Due {
             key: KEY,
             sign: Sign::AcceptQueue,
             events,
             since: Duration::from_secs(since),
+            unseen: UNSEEN,
         };
         assert_eq!(matters.due(start, false), [due(3, 0)]);
         matters.looked(KEY, Sign::AcceptQueue, true, start);
-        matters.note(KEY, Sign::AcceptQueue, 2, at(1));
-        matters.note(KEY, Sign::AcceptQueue, 2, at(2));
+        matters.note(KEY, Sign::AcceptQueue, 2, at(1), UNSEEN);
+        matters.note(KEY, Sign::AcceptQueue, 2, at(2), UNSEEN);
         assert!(matters.due(at(29), false).is_empty());
         assert_eq!(matters.due(at(29), true), [due(4, 28)]);
         assert_eq!(matters.due(at(30), false), [due(4, 29)]);
@@ -225,7 +241,7 @@ mod tests {
         let mut looks = 0;
         for second in 0..300 {
             let now = start + Duration::from_secs(second);
-            matters.note(KEY, Sign::Unanswered, 1, now);
+            matters.note(KEY, Sign::Unanswered, 1, now, UNSEEN);
             for due in matters.due(now, false) {
                 looks += 1;
                 matters.looked(due.key, due.sign, false, now);
@@ -246,7 +262,7 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         for second in 0..400 {
-            matters.note(KEY, Sign::Served, 1, at(second));
+            matters.note(KEY, Sign::Served, 1, at(second), UNSEEN);
             for due in matters.due(at(second), false) {
                 matters.looked(due.key, due.sign, false, at(second));
             }
@@ -272,15 +288,15 @@ mod tests {
     fn what_may_settle_is_looked_at_twice() {
         let mut matters = Matters::default();
         let start = Instant::now();
-        matters.note(KEY, Sign::Served, 1, start);
+        matters.note(KEY, Sign::Served, 1, start, UNSEEN);
         assert!(matters.may_settle(KEY, Sign::Served, start));
         assert!(matters.due(start + SETTLED / 2, false).is_empty());
         assert_eq!(matters.due(start + SETTLED, false).len(), 1);
         assert!(!matters.may_settle(KEY, Sign::Served, start + SETTLED));
         matters.looked(KEY, Sign::Served, true, start + SETTLED);
-        matters.note(KEY, Sign::Served, 1, start + REPEAT * 2);
+        matters.note(KEY, Sign::Served, 1, start + REPEAT * 2, UNSEEN);
         assert!(matters.may_settle(KEY, Sign::Served, start + REPEAT * 2));
-        matters.note(KEY, Sign::AcceptQueue, 1, start);
+        matters.note(KEY, Sign::AcceptQueue, 1, start, UNSEEN);
         assert!(!matters.may_settle(KEY, Sign::AcceptQueue, start));
     }
 

@@ -53,8 +53,11 @@ impl NatTracer {
         expression: Option<&Expression>,
     ) -> Result<Self> {
         load::preconditions()?;
-        let mut offsets = offsets::resolve(&kernel.btf)?;
-        let mut ebpf = cast::or_without(&mut offsets, |offsets| open(offsets, expression))?;
+        let offsets = offsets::resolve(&kernel.btf)?;
+        let (mut ebpf, sentence) = cast::or_without(&offsets, |offsets| open(offsets, expression))?;
+        if let Some(sentence) = sentence {
+            log::info!("the NAT program: {sentence}");
+        }
         let mut take = |name: &str| {
             ebpf.take_map(name)
                 .with_context(|| format!("the kernel half has no map {name}"))
