@@ -112,6 +112,36 @@ fn every_event_is_told_of_in_few_lines_and_none_is_in_the_ledger() -> Result<()>
     Ok(())
 }
 
+/// More than are read at each look, and the one that suffers sends nothing through its cable.
+#[test]
+fn an_idle_container_among_many_has_its_turn() -> Result<()> {
+    const IDLE: usize = 40;
+    if !can_run()? {
+        return Ok(());
+    }
+    let lab = broken_lab()?;
+    for number in 0..IDLE {
+        lab.run(&Run::new(&format!("idle{number}"), "sleep 1000"))?;
+    }
+    let before = counted(&lab)?;
+    let mut tracer = Tracer::start(&lab, &[])?;
+    thread::sleep(Duration::from_millis(1500));
+    ask(&lab, 3, Duration::ZERO)?;
+    tracer
+        .wait_for(Duration::from_secs(60), |line| line["type"] == "finding")
+        .context("no finding within a minute")?;
+    ask(&lab, 2, Duration::ZERO)?;
+    // At the end all are read.
+    let finished = tracer.stop()?;
+    let told = findings(&finished);
+    let sum: u64 = told.iter().map(|(_, count)| count).sum();
+    ensure!(
+        sum == counted(&lab)? - before && told.iter().all(|(id, _)| *id == CAUSE),
+        "{told:?}"
+    );
+    Ok(())
+}
+
 #[test]
 fn filters_and_declared_denials_hold_for_findings() -> Result<()> {
     if !can_run()? {

@@ -38,7 +38,7 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Mirror<K, V> {
                 continue;
             }
             match self.map.insert(*key, *value, 0) {
-                Err(error) if is_full(&error) => refused.push(*key),
+                Err(error) if has_no_room(&error) => refused.push(*key),
                 inserted => {
                     inserted?;
                     is_changed = true;
@@ -62,9 +62,10 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Mirror<K, V> {
     }
 }
 
-/// The kernel's answer to one entry too many (`E2BIG`, kernel/bpf/hashtab.c).
-fn is_full(error: &MapError) -> bool {
-    matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::E2BIG))
+/// The kernel's answer to one entry too many (`E2BIG`, kernel/bpf/hashtab.c), and to one that it has no memory for at the moment: entries
+/// are not made beforehand. It is tried again with the next change.
+fn has_no_room(error: &MapError) -> bool {
+    matches!(error, MapError::SyscallError(error) if matches!(error.io_error.raw_os_error(), Some(libc::E2BIG | libc::ENOMEM)))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::{
     fmt::Display,
     fs, io,
     os::unix::{fs::MetadataExt as _, net::UnixDatagram},
+    path::{Path, PathBuf},
 };
 
 use crate::cli::options::JournalWhen;
@@ -16,7 +17,7 @@ const LONGEST: usize = 16 << 10;
 
 /// A way to journald.
 #[derive(Debug)]
-pub(super) struct Journal(UnixDatagram);
+pub(super) struct Journal(UnixDatagram, PathBuf);
 
 impl Journal {
     /// As the configuration says. None: lines go to standard output.
@@ -29,23 +30,43 @@ impl Journal {
         if !is_wanted {
             return Ok(None);
         }
+        Self::at(Path::new(SOCKET)).map(Some)
+    }
+
+    fn at(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
-        socket.connect(SOCKET)?;
-        Ok(Some(Self(socket)))
+        socket.connect(path)?;
+        Ok(Self(socket, path.to_owned()))
     }
 
     /// One that takes nothing.
     #[cfg(test)]
     pub(super) fn deaf() -> io::Result<Self> {
         let (ours, _gone) = UnixDatagram::pair()?;
-        Ok(Self(ours))
+        Ok(Self(ours, PathBuf::from("/nowhere")))
     }
 
     /// Sends an entry. One that journald has no room for is lost: nothing waits for it.
     pub(super) fn send(&self, entry: &Entry) -> io::Result<()> {
-        self.0.send(&entry.0).map(drop)
+        match self.0.send(&entry.0) {
+            // Its socket has been made anew since.
+            Err(error) if is_gone(&error) => {
+                self.0.connect(&self.1)?;
+                self.0.send(&entry.0).map(drop)
+            }
+            sent => sent.map(drop),
+        }
     }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::NotConnected
+    )
 }
 
 /// Whether standard output is connected to the journal: systemd.exec(5), `$JOURNAL_STREAM`.
@@ -108,7 +129,29 @@ pub fn message_id(cause: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
+
+    #[test]
+    fn a_socket_that_is_made_anew_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let first = UnixDatagram::bind(&path).unwrap();
+        let journal = Journal::at(&path).unwrap();
+        let mut entry = Entry::default();
+        entry.field("A", "one");
+        journal.send(&entry).unwrap();
+        drop(first);
+        assert!(journal.send(&entry).is_err());
+        fs::remove_file(&path).unwrap();
+        assert!(journal.send(&entry).is_err());
+        let second = UnixDatagram::bind(&path).unwrap();
+        journal.send(&entry).unwrap();
+        let mut buffer = [0; 16];
+        let length = second.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"A=one\n");
+    }
 
     #[test]
     fn fields_with_newlines_carry_their_length() {

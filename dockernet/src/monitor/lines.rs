@@ -76,7 +76,7 @@ enum Line<'a> {
         /// In words.
         text: &'a str,
     },
-    /// What became of every dropped packet: every 30 s, and as the last line.
+    /// What became of every dropped packet: every 30 s, and as the last line; of `monitor` that alone.
     Ledger(&'a Ledger),
 }
 

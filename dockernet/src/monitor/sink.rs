@@ -22,6 +22,8 @@ use crate::{
 
 /// Between two looks at what has ended.
 const LOOK: Duration = Duration::from_secs(1);
+/// Between two words to systemd about how it goes, while nothing but counts has changed.
+const STATUS: Duration = Duration::from_secs(60);
 /// Between two looks at what networks are gone: each goes through all series.
 const NETWORKS: Duration = Duration::from_secs(10);
 
@@ -38,8 +40,8 @@ pub(super) struct Sink {
     looked: Instant,
     /// The last look at the networks.
     networks: Instant,
-    /// What systemd was told last.
-    status: String,
+    /// What systemd was told last, and when.
+    status: (String, Instant),
 }
 
 impl Sink {
@@ -59,7 +61,7 @@ impl Sink {
             started: Instant::now(),
             looked: Instant::now(),
             networks: Instant::now(),
-            status: String::new(),
+            status: (String::new(), Instant::now()),
         }
     }
 
@@ -113,23 +115,26 @@ impl Sink {
         }
         state.values.suppressed = state.diagnoses.suppressed + self.lines.lost();
         let status = format!(
-            "STATUS=causes at work now: {}; drops counted: {}, diagnosed: {}{}",
+            "STATUS=causes at work now: {}{}; drops counted: ",
             state.diagnoses.active(),
-            state.values.ledger.observed,
-            state.values.ledger.shown,
             if state.values.docker_up {
                 ""
             } else {
                 "; no container engine"
             },
         );
+        let ledger = &state.values.ledger;
+        let (counted, diagnosed) = (ledger.observed, ledger.shown);
         drop(state);
         for notice in tick.notices {
             self.lines.notice(&notice);
         }
-        if status != self.status {
-            self.notify.send(&status);
-            self.status = status;
+        // Counts alone are no news.
+        let (told, at) = &self.status;
+        if status != *told || now - *at >= STATUS {
+            self.notify
+                .send(&format!("{status}{counted}, diagnosed: {diagnosed}"));
+            self.status = (status, now);
         }
     }
 }
@@ -190,8 +195,13 @@ impl Report for Sink {
         Ok(Stream::Open)
     }
 
-    fn finish(&mut self, ledger: &Ledger, _interrupted: bool) -> Result<Stream> {
+    fn ending(&mut self) {
+        // What is waited for at the end may take as long as the watchdog waits.
+        self.notify.send("WATCHDOG=1");
         self.notify.send("STOPPING=1");
+    }
+
+    fn finish(&mut self, ledger: &Ledger, _interrupted: bool) -> Result<Stream> {
         let config = self.shared.config();
         if let Some(path) = &config.state {
             let saved = self.shared.state().values.save();
@@ -205,7 +215,7 @@ impl Report for Sink {
         // Who reads the file later shall find the last numbers in it, and no diagnosis that nobody makes any more.
         self.shared.state().values.end_diagnoses();
         if let Some(path) = &config.textfile
-            && let Err(error) = textfile::write(path, &self.shared.file())
+            && let Err(error) = textfile::write_in_turn(path, || self.shared.file())
         {
             self.lines
                 .note(&format!("writing {}: {error}", path.display()));

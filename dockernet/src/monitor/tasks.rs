@@ -49,10 +49,11 @@ pub(super) async fn textfile(shared: Arc<Shared>, lines: Arc<Lines>) {
             last.take().as_deref().map(remove);
             continue;
         };
-        let page = shared.file();
-        let file = path.clone();
+        let (file, source) = (path.clone(), Arc::clone(&shared));
         // A full or slow disk stops nobody else.
-        let written = tokio::task::spawn_blocking(move || textfile::write(&file, &page)).await;
+        let written =
+            tokio::task::spawn_blocking(move || textfile::write_in_turn(&file, || source.file()))
+                .await;
         match written {
             Ok(Ok(())) => {
                 is_failing = false;
@@ -94,6 +95,8 @@ pub(super) async fn reload(
     commands: mpsc::Sender<Command>,
 ) {
     let notify = Notify::from_environment();
+    // What needs a restart stays as it was then, whatever was read since.
+    let started = shared.config();
     while hangups.recv().await.is_some() {
         notify.reloading();
         let read = Config::load(&args, &options, catalogue::IDS);
@@ -107,7 +110,7 @@ pub(super) async fn reload(
                 for warning in warnings {
                     lines.note(&warning);
                 }
-                let fixed = shared.config().fixed(&config);
+                let fixed = started.fixed(&config);
                 let restart = if fixed.is_empty() {
                     String::new()
                 } else {
@@ -181,6 +184,7 @@ pub(super) async fn budget(
         cost.bpf_seconds = meter.seconds;
         cost.bpf_run = meter.run().unwrap_or(0.0);
         cost.map_bytes = meter.map_bytes;
+        cost.memory_bytes = used.memory;
         cost.cpu = governor.cpu().unwrap_or(0.0);
         cost.is_reduced = governor.is_reduced();
         drop(state);

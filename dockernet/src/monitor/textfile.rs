@@ -4,7 +4,21 @@ use std::{
     fs,
     io::{self, Write as _},
     path::Path,
+    sync::{Mutex, PoisonError},
 };
+
+/// Who writes at the end may find one at work who writes from time to time: each makes its page when it is its turn, so that the last has
+/// the newest.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Writes the page that it then makes.
+///
+/// # Errors
+/// As [`write`].
+pub(super) fn write_in_turn(path: &Path, page: impl FnOnce() -> String) -> io::Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    write(path, &page())
+}
 
 /// Writes it beside its place and renames it. The name in between does not end in `.prom`, so that nobody reads it.
 ///

@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags};
 use tokio::sync::{Notify, watch::Receiver};
@@ -118,6 +118,16 @@ pub struct Pipeline {
     pub is_restarted: bool,
 }
 
+/// What ended it.
+enum By {
+    /// A number of lines, a duration, a reader that reads no more.
+    Itself,
+    /// A signal; SIGINT is an interrupt.
+    Signal { interrupt: bool },
+    /// What it cannot go on without.
+    Failure(String),
+}
+
 /// What changes while it runs.
 struct State {
     judging: Judging,
@@ -178,33 +188,40 @@ impl Pipeline {
             behind: None,
             stuck: 0,
         };
+        // Whatever ends it: what was counted is told, and kept where it is to go on.
+        let ended = self.watch(&mut state);
+        let interrupted = matches!(ended, Ok(By::Signal { interrupt: true }));
+        let finished = self.finish(state, interrupted);
+        match ended? {
+            By::Failure(why) => bail!(why),
+            By::Itself | By::Signal { .. } => finished,
+        }
+    }
+
+    /// The loop, until something ends it.
+    fn watch(&mut self, state: &mut State) -> Result<By> {
         let mut settled = Instant::now();
         let mut interim = Instant::now();
         let mut retiring: Option<(Instant, u32)> = None;
-        let mut interrupted = false;
         let mut busy = false;
-        let mut failure = None;
         // Known before the first drop is read.
         self.inventory.mark_changed();
-        self.follow_inventory(&mut state)?;
+        self.follow_inventory(state)?;
         while !state.done(&self.options) {
-            let wait = self.wait(&state, busy);
-            if let Some(by_interrupt) = self.sleep(&state, wait)? {
-                interrupted = by_interrupt;
-                break;
+            let wait = self.wait(state, busy);
+            if let Some(interrupt) = self.sleep(state, wait)? {
+                return Ok(By::Signal { interrupt });
             }
-            self.follow_inventory(&mut state)?;
+            self.follow_inventory(state)?;
             if let Some(why) = self.obey()? {
-                failure = Some(why);
-                break;
+                return Ok(By::Failure(why));
             }
             let hops = self.hops();
             state.clock = Clock::now();
-            let seen =
-                hops + self.transitions(&mut state, false)? + self.drain(&mut state, false)?;
-            self.answered(&mut state)?;
-            self.found(&mut state)?;
-            busy = self.journeys(&mut state)?
+            let seen = hops + self.transitions(state, false)? + self.drain(state, false)?;
+            self.answered(state)?;
+            self.found(state)?;
+            busy = self.journeys(state)?
                 || seen > 0
                 || !state.waiting.is_empty()
                 || state.merge.is_waiting()
@@ -214,11 +231,10 @@ impl Pipeline {
                     .is_some_and(Transitions::is_waiting);
             if settled.elapsed() >= SETTLE {
                 settled = Instant::now();
-                busy |= self.settle(&mut state, &mut retiring)?;
-                self.counted(&mut state)?;
-                failure = self.module_came().or_else(|| self.is_stuck(&mut state));
-                if failure.is_some() {
-                    break;
+                busy |= self.settle(state, &mut retiring)?;
+                self.counted(state)?;
+                if let Some(why) = self.module_came().or_else(|| self.is_stuck(state)) {
+                    return Ok(By::Failure(why));
                 }
             }
             if interim.elapsed() >= INTERIM {
@@ -234,14 +250,10 @@ impl Pipeline {
             state.note(self.report.tick(Timestamp::now())?);
             if seen > 0 {
                 // Samples gather in the ring meanwhile, without waking anybody.
-                self.answered_within(&mut state, BATCH)?;
+                self.answered_within(state, BATCH)?;
             }
         }
-        let exit = self.finish(state, interrupted)?;
-        match failure {
-            Some(why) => bail!(why),
-            None => Ok(exit),
-        }
+        Ok(By::Itself)
     }
 
     /// Starts the thread that finds causes.
@@ -260,17 +272,10 @@ impl Pipeline {
         if let Some(nat) = &mut state.transitions {
             nat.tracer.detach();
         }
+        self.report.ending();
         std::thread::sleep(GRACE);
-        let _hops = self.hops();
-        state.clock = Clock::now();
-        self.follow_inventory(&mut state)?;
-        let _transitions = self.transitions(&mut state, true)?;
-        self.drain(&mut state, true)?;
-        self.last_answers(&mut state)?;
-        let followed = self.flows(&mut state)?;
-        if let Some(findings) = state.findings.take() {
-            self.findings_shown(&mut state, findings.finish())?;
-        }
+        // Where even this fails, the counts are good all the same.
+        let looked = self.last_look(&mut state);
         let rows = self.rows()?;
         for remainder in state.books.settle(&rows, Instant::now(), |_, _| true) {
             self.report
@@ -284,7 +289,7 @@ impl Pipeline {
         if !state.closed {
             let _over = self.report.finish(&ledger, interrupted)?;
         }
-        if let Some(exit) = followed {
+        if let Some(exit) = looked? {
             return Ok(exit);
         }
         let found = state.books.found > 0 || ledger.lost > 0;
@@ -293,6 +298,21 @@ impl Pipeline {
         } else {
             Exit::Done
         })
+    }
+
+    /// What is still in the rings, and what it came to; what followed flows say of the end.
+    fn last_look(&mut self, state: &mut State) -> Result<Option<Exit>> {
+        let _hops = self.hops();
+        state.clock = Clock::now();
+        self.follow_inventory(state)?;
+        let _transitions = self.transitions(state, true)?;
+        self.drain(state, true)?;
+        self.last_answers(state)?;
+        let followed = self.flows(state)?;
+        if let Some(findings) = state.findings.take() {
+            self.findings_shown(state, findings.finish())?;
+        }
+        Ok(followed)
     }
 
     /// The ring of what changes on the host; one that stays empty where no drop is to be explained.
@@ -346,7 +366,10 @@ impl Pipeline {
     }
 
     fn follow_inventory(&mut self, state: &mut State) -> Result<()> {
-        if self.inventory.has_changed().unwrap_or(false) {
+        let changed = self.inventory.has_changed().map_err(|_| {
+            anyhow!("the task that follows containers has ended, and those that come could not be named without it")
+        })?;
+        if changed {
             let inventory = self.inventory.borrow_and_update().clone();
             state.fates.engine_is(inventory.engine_status());
             self.report.inventory(&inventory);

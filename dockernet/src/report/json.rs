@@ -32,7 +32,7 @@ enum Line<'a> {
     Path(&'a FlowSum),
     /// A failure that leaves no dropped packet.
     Finding(&'a Drop),
-    /// What became of every dropped packet: every 30 s, and as the last line.
+    /// What became of every dropped packet: every 30 s, and as the last line; of `monitor` that alone.
     Ledger(&'a Ledger),
 }
 

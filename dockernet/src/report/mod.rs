@@ -140,6 +140,9 @@ pub trait Report {
     /// Writing failed.
     fn ledger(&mut self, ledger: &Ledger) -> Result<Stream>;
 
+    /// The end has begun: what is under way is waited for, then comes [`Report::finish`].
+    fn ending(&mut self) {}
+
     /// The end: the final ledger, and in text a summary per cause. `interrupted`: by SIGINT.
     ///
     /// # Errors

@@ -57,6 +57,15 @@ pub(crate) fn cost(lab: &mut Lab) -> Result<()> {
         maps > 1 << 20 && told == to_f64(maps)?,
         "the kernel says {maps} bytes of maps, the page {told}"
     );
+    // The rings are mapped.
+    let (all, both) = (
+        of("dockernet_memory_bytes"),
+        told + of("process_resident_memory_bytes"),
+    );
+    ensure!(
+        all > told && all < both,
+        "{all} bytes in all, {both} if the rings count twice"
+    );
     // The helper is the same program: what is the file's is counted once.
     let helpers = children_of(pid)?.into_iter();
     let helper: f64 = helpers

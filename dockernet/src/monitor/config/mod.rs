@@ -136,12 +136,40 @@ impl Config {
             Some(file) => Some(file.as_path()),
             None => default.exists().then_some(default),
         };
-        let (mut config, warnings) = match file {
+        let (mut config, mut warnings) = match file {
             Some(file) => read::file(file, causes)?,
             None => (Self::default(), Vec::new()),
         };
         config.flags(args, options)?;
+        warnings.extend(config.doubts());
         Ok((config, warnings))
+    }
+
+    /// What is good in itself, and does not go with node_exporter or the alerts in dist/prometheus/alerts.yml.
+    fn doubts(&self) -> Vec<String> {
+        /// Older files are stale to their alert, and so long a diagnosis has to last for its own.
+        const STALE: Duration = Duration::from_secs(300);
+        const LASTING: Duration = Duration::from_secs(90);
+        let mut doubts = Vec::new();
+        if let Some(file) = &self.textfile {
+            let file = file.display();
+            if self.textfile.as_ref().and_then(|file| file.extension()) != Some("prom".as_ref()) {
+                doubts.push(format!(
+                    "textfile {file}: node_exporter reads files alone whose names end in .prom"
+                ));
+            }
+            if self.textfile_every >= STALE {
+                doubts.push(format!(
+                    "textfile_every: {file} is older than five minutes before it is written again, which the alert DockernetTextfileStale takes for failing"
+                ));
+            }
+        }
+        if self.diagnosis.clear_after >= LASTING {
+            doubts.push(
+                "diagnosis.clear_after: from 90s on one stray packet lasts long enough for the alert DockernetContainerDrops".to_owned(),
+            );
+        }
+        doubts
     }
 
     /// What the command line says goes before the file; `--ignore` beside it.

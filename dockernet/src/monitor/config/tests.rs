@@ -26,6 +26,37 @@ fn uncommented() -> String {
 }
 
 #[test]
+fn what_does_not_go_with_the_alerts_is_doubted() {
+    let doubts = |text: &str| read(text).unwrap().0.doubts();
+    for good in [
+        SHIPPED,
+        &uncommented(),
+        "textfile_every = \"1h\"",
+        "textfile = \"/a/b.prom\"\ntextfile_every = \"2m\"\n[diagnosis]\nclear_after = \"89s\"",
+    ] {
+        assert_eq!(doubts(good), [""; 0], "{good}");
+    }
+    for (bad, start) in [
+        ("textfile = \"/a/b.txt\"", "textfile /a/b.txt: "),
+        ("textfile = \"/a/prom\"", "textfile /a/prom: "),
+        (
+            "textfile = \"/a/b.prom\"\ntextfile_every = \"5m\"",
+            "textfile_every: ",
+        ),
+        (
+            "[diagnosis]\nclear_after = \"90s\"",
+            "diagnosis.clear_after: ",
+        ),
+    ] {
+        let told = doubts(bad);
+        assert!(
+            told.len() == 1 && told.iter().all(|doubt| doubt.starts_with(start)),
+            "{bad}: {told:?}"
+        );
+    }
+}
+
+#[test]
 fn the_shipped_file_changes_nothing() {
     let (config, warnings) = read(SHIPPED).unwrap();
     assert_eq!(config, Config::default());

@@ -84,7 +84,7 @@ families! {
     SERIES: Gauge "dockernet_drop_series" []
         "Series of dockernet_drops_total now.";
     CAPPED: Counter "dockernet_capped_drops_total" []
-        "Drops counted under container=\"other\", because there were too many containers or series.";
+        "Drops counted under container=\"other\", because there were too many containers or series, or no engine describes the container.";
     RING: Gauge "dockernet_ring_used_ratio" []
         "How full the ring of details was at most within the last second; 1 also while it is not emptied because too many drops wait for their cause.";
     BPF_SECONDS: Counter "dockernet_bpf_run_seconds_total" []
@@ -93,6 +93,8 @@ families! {
         "Mean CPU time of one run of the kernel half, of the last two measured seconds that had any.";
     MAP_BYTES: Gauge "dockernet_map_memory_bytes" []
         "Memory of the kernel half's maps, for all possible CPUs.";
+    MEMORY: Gauge "dockernet_memory_bytes" []
+        "Memory of service, helper and the kernel half's maps, as the budget counts it: rings that are mapped too count once.";
     CPU: Gauge "dockernet_cpu_usage_ratio" []
         "CPU time of service and kernel half over the last minute, of one core.";
     DETAIL: Gauge "dockernet_detail_enabled" []

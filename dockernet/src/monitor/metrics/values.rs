@@ -38,6 +38,8 @@ pub struct Cost {
     pub bpf_run: f64,
     /// Maps, bytes.
     pub map_bytes: u64,
+    /// What the budget bounds: resident memory and maps, what is in both once.
+    pub memory_bytes: u64,
     /// CPU time of both over the last minute, of one core.
     pub cpu: f64,
     /// Whether packets are only counted.
@@ -265,6 +267,7 @@ impl Values {
         );
         page.single(&table::BPF_RUN, cost.bpf_run);
         page.single(&table::MAP_BYTES, cost.map_bytes);
+        page.single(&table::MEMORY, cost.memory_bytes);
         page.single(&table::CPU, cost.cpu);
         page.single(&table::DETAIL, u8::from(!cost.is_reduced));
         let Some(process) = process else { return };

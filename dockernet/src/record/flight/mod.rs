@@ -291,6 +291,10 @@ impl Report for FlightRecorder {
         self.inner.ledger(ledger)
     }
 
+    fn ending(&mut self) {
+        self.inner.ending();
+    }
+
     fn finish(&mut self, ledger: &Ledger, interrupted: bool) -> Result<Stream> {
         self.end();
         self.inner.finish(ledger, interrupted)
