@@ -48,14 +48,18 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Mirror<K, V> {
         if !refused.is_empty() && !self.is_full {
             // What it says of the others still holds: no reason to end.
             log::warn!(
-                "{} addresses, ports or namespaces are more than the kernel half has room for: drops and flows of {} are not told apart from others'",
+                "{} addresses, ports or namespaces are more than the kernel half has room or memory for: drops and flows of {} are not told apart from others'",
                 wanted.len(),
                 refused.len()
             );
         }
         self.is_full = !refused.is_empty();
         for key in refused {
-            wanted.remove(&key);
+            // What it was before is there still.
+            match self.present.get(&key) {
+                Some(old) => wanted.insert(key, *old),
+                None => wanted.remove(&key),
+            };
         }
         self.present = wanted;
         Ok(is_changed)

@@ -7,7 +7,7 @@ use std::{collections::HashMap, fs, io};
 
 use crate::{
     inventory::Inventory,
-    model::{LinkKind, NetnsInfo, NetnsKey},
+    model::{Link, LinkKind, NetnsInfo, NetnsKey},
 };
 
 /// Packets, in both directions, that the calling thread's namespace has seen at each veth that a namespace is behind: of those whose
@@ -30,7 +30,9 @@ fn of(inventory: &Inventory, devices: &str) -> HashMap<NetnsKey, u64> {
         let Some(info) = inventory.netns_behind(link.ifindex) else {
             continue;
         };
-        if let Some(packets) = packets.get(link.name.as_str()) {
+        // Its other end is one of those that are counted below.
+        let is_up = usable(info).any(|inner| Some(inner.ifindex) == link.peer_ifindex);
+        if let Some(packets) = packets.get(link.name.as_str()).filter(|_| is_up) {
             let (ends, sum) = cables.entry(info.key).or_default();
             *ends += 1;
             *sum = sum.wrapping_add(*packets);
@@ -41,18 +43,16 @@ fn of(inventory: &Inventory, devices: &str) -> HashMap<NetnsKey, u64> {
         .filter(|(key, (ends, _))| {
             inventory
                 .netns(*key)
-                .is_some_and(|info| links_of(info) == *ends)
+                .is_some_and(|info| usable(info).count() == *ends)
         })
         .map(|(key, (_, sum))| (key, sum))
         .collect()
 }
 
-/// How many links a namespace has that packets can take.
-fn links_of(info: &NetnsInfo) -> usize {
+/// Links that packets can leave a namespace by.
+fn usable(info: &NetnsInfo) -> impl Iterator<Item = &Link> {
     let links = info.links.iter();
-    links
-        .filter(|link| link.up && link.kind != LinkKind::Loopback)
-        .count()
+    links.filter(|link| link.up && link.kind != LinkKind::Loopback)
 }
 
 /// Name, and packets received and sent.

@@ -34,15 +34,16 @@ const SETTLING: Duration = Duration::from_secs(1);
 const SETTLING_PAUSE: Duration = Duration::from_millis(100);
 /// A reading takes at most one part in so many of a core: with more containers it is made more seldom.
 const SHARE: u32 = 4000;
-/// Namespaces that are read although their cables carried nothing since they were read before, at most: those of a hundred idle containers
-/// take some 40 s in turn. What they count then are packets that found no way out, or none but loopback's.
+/// Namespaces that are read although their cables carried nothing since they were read before, at each look: so many, or one in so many, so
+/// that each has its turn within a minute. What they count then are packets that found no way out, or none but loopback's.
 const QUIET: usize = 16;
+const QUIET_SHARE: usize = 6;
 /// After a look behind a sign the next waits so many times as long as it took.
 const LOOK_SHARE: u32 = 8;
 
-/// The first event is as good as known, where the reading before was so short ago; and a vague sign's is as good as the failure's own,
-/// where the look before was.
-const DATED: Duration = Duration::from_secs(10);
+/// The first event is as good as known, where the reading before was so short ago (the longest pause, and what a look takes); and a vague
+/// sign's is as good as the failure's own, where the look before was.
+const DATED: Duration = Duration::from_secs(15);
 
 /// Devices whose losses are read, at most.
 const UPLINKS: usize = 8;
@@ -52,7 +53,34 @@ struct Known {
     counters: Counters,
     /// What its cables had carried before that, if they are known.
     carried: Option<u64>,
+    /// Whether those of IPv6 are among the counters.
+    with_six: bool,
     read: Instant,
+    /// When its cables were last seen to have carried no more.
+    still: Instant,
+    /// When it was last tried to read it.
+    tried: Instant,
+}
+
+/// What was counted since a namespace was read before.
+struct Counted {
+    counters: Counters,
+    /// How long ago that was.
+    unread: Duration,
+    /// How long ago its cables had carried no more than then.
+    moving: Duration,
+}
+
+impl Counted {
+    /// The time in which a sign's events were.
+    fn unseen(&self, sign: Sign) -> Duration {
+        // What has no route takes no cable.
+        if sign == Sign::NoRoute {
+            self.unread
+        } else {
+            self.moving
+        }
+    }
 }
 
 struct Watch<'a> {
@@ -62,8 +90,6 @@ struct Watch<'a> {
     losses: HashMap<u32, Loss>,
     matters: Matters,
     sender: &'a Sender<Finding>,
-    /// When the counters were read before.
-    before: Instant,
     /// Not before that is anything looked at.
     next_look: Instant,
 }
@@ -88,7 +114,6 @@ pub(super) fn run(
         losses: HashMap::new(),
         matters: Matters::default(),
         sender,
-        before: now,
         next_look: now,
     };
     loop {
@@ -112,38 +137,45 @@ impl Watch<'_> {
     fn count(&mut self, inventory: &Inventory, all: bool) -> Duration {
         let begin = cpu();
         let now = Instant::now();
-        let since = now.duration_since(self.before);
-        let mut udp = 0;
+        let (mut udp, mut udp_unseen) = (0, Duration::ZERO);
         let host = inventory.host_key();
         let takes_udp = publishes(inventory, "udp");
+        let mut take_udp = |counted: &Counted| {
+            let datagrams = counted.counters.datagrams();
+            if datagrams > 0 {
+                udp += datagrams;
+                udp_unseen = udp_unseen.max(counted.unseen(Sign::Udp));
+            }
+        };
         let own = Path::new("/proc/thread-self");
-        if let Some((counted, _)) = self.read(host, own, takes_udp, None, now) {
-            udp += counted.datagrams();
-            for (sign, events) in signs::of_host(counted, publishes(inventory, "tcp")) {
-                self.matters.note(host, sign, events, now, since);
+        let mut host_unseen = Duration::ZERO;
+        if let Some(counted) = self.read(host, own, takes_udp, None, now) {
+            take_udp(&counted);
+            host_unseen = counted.unread;
+            for (sign, events) in signs::of_host(counted.counters, publishes(inventory, "tcp")) {
+                self.matters.note(host, sign, events, now, host_unseen);
             }
         }
-        self.uplinks(inventory, now, since);
+        self.uplinks(inventory, now, host_unseen);
         let carried = cables::carried(inventory).unwrap_or_else(|error| {
             log::debug!("/proc/net/dev: {error}");
             HashMap::new()
         });
-        for (info, folder) in self.to_read(inventory, &carried, all) {
-            let mut members = inventory.containers_in(info.key);
-            let is_paused = members.any(|container| container.state == State::Paused);
+        for (info, folder) in self.whose_turn(inventory, &carried, takes_udp, all, now) {
+            let is_paused = is_paused(inventory, info);
             let with_six = takes_udp || is_paused;
             let carried = carried.get(&info.key).copied();
-            let Some((counted, unseen)) = self.read(info.key, &folder, with_six, carried, now)
-            else {
+            let Some(counted) = self.read(info.key, &folder, with_six, carried, now) else {
                 continue;
             };
-            udp += counted.datagrams();
-            for (sign, events) in signs::of_container(counted, is_paused) {
+            take_udp(&counted);
+            for (sign, events) in signs::of_container(counted.counters, is_paused) {
+                let unseen = counted.unseen(sign);
                 self.matters.note(info.key, sign, events, now, unseen);
             }
         }
         if udp > 0 && takes_udp {
-            self.matters.note(host, Sign::Udp, udp, now, since);
+            self.matters.note(host, Sign::Udp, udp, now, udp_unseen);
         }
         let is_there = |key| inventory.netns(key).is_some();
         self.known.retain(|key, _| is_there(*key));
@@ -151,31 +183,38 @@ impl Watch<'_> {
         cpu().saturating_sub(begin)
     }
 
-    /// Containers' namespaces whose turn it is: where something went through a cable or the cables do not tell all, and some of the others.
-    fn to_read<'i>(
-        &self,
+    /// Containers' namespaces whose turn it is: where something went through a cable, the cables do not tell all, or more is to be read than
+    /// was; and some of the others.
+    fn whose_turn<'i>(
+        &mut self,
         inventory: &'i Inventory,
         carried: &HashMap<NetnsKey, u64>,
+        takes_udp: bool,
         all: bool,
+        now: Instant,
     ) -> Vec<(&'i NetnsInfo, PathBuf)> {
-        let quiet_since = |info: &NetnsInfo| {
-            let (known, carried) = (self.known.get(&info.key)?, carried.get(&info.key)?);
-            (known.carried == Some(*carried)).then_some(known.read)
-        };
         let (mut quiet, mut chosen) = (Vec::new(), Vec::new());
         for (info, folder) in containers(inventory) {
-            match quiet_since(info) {
-                Some(read) if !all => quiet.push((read, info, folder)),
-                _ => chosen.push((info, folder)),
+            let known = self.known.get_mut(&info.key).filter(|known| {
+                let carried = carried.get(&info.key);
+                carried.is_some() && known.carried.as_ref() == carried
+            });
+            let Some(known) = known else {
+                chosen.push((info, folder));
+                continue;
+            };
+            known.still = now;
+            let with_six = takes_udp || is_paused(inventory, info);
+            if all || with_six && !known.with_six {
+                chosen.push((info, folder));
+            } else {
+                quiet.push((known.tried, info, folder));
             }
         }
-        quiet.sort_by_key(|(read, info, _)| (*read, info.key));
-        chosen.extend(
-            quiet
-                .into_iter()
-                .take(QUIET)
-                .map(|(_, info, folder)| (info, folder)),
-        );
+        quiet.sort_by_key(|(tried, info, _)| (*tried, info.key));
+        let turn = QUIET.max(quiet.len().div_ceil(QUIET_SHARE));
+        let turn = quiet.into_iter().take(turn);
+        chosen.extend(turn.map(|(_, info, folder)| (info, folder)));
         chosen
     }
 
@@ -212,7 +251,7 @@ impl Watch<'_> {
             .retain(|index, _| links.iter().any(|link| link.ifindex == *index));
     }
 
-    /// What a namespace counted since it was read before, and how long ago that was; nothing at the first time.
+    /// What a namespace counted since it was read before; nothing at the first time.
     fn read(
         &mut self,
         key: NetnsKey,
@@ -220,30 +259,37 @@ impl Watch<'_> {
         with_six: bool,
         carried: Option<u64>,
         now: Instant,
-    ) -> Option<(Counters, Duration)> {
+    ) -> Option<Counted> {
         let counters = match self.reader.read(folder, with_six) {
             Ok(counters) => counters,
             Err(error) => {
                 log::debug!("counters of {}: {error}", folder.display());
+                if let Some(known) = self.known.get_mut(&key) {
+                    known.tried = now;
+                }
                 return None;
             }
         };
         let known = Known {
             counters,
             carried,
+            with_six,
             read: now,
+            still: now,
+            tried: now,
         };
         let before = self.known.insert(key, known)?;
-        Some((
-            counters.since(before.counters),
-            now.duration_since(before.read),
-        ))
+        let is_told = carried.is_some() && before.carried.is_some();
+        Some(Counted {
+            counters: counters.since(before.counters),
+            unread: now.duration_since(before.read),
+            moving: now.duration_since(if is_told { before.still } else { before.read }),
+        })
     }
 
     /// Looks behind the signs that wait for it.
     fn look(&mut self, inventory: &Inventory, is_last: bool) {
         let now = Instant::now();
-        self.before = now;
         if now < self.next_look && !is_last {
             return;
         }
@@ -296,6 +342,11 @@ fn containers(inventory: &Inventory) -> impl Iterator<Item = (&NetnsInfo, PathBu
         .filter(|info| info.near && info.key != inventory.host_key())
         .filter(|info| matches!(info.owner, Owner::Containers(_)))
         .filter_map(|info| Some((info, folder(&info.path)?)))
+}
+
+fn is_paused(inventory: &Inventory, info: &NetnsInfo) -> bool {
+    let mut members = inventory.containers_in(info.key);
+    members.any(|container| container.state == State::Paused)
 }
 
 /// Devices of the host that packets of others come in by: no bridges, no ends of containers' cables.

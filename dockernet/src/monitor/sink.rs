@@ -36,6 +36,8 @@ pub(super) struct Sink {
     address: Option<String>,
     /// The file that the counters come from, until they go on.
     taken: Option<Taken>,
+    /// Between its first line and what it writes at the end.
+    is_going: bool,
     started: Instant,
     looked: Instant,
     /// The last look at the networks.
@@ -58,6 +60,7 @@ impl Sink {
             notify,
             address,
             taken,
+            is_going: false,
             started: Instant::now(),
             looked: Instant::now(),
             networks: Instant::now(),
@@ -94,6 +97,29 @@ impl Sink {
         drop(state);
         if let Some(notice) = notice {
             self.lines.notice(&notice);
+        }
+    }
+
+    /// Writes what is to go on after the end, once.
+    fn keep(&mut self) {
+        self.is_going = false;
+        let config = self.shared.config();
+        if let Some(path) = &config.state {
+            let saved = self.shared.state().values.save();
+            if let Err(error) = handover::write(path, saved) {
+                let path = path.display();
+                self.lines.note(&format!(
+                    "counters will begin at 0: writing {path}: {error}"
+                ));
+            }
+        }
+        // Who reads the file later shall find the last numbers in it, and no diagnosis that nobody makes any more.
+        self.shared.state().values.end_diagnoses();
+        if let Some(path) = &config.textfile
+            && let Err(error) = textfile::write_in_turn(path, || self.shared.file())
+        {
+            self.lines
+                .note(&format!("writing {}: {error}", path.display()));
         }
     }
 
@@ -139,6 +165,15 @@ impl Sink {
     }
 }
 
+/// Where nothing came to its end: an error between the start and the loop, or one that leaves no last numbers; a panic.
+impl std::ops::Drop for Sink {
+    fn drop(&mut self) {
+        if self.is_going {
+            self.keep();
+        }
+    }
+}
+
 impl Report for Sink {
     fn ready(&mut self, ready: &Ready, after: Duration) -> Result<Stream> {
         let mut state = self.shared.state();
@@ -150,6 +185,7 @@ impl Report for Sink {
         if let Some(taken) = self.taken.take() {
             taken.done();
         }
+        self.is_going = true;
         self.shared.beat();
         self.lines.ready(ready, after, self.address.as_deref());
         self.notify.send("READY=1");
@@ -202,24 +238,7 @@ impl Report for Sink {
     }
 
     fn finish(&mut self, ledger: &Ledger, _interrupted: bool) -> Result<Stream> {
-        let config = self.shared.config();
-        if let Some(path) = &config.state {
-            let saved = self.shared.state().values.save();
-            if let Err(error) = handover::write(path, saved) {
-                let path = path.display();
-                self.lines.note(&format!(
-                    "counters will begin at 0: writing {path}: {error}"
-                ));
-            }
-        }
-        // Who reads the file later shall find the last numbers in it, and no diagnosis that nobody makes any more.
-        self.shared.state().values.end_diagnoses();
-        if let Some(path) = &config.textfile
-            && let Err(error) = textfile::write_in_turn(path, || self.shared.file())
-        {
-            self.lines
-                .note(&format!("writing {}: {error}", path.display()));
-        }
+        self.keep();
         self.lines.ledger(ledger);
         Ok(Stream::Open)
     }
@@ -275,6 +294,33 @@ mod tests {
         monitor::Config,
         report::samples::{denied, ledger},
     };
+
+    #[test]
+    fn what_ends_without_an_end_keeps_its_counters() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("counters.json");
+        let shared = Arc::new(Shared::new(Config {
+            state: Some(path.clone()),
+            ..Config::default()
+        }));
+        let sink = |is_going| {
+            let lines = Arc::new(Lines::to_nobody(None));
+            let notify = Notify::from_environment();
+            let mut sink = Sink::new(Arc::clone(&shared), lines, notify, None, None);
+            sink.is_going = is_going;
+            sink
+        };
+        drop(sink(false));
+        assert!(!path.exists());
+        drop(sink(true));
+        assert!(path.exists());
+        std::fs::remove_file(&path).unwrap();
+        let mut ended = sink(true);
+        let _ = ended.finish(&ledger(), false).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        drop(ended);
+        assert!(!path.exists());
+    }
 
     #[test]
     fn the_last_page_of_the_file_has_no_diagnosis_at_work() {

@@ -14,7 +14,7 @@ static TURN: Mutex<()> = Mutex::new(());
 /// Writes the page that it then makes.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub(super) fn write_in_turn(path: &Path, page: impl FnOnce() -> String) -> io::Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     write(path, &page())

@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags};
 use tokio::sync::{Notify, watch::Receiver};
@@ -157,6 +157,8 @@ struct State {
     behind: Option<Instant>,
     /// Looks in a row at which the thread that finds causes hung.
     stuck: u32,
+    /// That nobody follows containers any more was told.
+    is_left: bool,
 }
 
 impl Pipeline {
@@ -187,6 +189,7 @@ impl Pipeline {
             notebook,
             behind: None,
             stuck: 0,
+            is_left: false,
         };
         // Whatever ends it: what was counted is told, and kept where it is to go on.
         let ended = self.watch(&mut state);
@@ -233,7 +236,8 @@ impl Pipeline {
                 settled = Instant::now();
                 busy |= self.settle(state, &mut retiring)?;
                 self.counted(state)?;
-                if let Some(why) = self.module_came().or_else(|| self.is_stuck(state)) {
+                let why = self.module_came().or_else(|| self.is_stuck(state));
+                if let Some(why) = why.or_else(|| self.is_left(state)) {
                     return Ok(By::Failure(why));
                 }
             }
@@ -366,10 +370,7 @@ impl Pipeline {
     }
 
     fn follow_inventory(&mut self, state: &mut State) -> Result<()> {
-        let changed = self.inventory.has_changed().map_err(|_| {
-            anyhow!("the task that follows containers has ended, and those that come could not be named without it")
-        })?;
-        if changed {
+        if self.inventory.has_changed().unwrap_or(false) {
             let inventory = self.inventory.borrow_and_update().clone();
             state.fates.engine_is(inventory.engine_status());
             self.report.inventory(&inventory);
@@ -401,6 +402,20 @@ impl Pipeline {
         }
         self.report
             .warning(&format!("{now}: start again to see what it does"));
+        None
+    }
+
+    /// Whether to end because nobody follows containers any more: why.
+    fn is_left(&mut self, state: &mut State) -> Option<String> {
+        if state.is_left || self.inventory.has_changed().is_ok() {
+            return None;
+        }
+        state.is_left = true;
+        let now = "the task that follows containers has ended: those that come have no names";
+        if self.is_restarted {
+            return Some(format!("{now}; systemd starts the service again"));
+        }
+        self.report.warning(&format!("{now}; start again"));
         None
     }
 

@@ -135,6 +135,11 @@ impl Report for Top {
         Ok(Stream::Open)
     }
 
+    fn ending(&mut self) {
+        // A screen that is dead leaves the terminal as it was at once; one that lives stays until the last numbers are there.
+        self.screen.take_if(|screen| screen.is_dead());
+    }
+
     fn finish(&mut self, ledger: &Ledger, _interrupted: bool) -> Result<Stream> {
         if let Some(mut screen) = self.screen.take() {
             screen.end()?;

@@ -105,6 +105,11 @@ impl Screen {
         Ok(())
     }
 
+    /// Whether nobody draws any more.
+    pub(super) fn is_dead(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Ends it and gives the terminal back.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ pub(crate) fn run() -> Result<String> {
         lab.run(&Run::new(&format!("many{number}"), "sleep 3600"))?;
     }
     let mut text = format!(
-        "{machine}\n{CONTAINERS} containers. Milliseconds from the start of the process to its `ready` line (median of {STARTS}, and the longest); CPU over {} s without a\ndrop of the lab's, of one core; memory: resident, and the most it ever was (start included);\n`monitor` with its helper, pages that both share counted twice.\n\n| views | ready, ms | CPU | drops meanwhile | RSS, MiB | after a storm | most |\n|---|---|---|---|---|---|---|\n",
+        "{machine}\n{CONTAINERS} containers. Milliseconds from the start of the process to its `ready` line (median of {STARTS}, and the longest); CPU over {} s without a\ndrop of the lab's (devices solicit no routers), of one core; memory: resident, and the most it ever was (start included);\n`monitor` with its helper, pages that both share counted twice.\n\n| views | ready, ms | CPU | drops meanwhile | RSS, MiB | after a storm | most |\n|---|---|---|---|---|---|---|\n",
         IDLE.as_secs()
     );
     for args in [
