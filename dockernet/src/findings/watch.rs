@@ -34,8 +34,8 @@ const SETTLING: Duration = Duration::from_secs(1);
 const SETTLING_PAUSE: Duration = Duration::from_millis(100);
 /// A reading takes at most one part in so many of a core: with more containers it is made more seldom.
 const SHARE: u32 = 4000;
-/// Namespaces that are read although their cables carried nothing since they were read before, at each look: so many, or one in so many, so
-/// that each has its turn within a minute. What they count then are packets that found no way out, or none but loopback's.
+/// Namespaces that are read although their cables carried nothing since they were read before, at each look: so many, or one in so many if
+/// that is more, so that each has its turn within a minute. What they count then are packets that found no way out, or none but loopback's.
 const QUIET: usize = 16;
 const QUIET_SHARE: usize = 6;
 /// After a look behind a sign the next waits so many times as long as it took.
@@ -56,6 +56,8 @@ struct Known {
     /// Whether those of IPv6 are among the counters.
     with_six: bool,
     read: Instant,
+    /// Whether it had carried more than when it was read before: what packets lead to may be counted later than they are.
+    moved: bool,
     /// When its cables were last seen to have carried no more.
     still: Instant,
     /// When it was last tried to read it.
@@ -74,11 +76,12 @@ struct Counted {
 impl Counted {
     /// The time in which a sign's events were.
     fn unseen(&self, sign: Sign) -> Duration {
-        // What has no route takes no cable.
-        if sign == Sign::NoRoute {
-            self.unread
-        } else {
-            self.moving
+        match sign {
+            Sign::Udp => self.moving,
+            // What has no route takes no cable, nor do connections of a namespace to itself.
+            Sign::NoRoute | Sign::AcceptQueue | Sign::SynQueue => self.unread,
+            _ if self.moving.is_zero() => self.unread,
+            _ => self.moving,
         }
     }
 }
@@ -183,8 +186,8 @@ impl Watch<'_> {
         cpu().saturating_sub(begin)
     }
 
-    /// Containers' namespaces whose turn it is: where something went through a cable, the cables do not tell all, or more is to be read than
-    /// was; and some of the others.
+    /// Containers' namespaces whose turn it is: where something went through a cable, now or the last time, the cables do not tell all, or more
+    /// is to be read than was; and some of the others.
     fn whose_turn<'i>(
         &mut self,
         inventory: &'i Inventory,
@@ -205,7 +208,7 @@ impl Watch<'_> {
             };
             known.still = now;
             let with_six = takes_udp || is_paused(inventory, info);
-            if all || with_six && !known.with_six {
+            if all || known.moved || with_six && !known.with_six {
                 chosen.push((info, folder));
             } else {
                 quiet.push((known.tried, info, folder));
@@ -270,20 +273,22 @@ impl Watch<'_> {
                 return None;
             }
         };
+        let before = self.known.get(&key);
         let known = Known {
             counters,
             carried,
             with_six,
+            moved: before.is_some_and(|before| before.carried != carried),
             read: now,
             still: now,
             tried: now,
         };
         let before = self.known.insert(key, known)?;
-        let is_told = carried.is_some() && before.carried.is_some();
+        let is_still = carried.is_some() && before.carried.is_some() && !before.moved;
         Some(Counted {
             counters: counters.since(before.counters),
             unread: now.duration_since(before.read),
-            moving: now.duration_since(if is_told { before.still } else { before.read }),
+            moving: now.duration_since(if is_still { before.still } else { before.read }),
         })
     }
 

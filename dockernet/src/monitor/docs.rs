@@ -14,7 +14,7 @@ const HEAD: &str = "\
 Written by `cargo xtask docs` from the service's own tables. How to use them: [monitoring.md](monitoring.md).
 
 Rules: a name says its unit; counters end in `_total` and only grow. With `state` (the shipped unit names it) all `dockernet_*_total` go on over a restart or an
-upgrade, and `dockernet_last_drop_timestamp_seconds` too; `process_cpu_seconds_total` is the new process's. They begin at 0 without it, after a crash, and with
+upgrade, and `dockernet_last_drop_timestamp_seconds` too; `process_cpu_seconds_total` is the new process's. They begin at 0 without it, after a kill, and with
 the kernel's next boot. Packets that die between the end of one service and the start of the next are in none of them. No label is ever an address, a port, a veth or a container's id. `container` is a container's name: the destination's if that is a
 container, else the source's, else the one whose namespace the packet died in; empty if none. Tasks of a Swarm service share the service's name. Beyond
 `limits.containers` it is `other`, and beyond `limits.series` only causes are told apart. A container's series go 5 minutes (`limits.keep`) after it.

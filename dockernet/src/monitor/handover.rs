@@ -1,8 +1,8 @@
 //! Counters over a restart: the last thing that a service writes, and the first that the next one reads.
 //!
-//! Only a service that ended in order leaves the file, and it is gone as soon as the next one counts. A file from some time before a
-//! crash would hold less than what was scraped since: Prometheus would take that for a reset and add all of it again. After a
-//! crash counters begin at 0, which it understands.
+//! Only a service that ended by itself leaves the file, and it is gone as soon as the next one counts. A file from some time before it was
+//! killed would hold less than what was scraped since: Prometheus would take that for a reset and add all of it again. After a
+//! kill counters begin at 0, which it understands.
 
 use std::{
     fs, io,

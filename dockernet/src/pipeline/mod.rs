@@ -159,6 +159,8 @@ struct State {
     stuck: u32,
     /// That nobody follows containers any more was told.
     is_left: bool,
+    /// What they had last told was taken.
+    took_last: bool,
 }
 
 impl Pipeline {
@@ -190,6 +192,7 @@ impl Pipeline {
             behind: None,
             stuck: 0,
             is_left: false,
+            took_last: false,
         };
         // Whatever ends it: what was counted is told, and kept where it is to go on.
         let ended = self.watch(&mut state);
@@ -370,7 +373,10 @@ impl Pipeline {
     }
 
     fn follow_inventory(&mut self, state: &mut State) -> Result<()> {
-        if self.inventory.has_changed().unwrap_or(false) {
+        // The last that a task told that has ended is told as an error, once.
+        let took_last = &mut state.took_last;
+        let changed = self.inventory.has_changed();
+        if changed.unwrap_or_else(|_| !std::mem::replace(took_last, true)) {
             let inventory = self.inventory.borrow_and_update().clone();
             state.fates.engine_is(inventory.engine_status());
             self.report.inventory(&inventory);

@@ -137,7 +137,9 @@ impl Report for Top {
 
     fn ending(&mut self) {
         // A screen that is dead leaves the terminal as it was at once; one that lives stays until the last numbers are there.
-        self.screen.take_if(|screen| screen.is_dead());
+        if self.screen.as_ref().is_some_and(Screen::is_dead) {
+            terminal::leave();
+        }
     }
 
     fn finish(&mut self, ledger: &Ledger, _interrupted: bool) -> Result<Stream> {
