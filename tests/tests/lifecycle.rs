@@ -14,7 +14,10 @@ use dockernet_tests::{
     Cmd, DaemonOptions, Engine, Finished, HOST_IP, Lab, LabOptions, Place, Run, Tracer, can_run,
     group, knock, traffic::Probe, wait_until,
 };
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 #[test]
 fn life_of_a_run() -> Result<()> {
@@ -49,6 +52,7 @@ fn life_of_a_run() -> Result<()> {
                 "a wrong socket is told, and packets still are",
                 wrong_socket,
             ),
+            ("who calls itself dockerd says nothing", no_dockerd),
             ("a hung dockerd", hung_dockerd),
             ("a stopped dockerd", stopped_dockerd),
             ("a restarted dockerd", restarted_dockerd),
@@ -281,6 +285,29 @@ fn without_engine(lab: &Lab) -> Result<()> {
         finished.ready_after
     );
     names_web(&finished)
+}
+
+/// Anybody may call a program so, with a configuration file that has no end, or that nobody writes to.
+fn no_dockerd(lab: &mut Lab) -> Result<()> {
+    let make = |at: &str| {
+        format!(r##"printf "#!/bin/sh\nsleep 600\n" > {at}/dockerd; chmod +x {at}/dockerd"##)
+    };
+    let script = format!("{}; exec /dockerd --config-file=/dev/zero", make(""));
+    lab.run(&Run::new("fake", &format!("sh -c '{script}'")))?;
+    let folder = lab.folder().join("fake");
+    let at = folder.display();
+    let start = format!(
+        "mkdir {at}; mkfifo {at}/pipe; {}; {at}/dockerd --config-file={at}/pipe > /dev/null 2>&1 & echo $!",
+        make(&at.to_string())
+    );
+    let output = lab.shell(&Place::Host, &start)?;
+    ensure!(output.success(), "{output:?}");
+    let pid: i32 = output.stdout.trim().parse().context("no pid")?;
+    let told = finish(lab, &["--duration", "3s"], 2);
+    // Its own sleep ends with its time.
+    kill(Pid::from_raw(pid), Signal::SIGTERM)?;
+    lab.docker(["rm", "-f", "fake"])?;
+    names_web(&told?.0)
 }
 
 fn hung_dockerd(lab: &mut Lab) -> Result<()> {

@@ -11,7 +11,11 @@ use std::{
 use serde_json::{Map, Value};
 
 pub(crate) use self::unit::Unit;
-use super::netns::{NetnsHandle, scan};
+use super::{
+    engine_files,
+    netns::{NetnsHandle, scan},
+    regular,
+};
 
 /// The file that dockerd reads unless told otherwise.
 const CONFIG: &str = "/etc/docker/daemon.json";
@@ -89,7 +93,16 @@ impl Daemon {
             .into_iter()
             .filter(|(_, inum)| *inum == host.inum());
         for (process, _) in here {
-            match scan::comm(process).as_deref() {
+            let comm = scan::comm(process);
+            let is_named = comm
+                .as_deref()
+                .is_some_and(|comm| matches!(comm, "dockerd" | "docker-proxy"));
+            // Anybody may call a program so. In this namespace they are root's, and in no container.
+            if !is_named || scan::uid_of(process) != Some(0) || engine_files::is_contained(process)
+            {
+                continue;
+            }
+            match comm.as_deref() {
                 Some("dockerd") => pid = pid.or(Some(process)),
                 Some("docker-proxy") => proxies.extend(proxied(&arguments_of(process))),
                 _ => {}
@@ -122,7 +135,7 @@ impl Daemon {
         if let Some(file) = daemon.argument("config-file") {
             daemon.file = PathBuf::from(file);
         }
-        match fs::read_to_string(&daemon.file) {
+        match regular::text(&daemon.file) {
             // An empty one is none.
             Ok(text) if text.trim_start_matches('\u{feff}').trim().is_empty() => {}
             Ok(text) => match serde_json::from_str(text.trim_start_matches('\u{feff}')) {

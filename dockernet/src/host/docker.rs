@@ -11,7 +11,7 @@ pub use address::{DockerHost, Origin};
 pub use api::{About, Action, EngineApi, Event};
 pub use client::{Client, Ending};
 pub use error::EngineError;
-pub use inspect::{Binding, Inspect, Place};
+pub use inspect::{Binding, Inspect, Place, cut};
 
 use std::time::Duration;
 

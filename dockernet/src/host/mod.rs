@@ -30,6 +30,7 @@ pub mod netns;
 pub mod privileges;
 pub mod proxies;
 pub mod queue;
+pub(crate) mod regular;
 pub mod resolver;
 pub(crate) mod rooted;
 pub mod route;

@@ -104,13 +104,67 @@ pub fn reduce(process: Process) -> Result<()> {
             }
         }
     }
-    let left: HashSet<Capability> = held.intersection(&kept).copied().collect();
+    let mut left: HashSet<Capability> = held.intersection(&kept).copied().collect();
+    // Which includes it, where whoever started us gave no CAP_BPF.
+    if kept.contains(&Capability::CAP_BPF)
+        && !left.contains(&Capability::CAP_BPF)
+        && held.contains(&Capability::CAP_SYS_ADMIN)
+    {
+        left.insert(Capability::CAP_SYS_ADMIN);
+    }
     caps::clear(None, CapSet::Ambient).context("giving up ambient capabilities")?;
     caps::set(None, CapSet::Inheritable, &HashSet::new())
         .context("giving up inheritable capabilities")?;
     caps::set(None, CapSet::Effective, &left).context("giving up capabilities")?;
     caps::set(None, CapSet::Permitted, &left).context("giving up capabilities")?;
     nix::sys::prctl::set_no_new_privs().context("giving up new privileges")
+}
+
+/// Leaves the calling thread, which is about to become another program, no more than what listing a firewall's rules takes: CAP_NET_ADMIN and
+/// CAP_NET_RAW of those that it has. Two system calls and no memory, as between fork and exec nothing else may be. Where the kernel refuses,
+/// it stays as it was.
+pub(crate) fn reduce_to_network() {
+    /// `_LINUX_CAPABILITY_VERSION_3` (include/uapi/linux/capability.h).
+    const VERSION: u32 = 0x2008_0522;
+    const NETWORK: u32 = 1 << 12 | 1 << 13;
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Data {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    let mut header = Header {
+        version: VERSION,
+        pid: 0,
+    };
+    let none = Data {
+        effective: 0,
+        permitted: 0,
+        inheritable: 0,
+    };
+    let mut data = [none; 2];
+    // SAFETY: both are as the kernel expects them of this version: a header and two sets of three words.
+    unsafe {
+        if libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) != 0 {
+            return;
+        }
+        let kept = data[0].permitted & NETWORK;
+        data = [
+            Data {
+                effective: kept,
+                permitted: kept,
+                inheritable: 0,
+            },
+            none,
+        ];
+        libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr());
+    }
 }
 
 /// The capabilities that are missing, each with what it is for.
@@ -170,4 +224,27 @@ pub fn kptr_restrict() -> Option<u8> {
         .trim()
         .parse()
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_program_that_lists_rules_keeps_what_that_takes() {
+        let network = HashSet::from([Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW]);
+        // Capabilities are a thread's.
+        let (before, after) = std::thread::spawn(|| {
+            let held = || caps::read(None, CapSet::Permitted).unwrap();
+            let before = held();
+            reduce_to_network();
+            assert_eq!(caps::read(None, CapSet::Effective).unwrap(), held());
+            (before, held())
+        })
+        .join()
+        .unwrap();
+        assert_eq!(after, before.intersection(&network).copied().collect());
+    }
 }

@@ -1,7 +1,6 @@
 //! Files of a container, which are not to be trusted.
 
 use std::{
-    fs::File,
     io::{self, Read as _},
     path::Path,
 };
@@ -11,7 +10,7 @@ use nix::{
     sys::stat::Mode,
 };
 
-use super::helper;
+use super::{helper, regular};
 
 /// Such files are a few lines; the container writes them, so more is not read.
 const LIMIT: u64 = 64 * 1024;
@@ -38,7 +37,8 @@ pub(super) fn read_here(pid: u32, file: &str) -> io::Result<String> {
 /// # Errors
 /// There is no such file, or it is none that can be read without waiting.
 pub(super) fn read(root: &Path, file: &str) -> io::Result<String> {
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    // What the container has put there is looked at before it is opened.
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let directory = open(
         root,
         OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
@@ -55,11 +55,9 @@ pub(super) fn read(root: &Path, file: &str) -> io::Result<String> {
         }
         other => other,
     }?;
-    let file = File::from(opened);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
     let mut bytes = Vec::new();
-    file.take(LIMIT).read_to_end(&mut bytes)?;
+    regular::again(&opened)?
+        .take(LIMIT)
+        .read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -112,8 +112,10 @@ async fn follow_at<A: EngineApi>(api: A, news: mpsc::Sender<Update>, pace: Pace)
             told: Told::default(),
             pace,
         };
+        let began = Instant::now();
         let end = session.run().await;
-        if session.answered {
+        // One that answers its lists and ends all the same, again and again, is asked ever more seldom.
+        if session.answered && began.elapsed() >= pace.silence {
             pause = FIRST_PAUSE;
         }
         let is_remote = matches!(end, Err(End::Remote(_)));
@@ -252,7 +254,7 @@ impl<A: EngineApi> Session<'_, A> {
                         // One container can be stuck while the engine is well. It is asked about again with the list.
                         Err(error @ (EngineError::Hung(_) | EngineError::Status(..))) => {
                             if matches!(error, EngineError::Hung(_)) {
-                                self.api.about().await?;
+                                self.answers().await?;
                             }
                             self.told.unanswered(&id);
                             list = list.min(Instant::now() + soon);

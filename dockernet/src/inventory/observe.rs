@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use super::openers::Openers;
 use crate::{
     host::{
+        docker::cut,
         engine_files::{self, CgroupContainer, Daemon, Manager},
         link::{self, RouteSocket},
         netns::{NetnsHandle, cookie_here, scan},
@@ -243,7 +244,7 @@ fn group(
 fn pod_name(pid: i32) -> Option<String> {
     let name = rooted::read_of(u32::try_from(pid).ok()?, "etc/hostname").ok()?;
     let name = name.trim();
-    (!name.is_empty()).then(|| format!("pod {name}"))
+    (!name.is_empty()).then(|| cut(&format!("pod {name}")))
 }
 
 /// Namespaces that files keep alive, with or without processes.

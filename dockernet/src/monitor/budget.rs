@@ -26,6 +26,8 @@ pub(super) struct Governor {
     samples: VecDeque<(Instant, f64)>,
     /// Since when packets are only counted, and how long at least.
     reduced: Option<(Instant, Duration)>,
+    /// Whether CPU time and whether memory was the reason.
+    exceeded: [bool; 2],
     /// The one that the above is about.
     budget: Option<Budget>,
     /// When they were looked at again, and how long they had only been counted at least.
@@ -70,15 +72,24 @@ impl Governor {
         }
         self.budget = Some(budget.clone());
         #[expect(clippy::cast_precision_loss, reason = "a share")]
-        let share = (cpu / budget.cpu).max(used.memory as f64 / budget.memory as f64);
+        let shares = [cpu / budget.cpu, used.memory as f64 / budget.memory as f64];
+        let exceeded = shares.map(|share| share > 1.0);
         match self.reduced {
-            None if share > 1.0 => {
+            None if exceeded.contains(&true) => {
                 let relapse = self.recovered.filter(|(at, _)| now - *at < RELAPSE);
                 let least = relapse.map_or(WINDOW, |(_, least)| (least * 2).min(LONGEST));
                 self.reduced = Some((now, least));
+                self.exceeded = exceeded;
                 Some(Change::Reduce)
             }
-            Some((since, least)) if now - since >= least && share < CALM => {
+            // What was within its budget all the time need not be far below it.
+            Some((since, least))
+                if now - since >= least
+                    && shares
+                        .iter()
+                        .zip(self.exceeded)
+                        .all(|(share, exceeded)| *share < if exceeded { CALM } else { 1.0 }) =>
+            {
                 self.reduced = None;
                 self.recovered = Some((now, least));
                 Some(Change::Recover)
@@ -199,5 +210,15 @@ mod tests {
     #[test]
     fn memory_counts_too() {
         assert_eq!(run(&[0.0; 9], 65 << 20), [(20, Change::Reduce)]);
+    }
+
+    /// What was never over its budget keeps nothing from being looked at again.
+    #[test]
+    fn only_what_was_exceeded_has_to_be_far_below() {
+        let shares: Vec<f64> = [0.5; 3].into_iter().chain([0.001; 20]).collect();
+        let changes = [(20, Change::Reduce), (90, Change::Recover)];
+        assert_eq!(run(&shares, 60 << 20), changes);
+        let busy: Vec<f64> = [0.5; 3].into_iter().chain([0.009; 20]).collect();
+        assert_eq!(run(&busy, 30 << 20), changes[..1]);
     }
 }

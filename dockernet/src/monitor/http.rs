@@ -18,7 +18,7 @@ use super::{metrics::Format, shared::Shared};
 /// Connections at a time; more wait.
 const CROWD: usize = 32;
 /// How long a connection may live, whatever the other side does.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a request's head may take.
 const HEAD: Duration = Duration::from_secs(5);
 /// What a page says.
@@ -63,6 +63,8 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD)
+                // Between two scrapes it would be closed anyway; a crowd that asks again and again makes way for others.
+                .keep_alive(false)
                 .max_buf_size(16 << 10)
                 .serve_connection(TokioIo::new(stream), service);
             if let Ok(Err(error)) = timeout(PATIENCE, connection).await {

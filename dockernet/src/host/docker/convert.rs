@@ -7,7 +7,7 @@ use bollard::models::{
     EventMessage, EventMessageTypeEnum, Network as ApiNetwork, PortBinding,
 };
 
-use super::{Action, Binding, Event, Inspect, Place};
+use super::{Action, Binding, Event, Inspect, Place, cut};
 use crate::model::{Container, Network, Subnet};
 
 pub(crate) fn inspected(answer: ContainerInspectResponse) -> Option<Container> {
@@ -181,7 +181,7 @@ pub(crate) fn event(message: EventMessage) -> Option<Event> {
         attributes
             .get(name)
             .filter(|text| !text.is_empty())
-            .cloned()
+            .map(|text| cut(text.as_str()))
     };
     let action = message.action?;
     let of_container = message.typ == Some(EventMessageTypeEnum::CONTAINER);

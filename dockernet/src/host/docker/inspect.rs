@@ -75,14 +75,23 @@ pub struct Binding {
     pub host_port: Option<String>,
 }
 
+/// A name as far as it is kept. Images bring labels of any length, and each drop that is remembered names its ends.
+#[must_use]
+pub fn cut(name: &str) -> String {
+    const LONGEST: usize = 255;
+    let end = (0..=LONGEST.min(name.len()))
+        .rev()
+        .find(|end| name.is_char_boundary(*end));
+    name.get(..end.unwrap_or(0)).unwrap_or(name).to_owned()
+}
+
 impl Inspect {
     /// The container it describes.
     #[must_use]
     pub fn into_container(self) -> Container {
         let label = |names: &[&str]| {
-            names
-                .iter()
-                .find_map(|name| self.labels.get(*name).cloned())
+            let label = names.iter().find_map(|name| self.labels.get(*name));
+            label.map(|label| cut(label))
         };
         let mode = mode(self.network_mode.as_deref());
         let pid = self
@@ -122,7 +131,7 @@ impl Inspect {
                 .as_deref()
                 .map(|name| name.trim_start_matches('/'))
             {
-                Some(name) if !name.is_empty() => name.to_owned(),
+                Some(name) if !name.is_empty() => cut(name),
                 _ => self.id.chars().take(12).collect(),
             },
             project: label(&[
@@ -134,7 +143,10 @@ impl Inspect {
                 "com.docker.compose.service",
                 "com.docker.swarm.service.name",
             ]),
-            image: self.image.filter(|image| !image.is_empty()),
+            image: self
+                .image
+                .filter(|image| !image.is_empty())
+                .map(|image| cut(&image)),
             state,
             pid: if state == State::Stopped { None } else { pid },
             mode,

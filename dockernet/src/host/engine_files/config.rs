@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::{
     host::{
         docker::{Binding, Inspect, Place},
-        helper,
+        helper, regular,
     },
     model::{Container, Link, LinkKind, Network, Subnet},
 };
@@ -92,16 +92,13 @@ const LONGEST: u64 = 16 << 20;
 
 /// Files of an engine that is not root's are the helper's to open, if there is one.
 fn content(path: &Path) -> io::Result<Vec<u8>> {
-    match fs::read(path) {
-        Err(error) if is_forbidden(&error) => {
-            let mut bytes = Vec::new();
-            helper::engine_file(path)?
-                .take(LONGEST)
-                .read_to_end(&mut bytes)?;
-            Ok(bytes)
-        }
-        other => other,
-    }
+    let file = match regular::file(path, true) {
+        Err(error) if is_forbidden(&error) => helper::engine_file(path)?,
+        other => other?,
+    };
+    let mut bytes = Vec::new();
+    file.take(LONGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn is_forbidden(error: &io::Error) -> bool {

@@ -7,7 +7,8 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::host::netns::scan;
+use super::cgroup::of_process;
+use crate::host::{netns::scan, regular};
 
 /// A running Docker daemon, as its command line and configuration tell it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub fn daemons(processes: &[(i32, u32)]) -> Vec<Daemon> {
     processes
         .iter()
         .filter(|(pid, _)| scan::comm(*pid).is_some_and(|comm| comm == "dockerd"))
+        // Anybody may call a program so: where a container's does, nothing that it says is about this host.
+        .filter(|(pid, _)| !is_contained(*pid))
         .filter_map(|(pid, inum)| {
             let cmdline = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
             let arguments: Vec<String> = cmdline
@@ -44,10 +47,20 @@ pub fn daemons(processes: &[(i32, u32)]) -> Vec<Daemon> {
                 .map(|argument| String::from_utf8_lossy(argument).into_owned())
                 .collect();
             Some(daemon(*pid, *inum, &arguments, |path| {
-                fs::read_to_string(path).ok()
+                regular::text(path).ok()
             }))
         })
         .collect()
+}
+
+/// Whether a process is in a container that we are not in as well.
+#[must_use]
+pub fn is_contained(pid: i32) -> bool {
+    let own = i32::try_from(std::process::id()).ok();
+    of_process(pid).is_some_and(|theirs| {
+        own.and_then(of_process)
+            .is_none_or(|ours| ours.id != theirs.id)
+    })
 }
 
 fn daemon(
@@ -90,7 +103,7 @@ fn daemon(
 /// Where a Docker that does not run has left its files, on a machine set up in the usual way.
 #[must_use]
 pub fn default_data_roots() -> Vec<PathBuf> {
-    let daemon = daemon(0, 0, &[], |path| fs::read_to_string(path).ok());
+    let daemon = daemon(0, 0, &[], |path| regular::text(path).ok());
     let mut roots = vec![daemon.data_root];
     let usual = PathBuf::from("/var/lib/docker");
     if !roots.contains(&usual) {

@@ -11,7 +11,7 @@ use std::{
 
 use nix::sys::{prctl, signal::Signal};
 
-use crate::host::{helper, inside, netns::NetnsHandle};
+use crate::host::{helper, inside, netns::NetnsHandle, privileges};
 
 /// How long a listing may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -90,10 +90,14 @@ pub(in crate::host) fn output_here(
 /// The program, to be found and read by us, and to end with us.
 fn command(program: &str) -> Command {
     let mut command = Command::new(program);
-    // SAFETY: between fork and exec nothing but this system call is made.
+    // SAFETY: between fork and exec nothing but these system calls is made.
     unsafe {
-        // The thread that starts it waits for it; one that hangs does not outlive this process, which may end meanwhile.
-        command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into));
+        command.pre_exec(|| {
+            // It parses what containers may have made. (A root's program gets all again, unless new privileges were given up.)
+            privileges::reduce_to_network();
+            // The thread that starts it waits for it; one that hangs does not outlive this process, which may end meanwhile.
+            prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into)
+        });
     }
     let path = std::env::var("PATH").unwrap_or_default();
     // A user's PATH often lacks the folders where firewall programs are.

@@ -5,7 +5,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut, Write as _},
     os::{
         fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
-        unix::{fs::OpenOptionsExt as _, net::UnixStream},
+        unix::net::UnixStream,
     },
     path::{Component, Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
@@ -33,7 +33,7 @@ use super::{
 use crate::host::{
     attached, firewall, inside,
     netns::{NetnsHandle, scan},
-    privileges, rooted,
+    privileges, regular, rooted,
 };
 use crate::memory;
 
@@ -202,14 +202,9 @@ fn answer(request: Request, netns: Option<OwnedFd>) -> io::Result<Answer> {
         }
         Request::EngineFile { path } => {
             of_engine(&path)?;
-            let file = File::options()
-                .read(true)
-                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-                .open(path)?;
-            if !file.metadata()?.is_file() {
-                return Err(refuse("it is no regular file"));
-            }
-            Ok(Answer::Descriptor(file.into()))
+            Ok(Answer::Descriptor(
+                regular::file(Path::new(&path), false)?.into(),
+            ))
         }
         Request::EngineFolder { data_root } => data(&folders(&data_root)?),
         Request::Listing { program, arguments } => {

@@ -152,6 +152,14 @@ pub fn started(pid: i32) -> Option<u64> {
     rest.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
 }
 
+/// The user whose rights a process has (its effective one; the owner of its folder may be another).
+#[must_use]
+pub fn uid_of(pid: i32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    ids.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 /// `comm` of a process.
 #[must_use]
 pub fn comm(pid: i32) -> Option<String> {

@@ -143,6 +143,21 @@ async fn lists_follows_and_resumes() {
     assert_eq!(since.get(1).map(String::as_str), Some("6.0"));
 }
 
+/// One that answers its lists and then ends, each time.
+#[tokio::test]
+async fn sessions_that_end_at_once_are_begun_ever_more_seldom() {
+    const SESSIONS: usize = 4;
+    let canned = Canned {
+        sessions: Mutex::new(vec![Vec::new(); SESSIONS]),
+        ..Canned::default()
+    };
+    let began = Instant::now();
+    let (_, since) = news(canned).await;
+    assert_eq!(since.len(), SESSIONS);
+    // Between them 0.25, 0.5 and 1 s, in the place of three times 0.25.
+    assert!(began.elapsed() >= Duration::from_millis(1750));
+}
+
 #[tokio::test]
 async fn one_stuck_container_is_not_a_hung_engine() {
     let canned = Canned {
