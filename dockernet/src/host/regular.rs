@@ -45,7 +45,7 @@ pub(crate) fn again(found: &impl AsFd) -> io::Result<File> {
 /// A configuration file's text.
 ///
 /// # Errors
-/// As for [`file`]; it is longer than any such file, or no UTF-8.
+/// As for [`file()`]; it is longer than any such file, or no UTF-8.
 pub(crate) fn text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     let mut limited = file(path, true)?.take(LONGEST + 1);
