@@ -120,13 +120,17 @@ pub fn reduce(process: Process) -> Result<()> {
     nix::sys::prctl::set_no_new_privs().context("giving up new privileges")
 }
 
-/// Leaves the calling thread, which is about to become another program, no more than what listing a firewall's rules takes: CAP_NET_ADMIN and
-/// CAP_NET_RAW of those that it has. Two system calls and no memory, as between fork and exec nothing else may be. Where the kernel refuses,
-/// it stays as it was.
-pub(crate) fn reduce_to_network() {
+/// Leaves the calling thread, which is about to become another program, no more than what listing a firewall's rules takes, of those
+/// capabilities that it has: CAP_NET_ADMIN, CAP_NET_RAW, and CAP_DAC_READ_SEARCH for the names of iptables-legacy's tables, which belong to the
+/// user that a namespace's root is (net/netfilter/x_tables.c, `xt_proto_init`). System calls and no memory, as between fork and exec nothing
+/// else may be. Where the kernel refuses, it stays as it was.
+///
+/// Nothing where new privileges were not given up: root's program would get all of them again, and lose its parent-death signal by it
+/// (kernel/cred.c, `commit_creds`).
+pub(crate) fn reduce_to_listing() {
     /// `_LINUX_CAPABILITY_VERSION_3` (include/uapi/linux/capability.h).
     const VERSION: u32 = 0x2008_0522;
-    const NETWORK: u32 = 1 << 12 | 1 << 13;
+    const LISTING: u32 = 1 << 2 | 1 << 12 | 1 << 13;
     #[repr(C)]
     struct Header {
         version: u32,
@@ -151,10 +155,12 @@ pub(crate) fn reduce_to_network() {
     let mut data = [none; 2];
     // SAFETY: both are as the kernel expects them of this version: a header and two sets of three words.
     unsafe {
-        if libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) != 0 {
+        if libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1
+            || libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) != 0
+        {
             return;
         }
-        let kept = data[0].permitted & NETWORK;
+        let kept = data[0].permitted & LISTING;
         data = [
             Data {
                 effective: kept,
@@ -234,17 +240,24 @@ mod tests {
 
     #[test]
     fn a_program_that_lists_rules_keeps_what_that_takes() {
-        let network = HashSet::from([Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW]);
-        // Capabilities are a thread's.
+        let listing = HashSet::from([
+            Capability::CAP_NET_ADMIN,
+            Capability::CAP_NET_RAW,
+            Capability::CAP_DAC_READ_SEARCH,
+        ]);
+        // Capabilities are a thread's, and so is this.
         let (before, after) = std::thread::spawn(|| {
             let held = || caps::read(None, CapSet::Permitted).unwrap();
             let before = held();
-            reduce_to_network();
+            reduce_to_listing();
+            assert_eq!(held(), before);
+            nix::sys::prctl::set_no_new_privs().unwrap();
+            reduce_to_listing();
             assert_eq!(caps::read(None, CapSet::Effective).unwrap(), held());
             (before, held())
         })
         .join()
         .unwrap();
-        assert_eq!(after, before.intersection(&network).copied().collect());
+        assert_eq!(after, before.intersection(&listing).copied().collect());
     }
 }

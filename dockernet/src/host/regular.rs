@@ -5,13 +5,16 @@
 use std::{
     fs::File,
     io::{self, Read as _},
-    os::fd::{AsFd, AsRawFd as _},
+    os::{
+        fd::{AsFd, AsRawFd as _},
+        unix::fs::OpenOptionsExt as _,
+    },
     path::Path,
 };
 
 use nix::{
     fcntl::{OFlag, open},
-    sys::stat::{Mode, SFlag, fstat},
+    sys::stat::{Mode, SFlag, fstat, makedev},
 };
 
 /// More than any configuration file has.
@@ -39,16 +42,24 @@ pub(crate) fn again(found: &impl AsFd) -> io::Result<File> {
     if kind != SFlag::S_IFREG {
         return Err(io::Error::other("it is no regular file"));
     }
-    File::open(format!("/proc/thread-self/fd/{}", fd.as_raw_fd()))
+    // Somebody may hold a lease on it, which an open waits for, 45 s by default (fs/locks.c, `__break_lease`).
+    File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(format!("/proc/thread-self/fd/{}", fd.as_raw_fd()))
 }
 
-/// A configuration file's text.
+/// A configuration file's text; none in /dev/null, which some name to have none.
 ///
 /// # Errors
 /// As for [`file()`]; it is longer than any such file, or no UTF-8.
 pub(crate) fn text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    let mut limited = file(path, true)?.take(LONGEST + 1);
+    let found = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    if fstat(&found)?.st_rdev == makedev(1, 3) {
+        return Ok(text);
+    }
+    let mut limited = again(&found)?.take(LONGEST + 1);
     limited.read_to_string(&mut text)?;
     if limited.limit() == 0 {
         return Err(io::Error::other(format!(
@@ -74,6 +85,7 @@ mod tests {
         symlink(at("file"), at("link")).unwrap();
         nix::unistd::mkfifo(&at("pipe"), Mode::S_IRWXU).unwrap();
         symlink("/dev/zero", at("zero")).unwrap();
+        symlink("/dev/null", at("null")).unwrap();
         fs::write(
             at("long"),
             vec![b' '; usize::try_from(LONGEST).unwrap() + 1],
@@ -81,11 +93,27 @@ mod tests {
         .unwrap();
         assert_eq!(text(&at("file")).unwrap(), "text");
         assert_eq!(text(&at("link")).unwrap(), "text");
+        assert_eq!(text(&at("null")).unwrap(), "");
         assert!(file(&at("link"), false).is_err());
         for name in ["pipe", "zero", "long", "none", "."] {
             assert!(text(&at(name)).is_err(), "{name}");
         }
         let missing = text(&at("none")).unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_lease_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let held = File::create(&path).unwrap();
+        // SAFETY: nobody else here has to do with the signal that tells of its end; and a lease of an open file is changed.
+        let status = unsafe {
+            libc::signal(libc::SIGIO, libc::SIG_IGN);
+            libc::fcntl(held.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK)
+        };
+        assert_eq!(status, 0, "{}", io::Error::last_os_error());
+        let refused = text(&path).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
     }
 }

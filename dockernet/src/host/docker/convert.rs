@@ -177,12 +177,8 @@ pub(crate) fn network(answer: ApiNetwork) -> Option<Network> {
 pub(crate) fn event(message: EventMessage) -> Option<Event> {
     let actor = message.actor.unwrap_or_default();
     let attributes = actor.attributes.unwrap_or_default();
-    let attribute = |name: &str| {
-        attributes
-            .get(name)
-            .filter(|text| !text.is_empty())
-            .map(|text| cut(text.as_str()))
-    };
+    let attribute = |name: &str| attributes.get(name).filter(|text| !text.is_empty());
+    let label = |name: &str| attribute(name).map(|text| cut(text));
     let action = message.action?;
     let of_container = message.typ == Some(EventMessageTypeEnum::CONTAINER);
     let action = match (of_container, action.as_str()) {
@@ -208,15 +204,15 @@ pub(crate) fn event(message: EventMessage) -> Option<Event> {
         container: if of_container {
             actor.id
         } else {
-            attribute("container")
+            attribute("container").cloned()
         },
         // A network's event has the network's name there.
-        name: attribute("name").filter(|_| of_container),
-        image: attribute("image").filter(|_| of_container),
-        project: attribute("com.docker.compose.project")
-            .or_else(|| attribute("com.docker.stack.namespace")),
-        service: attribute("com.docker.compose.service")
-            .or_else(|| attribute("com.docker.swarm.service.name")),
+        name: attribute("name").cloned().filter(|_| of_container),
+        image: label("image").filter(|_| of_container),
+        project: label("com.docker.compose.project")
+            .or_else(|| label("com.docker.stack.namespace")),
+        service: label("com.docker.compose.service")
+            .or_else(|| label("com.docker.swarm.service.name")),
         time,
     })
 }

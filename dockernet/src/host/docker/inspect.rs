@@ -75,7 +75,7 @@ pub struct Binding {
     pub host_port: Option<String>,
 }
 
-/// A name as far as it is kept. Images bring labels of any length, and each drop that is remembered names its ends.
+/// What an image says, as far as it is kept. It brings labels of any length, and each drop that is remembered names its ends.
 #[must_use]
 pub fn cut(name: &str) -> String {
     const LONGEST: usize = 255;
@@ -131,7 +131,7 @@ impl Inspect {
                 .as_deref()
                 .map(|name| name.trim_start_matches('/'))
             {
-                Some(name) if !name.is_empty() => cut(name),
+                Some(name) if !name.is_empty() => name.to_owned(),
                 _ => self.id.chars().take(12).collect(),
             },
             project: label(&[

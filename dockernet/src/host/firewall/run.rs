@@ -93,8 +93,8 @@ fn command(program: &str) -> Command {
     // SAFETY: between fork and exec nothing but these system calls is made.
     unsafe {
         command.pre_exec(|| {
-            // It parses what containers may have made. (A root's program gets all again, unless new privileges were given up.)
-            privileges::reduce_to_network();
+            // It parses what containers may have made.
+            privileges::reduce_to_listing();
             // The thread that starts it waits for it; one that hangs does not outlive this process, which may end meanwhile.
             prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into)
         });
