@@ -37,5 +37,6 @@ pub mod record;
 pub mod report;
 #[cfg(test)]
 mod schema;
+mod text;
 pub mod top;
 pub mod trace_rules;

@@ -63,6 +63,22 @@ pub(super) fn or_without<T>(
     Ok((loaded, Some(sentence)))
 }
 
+/// The same for what has no sentence in `ready.degraded`: it is logged.
+///
+/// # Errors
+/// As [`or_without`].
+pub(super) fn or_without_logged<T>(
+    what: &str,
+    offsets: &Offsets,
+    load: impl Fn(&Offsets) -> Result<T>,
+) -> Result<T> {
+    let (loaded, sentence) = or_without(offsets, load)?;
+    if let Some(sentence) = sentence {
+        log::info!("{what}: {sentence}");
+    }
+    Ok(loaded)
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]

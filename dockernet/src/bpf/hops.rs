@@ -50,7 +50,7 @@ impl PreparedHops {
         load::preconditions()?;
         let mut offsets = offsets::resolve(&kernel.btf)?;
         if only != Some(Tier::Tracepoint) {
-            match loaded(&offsets, Self::tp_btf) {
+            match cast::or_without_logged("following flows", &offsets, Self::tp_btf) {
                 Ok(ebpf) => {
                     return Ok(Self {
                         ebpf,
@@ -68,7 +68,7 @@ impl PreparedHops {
             .offset("skbaddr")
             .unwrap_or(ABSENT);
         Ok(Self {
-            ebpf: loaded(&offsets, Self::tracepoints)?,
+            ebpf: cast::or_without_logged("following flows", &offsets, Self::tracepoints)?,
             tier: Tier::Tracepoint,
         })
     }
@@ -231,14 +231,6 @@ impl HopTracer {
     pub fn detach(&mut self) {
         self.ebpf = None;
     }
-}
-
-fn loaded(offsets: &Offsets, load: impl Fn(&Offsets) -> Result<Ebpf>) -> Result<Ebpf> {
-    let (ebpf, sentence) = cast::or_without(offsets, load)?;
-    if let Some(sentence) = sentence {
-        log::info!("following flows: {sentence}");
-    }
-    Ok(ebpf)
 }
 
 fn open(offsets: &Offsets, btf: Option<&aya::Btf>) -> Result<Ebpf> {

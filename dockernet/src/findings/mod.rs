@@ -1,8 +1,8 @@
 //! Failures that drop nothing: seen by counters that move, confirmed by the live state.
 //!
 //! A thread of its own reads the counters of the host's namespace and of each container's about once a second, those of many containers
-//! that send and get nothing more seldom (`cables`). Only when one of them moved (`signs`) is anything else read (`judge`), and only what the live state agrees with becomes a
-//! finding. A misconfiguration that nobody suffers from is `check`'s business.
+//! that send and get nothing more seldom (`cables`). Only when one of them moved (`signs`) is anything else read (`judge`), and only what the
+//! live state agrees with becomes a finding. A misconfiguration that nobody suffers from is `check`'s business.
 
 mod cables;
 mod counters;

@@ -93,18 +93,11 @@ impl Daemon {
             .into_iter()
             .filter(|(_, inum)| *inum == host.inum());
         for (process, _) in here {
-            let comm = scan::comm(process);
-            let is_named = comm
-                .as_deref()
-                .is_some_and(|comm| matches!(comm, "dockerd" | "docker-proxy"));
-            // Anybody may call a program so. In this namespace they are root's, and in no container.
-            if !is_named || scan::uid_of(process) != Some(0) || engine_files::is_contained(process)
-            {
-                continue;
-            }
-            match comm.as_deref() {
-                Some("dockerd") => pid = pid.or(Some(process)),
-                Some("docker-proxy") => proxies.extend(proxied(&arguments_of(process))),
+            match scan::comm(process).as_deref() {
+                Some("dockerd") if is_the_engines(process) => pid = pid.or(Some(process)),
+                Some("docker-proxy") if is_the_engines(process) => {
+                    proxies.extend(proxied(&arguments_of(process)));
+                }
                 _ => {}
             }
         }
@@ -257,6 +250,11 @@ impl Daemon {
 
 fn this_hosts_unit() -> Unit {
     Unit::read(Path::new("/"))
+}
+
+/// Anybody may call a program so. In the host's namespace the engine's are root's, and in no container.
+fn is_the_engines(process: i32) -> bool {
+    scan::uid_of(process) == Some(0) && !engine_files::is_contained(process)
 }
 
 /// `docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8080 …`.

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::cli::options::JournalWhen;
+use crate::{cli::options::JournalWhen, text::start_of};
 
 /// journald's socket.
 const SOCKET: &str = "/run/systemd/journal/socket";
@@ -85,11 +85,8 @@ pub(super) struct Entry(Vec<u8>);
 impl Entry {
     /// Adds a field. Names are upper case.
     pub(super) fn field(&mut self, name: &str, value: impl Display) -> &mut Self {
-        let mut value = value.to_string();
-        if value.len() > LONGEST {
-            let end = (0..=LONGEST).rev().find(|end| value.is_char_boundary(*end));
-            value.truncate(end.unwrap_or(0));
-        }
+        let value = value.to_string();
+        let value = start_of(&value, LONGEST);
         self.0.extend_from_slice(name.as_bytes());
         if value.contains('\n') {
             self.0.push(b'\n');

@@ -295,6 +295,12 @@ mod tests {
         report::samples::{denied, ledger},
     };
 
+    fn sink(shared: &Arc<Shared>) -> Sink {
+        let lines = Arc::new(Lines::to_nobody(None));
+        let notify = Notify::from_environment();
+        Sink::new(Arc::clone(shared), lines, notify, None, None)
+    }
+
     #[test]
     fn what_ends_without_an_end_keeps_its_counters() {
         let folder = tempfile::tempdir().unwrap();
@@ -303,19 +309,17 @@ mod tests {
             state: Some(path.clone()),
             ..Config::default()
         }));
-        let sink = |is_going| {
-            let lines = Arc::new(Lines::to_nobody(None));
-            let notify = Notify::from_environment();
-            let mut sink = Sink::new(Arc::clone(&shared), lines, notify, None, None);
-            sink.is_going = is_going;
+        let going = || {
+            let mut sink = sink(&shared);
+            sink.is_going = true;
             sink
         };
-        drop(sink(false));
+        drop(sink(&shared));
         assert!(!path.exists());
-        drop(sink(true));
+        drop(going());
         assert!(path.exists());
         std::fs::remove_file(&path).unwrap();
-        let mut ended = sink(true);
+        let mut ended = going();
         let _ = ended.finish(&ledger(), false).unwrap();
         std::fs::remove_file(&path).unwrap();
         drop(ended);
@@ -330,9 +334,7 @@ mod tests {
             textfile: Some(path.clone()),
             ..Config::default()
         }));
-        let lines = Arc::new(Lines::to_nobody(None));
-        let notify = Notify::from_environment();
-        let mut sink = Sink::new(Arc::clone(&shared), lines, notify, None, None);
+        let mut sink = sink(&shared);
         sink.accounted(Fate::Shown, &denied("198.51.100.20", 4000), 60);
         let active = |page: &str| -> Vec<String> {
             let lines = page.lines();

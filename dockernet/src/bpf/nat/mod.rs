@@ -54,10 +54,9 @@ impl NatTracer {
     ) -> Result<Self> {
         load::preconditions()?;
         let offsets = offsets::resolve(&kernel.btf)?;
-        let (mut ebpf, sentence) = cast::or_without(&offsets, |offsets| open(offsets, expression))?;
-        if let Some(sentence) = sentence {
-            log::info!("the NAT program: {sentence}");
-        }
+        let mut ebpf = cast::or_without_logged("the NAT program", &offsets, |offsets| {
+            open(offsets, expression)
+        })?;
         let mut take = |name: &str| {
             ebpf.take_map(name)
                 .with_context(|| format!("the kernel half has no map {name}"))

@@ -5,7 +5,10 @@ use std::{collections::HashMap, net::IpAddr};
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::model::{Attachment, Container, NetworkMode, Published, State};
+use crate::{
+    model::{Attachment, Container, NetworkMode, Published, State},
+    text::start_of,
+};
 
 /// A container's description. Every field may be missing.
 #[derive(Clone, Debug, Default)]
@@ -79,10 +82,7 @@ pub struct Binding {
 #[must_use]
 pub fn cut(name: &str) -> String {
     const LONGEST: usize = 255;
-    let end = (0..=LONGEST.min(name.len()))
-        .rev()
-        .find(|end| name.is_char_boundary(*end));
-    name.get(..end.unwrap_or(0)).unwrap_or(name).to_owned()
+    start_of(name, LONGEST).to_owned()
 }
 
 impl Inspect {

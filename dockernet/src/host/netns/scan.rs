@@ -136,20 +136,22 @@ pub fn oldest(pids: &[i32]) -> Option<i32> {
 
 /// Whether a process is seen to live: neither gone nor a zombie, which has no namespaces any more, nor hidden from us (`hidepid`).
 fn runs(pid: i32) -> bool {
-    let state = fs::read_to_string(format!("/proc/{pid}/stat"));
-    state.is_ok_and(|stat| {
-        let rest = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
-        rest.is_some_and(|rest| !rest.starts_with(['Z', 'X', 'x']) && !rest.is_empty())
-    })
+    stat(pid, 3).is_some_and(|state| !matches!(state.as_str(), "Z" | "X" | "x"))
 }
 
 /// When a process was started, in ticks since boot (`starttime`, proc_pid_stat(5)): 100 a second wherever Docker runs.
 #[must_use]
 pub fn started(pid: i32) -> Option<u64> {
+    stat(pid, 22)?.parse().ok()
+}
+
+/// A field of /proc/PID/stat, the third (the state) or one behind it.
+fn stat(pid: i32, field: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may hold anything, blanks and brackets included; field 3 is behind it.
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+    let mut fields = rest.split_ascii_whitespace();
+    fields.nth(field.checked_sub(3)?).map(str::to_owned)
 }
 
 /// The user whose rights a process has (its effective one; the owner of its folder may be another).

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use crate::model::LinkType;
+use crate::{model::LinkType, text::start_of};
 
 /// An option's value has 16 bits of length; what is longer is cut.
 const LONGEST: usize = 0xfff0;
@@ -143,7 +143,7 @@ pub(super) fn packet(
         .u32(length.max(captured))
         .bytes(bytes)
         .pad()
-        .option(option::COMMENT, cut(comment).as_bytes());
+        .option(option::COMMENT, start_of(comment, LONGEST).as_bytes());
     match way {
         Way::Unknown => &mut block,
         Way::In => block.option(option::EPB_FLAGS, &1_u32.to_le_bytes()),
@@ -186,15 +186,4 @@ pub(super) fn cooked(pkt_type: &str, ethertype: u16) -> [u8; 16] {
     let [high, low] = ethertype.to_be_bytes();
     // ARPHRD_VOID: the link layer is not known.
     [0, kind, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, high, low]
-}
-
-fn cut(text: &str) -> &str {
-    if text.len() <= LONGEST {
-        return text;
-    }
-    let end = (0..=LONGEST)
-        .rev()
-        .find(|place| text.is_char_boundary(*place))
-        .unwrap_or(0);
-    text.get(..end).unwrap_or_default()
 }
